@@ -1,0 +1,3 @@
+//! The SQL index: Postgres and SQLite behind one [`Catalog`].
+
+pub mod types;

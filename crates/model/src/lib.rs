@@ -1,0 +1,31 @@
+//! The words of the domain: UIDs, AE titles, headers, queries, refusals.
+//!
+//! Pure values and pure functions: no I/O beyond a [`dataset::Source`] handed in, no async, no clock.
+//! Every other crate speaks these types; none of them is defined twice.
+
+pub mod ae;
+pub mod charset;
+pub mod dataset;
+pub mod file_meta;
+pub mod frames;
+pub mod header;
+pub mod json;
+pub mod name;
+pub mod provenance;
+pub mod query;
+pub mod refusal;
+pub mod scope;
+pub mod syntax;
+pub mod tag;
+pub mod uid;
+
+pub use ae::AeTitle;
+pub use frames::FrameTable;
+pub use header::InstanceHeader;
+pub use provenance::{Provenance, Route};
+pub use query::Query;
+pub use refusal::Refusal;
+pub use scope::{Scope, TenantId};
+pub use syntax::TransferSyntax;
+pub use tag::Tag;
+pub use uid::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid};

@@ -1,3 +1,19 @@
 //! The SQL index: Postgres and SQLite behind one [`Catalog`].
+//!
+//! Owns every row and every statement; it is the only crate that names sqlx. It does not touch
+//! blobs, does not parse DICOM and knows no protocol. Reads go straight to a pool; instances are
+//! recorded by one task that commits whatever is waiting in one transaction (DESIGN section 4).
 
+mod catalog;
+mod config;
+mod db;
+mod error;
 pub mod types;
+
+pub use catalog::Catalog;
+pub use config::CatalogConfig;
+pub use error::{CatalogError, Cause};
+pub use types::{
+    Detail, DuplicatePolicy, Event, Found, InstanceRow, Job, Location, Metadata, NewInstance,
+    Recorded, SeriesRow, StudyRow, Target, Totals,
+};

@@ -3,7 +3,7 @@
 use qianli_model::frames::FrameTable;
 use qianli_model::header::BulkValue;
 use qianli_model::{
-    InstanceHeader, Provenance, SeriesUid, SopInstanceUid, StudyUid, TransferSyntax,
+    InstanceHeader, Provenance, SeriesUid, SopInstanceUid, StudyUid, TenantId, TransferSyntax,
 };
 
 /// What happens when a SOP instance arrives again with other content.
@@ -217,4 +217,11 @@ pub struct Job {
     pub payload: String,
     /// How often it was tried before this time.
     pub attempts: i64,
+    /// The tenant it works for; a worker builds its scope from this.
+    pub tenant: TenantId,
+    /// What makes the job unique within tenant and kind.
+    pub dedupe_key: String,
+    /// Grows with every enqueueing; [`crate::Catalog::finish_job`] keeps a job that was asked for
+    /// again while it ran.
+    pub revision: i64,
 }

@@ -1,1 +1,152 @@
-//! Placeholder.
+//! Joins catalog and blobs: one ingest, one find, one retrieve, whatever the protocol.
+//!
+//! No protocol is known here: DIMSE, DICOMweb and the command line call the same functions of
+//! [`Archive`] with a [`Scope`] and, for ingest, a [`Provenance`].
+
+mod admit;
+mod blobs;
+mod error;
+mod ingest;
+mod key;
+mod local;
+mod retrieve;
+mod spool;
+mod sweep;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use qianli_catalog::Catalog;
+use qianli_catalog::types::{DuplicatePolicy, Found, Totals};
+use qianli_model::dataset::Limits;
+use qianli_model::{Query, Scope};
+
+pub use admit::SopClassPolicy;
+pub use blobs::{BlobError, BlobsConfig, Blobs};
+pub use error::{ArchiveError, IngestError};
+pub use ingest::{Format, Stored};
+pub use retrieve::ByteStream;
+pub use spool::SpoolWriter;
+pub use sweep::Swept;
+
+/// What an archive needs to know beside its catalog and blob store.
+#[derive(Debug, Clone)]
+pub struct ArchiveConfig {
+    /// Folder for objects too large to stay in memory while they arrive.
+    pub spool_dir: PathBuf,
+    /// An object up to this size stays in memory while it arrives (bytes).
+    pub spool_in_memory: u64,
+    /// All arriving objects together hold at most this much memory (bytes); beyond it they go to
+    /// the spool folder.
+    pub spool_memory_budget: u64,
+    /// Largest object that is accepted (bytes).
+    pub max_object: u64,
+    /// What happens to other content under a known SOP Instance UID.
+    pub duplicates: DuplicatePolicy,
+    /// Which SOP classes are let in.
+    pub sop_classes: SopClassPolicy,
+    /// What scanning one object may cost.
+    pub limits: Limits,
+}
+
+impl ArchiveConfig {
+    /// The defaults, spooling into `spool_dir`.
+    pub fn new(spool_dir: PathBuf) -> Self {
+        Self {
+            spool_dir,
+            spool_in_memory: 8 << 20,
+            spool_memory_budget: 64 << 20,
+            max_object: 64 << 30,
+            duplicates: DuplicatePolicy::default(),
+            sop_classes: SopClassPolicy::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+struct Inner {
+    catalog: Catalog,
+    blobs: Blobs,
+    config: ArchiveConfig,
+    spool: spool::Spooler,
+    details: retrieve::DetailCache,
+}
+
+/// The archive. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Archive(Arc<Inner>);
+
+impl Archive {
+    /// Joins a catalog and a blob store, and creates the spool folder.
+    ///
+    /// # Errors
+    ///
+    /// The spool folder cannot be created.
+    pub fn new(catalog: Catalog, blobs: Blobs, config: ArchiveConfig) -> Result<Self, ArchiveError> {
+        let spool = spool::Spooler::new(&config)?;
+        let details = retrieve::DetailCache::new(4096);
+        Ok(Self(Arc::new(Inner { catalog, blobs, config, spool, details })))
+    }
+
+    /// The catalog below; for health checks and jobs.
+    pub fn catalog(&self) -> &Catalog {
+        &self.0.catalog
+    }
+
+    /// The blob store below; for health checks.
+    pub fn blobs(&self) -> &Blobs {
+        &self.0.blobs
+    }
+
+    /// Which SOP classes are let in; DIMSE negotiation asks before an object is sent.
+    pub fn accepts_sop_class(&self, uid: &str) -> bool {
+        self.0.config.sop_classes.accepts(uid)
+    }
+
+    /// Answers a query.
+    ///
+    /// # Errors
+    ///
+    /// The catalog failed.
+    pub async fn find(&self, scope: &Scope, query: &Query) -> Result<Vec<Found>, ArchiveError> {
+        Ok(self.0.catalog.find(scope, query).await?)
+    }
+
+    /// Counts what a query without its page would return.
+    ///
+    /// # Errors
+    ///
+    /// The catalog failed.
+    pub async fn count(&self, scope: &Scope, query: &Query) -> Result<i64, ArchiveError> {
+        Ok(self.0.catalog.count(scope, query).await?)
+    }
+
+    /// Counters of the scope's tenant.
+    ///
+    /// # Errors
+    ///
+    /// The catalog failed.
+    pub async fn totals(&self, scope: &Scope) -> Result<Totals, ArchiveError> {
+        Ok(self.0.catalog.totals(scope).await?)
+    }
+
+    /// Checks that objects and rows can be written: catalog first, then the blob store.
+    ///
+    /// # Errors
+    ///
+    /// What is not ready, in words for an operator.
+    pub async fn ready(&self) -> Result<(), String> {
+        let within = Duration::from_secs(5);
+        match tokio::time::timeout(within, self.0.catalog.ping()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(format!("catalog: {error}")),
+            Err(_) => return Err("catalog: no answer within 5 s".into()),
+        }
+        match tokio::time::timeout(within, self.0.blobs.check()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("blob store: {error}")),
+            Err(_) => Err("blob store: no answer within 5 s".into()),
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The one way in: spool, header, admit, blob, record, acknowledge (DESIGN section 4).
+
+use std::io::{self, Read};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use qianli_catalog::types::{DuplicatePolicy, NewInstance, Recorded};
+use qianli_model::dataset::{InflateSource, Limits, ReaderSource, Source};
+use qianli_model::file_meta::{self, FileMeta};
+use qianli_model::header::{HeaderError, Warning};
+use qianli_model::{
+    InstanceHeader, Provenance, Refusal, Scope, SeriesUid, SopClassUid, SopInstanceUid, StudyUid,
+    TransferSyntax,
+};
+
+use crate::admit::admit;
+use crate::error::IngestError;
+use crate::key::blob_key;
+use crate::spool::{Content, SpoolReader, SpoolWriter, Spooled, reopen};
+use crate::{Archive, BlobError};
+
+/// What the spooled bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Format {
+    /// A DICOM file (PS3.10), with whatever preamble and file meta information it has.
+    Part10,
+    /// A bare data set, as C-STORE carries it.
+    DataSet {
+        /// How it is encoded.
+        transfer_syntax: TransferSyntax,
+        /// Affected SOP Class UID of the request.
+        sop_class: String,
+        /// Affected SOP Instance UID of the request.
+        sop_instance: String,
+    },
+}
+
+/// An instance that is safe: durable blob, committed rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// Its study.
+    pub study: StudyUid,
+    /// Its series.
+    pub series: SeriesUid,
+    /// Its SOP class.
+    pub sop_class: SopClassUid,
+    /// Its SOP Instance UID.
+    pub instance: SopInstanceUid,
+    /// Whether it is new.
+    pub outcome: Recorded,
+    /// Oddities found while reading it.
+    pub warnings: Vec<Warning>,
+    /// Bytes received.
+    pub size: u64,
+}
+
+/// What was learnt from a spooled object.
+struct Parsed {
+    header: InstanceHeader,
+    /// Offset of the data set in the spooled bytes.
+    data_set_offset: u64,
+    content_hash: String,
+    /// Source AE title of the file meta information, when it had one.
+    source_ae: Option<String>,
+}
+
+impl Archive {
+    /// Starts to take an object in. Dropping the writer undoes everything.
+    pub fn spool(&self) -> SpoolWriter {
+        self.0.spool.start()
+    }
+
+    /// Keeps an instance. When this returns `Ok`, a crash of every process or the loss of power
+    /// cannot lose it, and queries find it.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that the sender gets, with the UIDs as far as they were learnt. Nothing of the
+    /// object stays, or it stays as an orphan blob that the sweep removes.
+    pub async fn ingest(
+        &self,
+        scope: &Scope,
+        from: Provenance,
+        spool: SpoolWriter,
+        format: Format,
+    ) -> Result<Stored, IngestError> {
+        let started = Instant::now();
+        let route = from.route.as_str();
+        let result = self.ingest_spooled(scope, from, spool, &format).await;
+        let result = result.map_err(|error| with_promised_uids(error, &format));
+        let outcome = match &result {
+            Ok(stored) => match stored.outcome {
+                Recorded::Stored { .. } => "stored",
+                Recorded::Superseded { .. } => "superseded",
+                Recorded::AlreadyHere | Recorded::RefusedDuplicate => "already_here",
+            },
+            Err(_) => "refused",
+        };
+        metrics::counter!("qianli_ingest_total", "route" => route, "outcome" => outcome).increment(1);
+        metrics::histogram!("qianli_ingest_seconds", "route" => route).record(started.elapsed());
+        result
+    }
+
+    async fn ingest_spooled(
+        &self,
+        scope: &Scope,
+        from: Provenance,
+        spool: SpoolWriter,
+        format: &Format,
+    ) -> Result<Stored, IngestError> {
+        let config = &self.0.config;
+        let spooled = spool.finish().await?;
+        let (spooled, parsed) = parse(spooled, format, &config.limits).await?;
+        let size = spooled.length;
+        let header = &parsed.header;
+        let known_uids = |refusal: Refusal| IngestError {
+            refusal,
+            sop_class: Some(header.sop_class_uid.to_string()),
+            sop_instance: Some(header.sop_instance_uid.to_string()),
+            study: Some(header.study_uid.to_string()),
+        };
+        let stored = |outcome| Stored {
+            study: header.study_uid.clone(),
+            series: header.series_uid.clone(),
+            sop_class: header.sop_class_uid.clone(),
+            instance: header.sop_instance_uid.clone(),
+            outcome,
+            warnings: header.warnings.clone(),
+            size,
+        };
+
+        admit(config.sop_classes, format, header).map_err(known_uids)?;
+
+        let (study, series, instance) =
+            (&header.study_uid, &header.series_uid, &header.sop_instance_uid);
+        match self.0.catalog.known(scope, study, series, instance).await {
+            Ok(Some(hash)) if hash == parsed.content_hash => return Ok(stored(Recorded::AlreadyHere)),
+            Ok(Some(_)) if config.duplicates == DuplicatePolicy::Refuse => {
+                return Err(known_uids(Refusal::DuplicateWithOtherContent));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(%error, "the catalog could not be asked for a known instance");
+                return Err(known_uids(Refusal::StorageFailed));
+            }
+        }
+
+        let source_ae = from.calling_ae.as_deref().or(parsed.source_ae.as_deref());
+        let meta = Bytes::from(file_meta::write(
+            header.sop_class_uid.as_str(),
+            instance.as_str(),
+            header.transfer_syntax,
+            source_ae,
+        ));
+        let meta_length = meta.len() as u64;
+        let key = blob_key(scope, header, &parsed.content_hash);
+        self.put(&key, meta, &spooled, parsed.data_set_offset).await.map_err(|error| {
+            tracing::error!(%error, sop_instance = %instance, "the blob store did not take an object");
+            known_uids(match error {
+                BlobError::Full => Refusal::OutOfResources("the blob store is full".into()),
+                _ => Refusal::StorageFailed,
+            })
+        })?;
+
+        let new = NewInstance {
+            header: header.clone(),
+            blob_key: key.clone(),
+            content_hash: parsed.content_hash.clone(),
+            blob_size: meta_length + size - parsed.data_set_offset,
+            data_set_offset: meta_length,
+            provenance: from,
+            received_ms: now_ms(),
+            policy: config.duplicates,
+        };
+        drop(spooled);
+        // After a failed record the blob stays: the commit may have happened without our hearing of
+        // it. If it did not, the sweep finds the orphan.
+        let outcome = self.0.catalog.record(scope, new).await.map_err(|error| {
+            tracing::error!(%error, sop_instance = %instance, "the catalog did not record an instance");
+            known_uids(Refusal::StorageFailed)
+        })?;
+        match outcome {
+            Recorded::Stored { .. } => {}
+            Recorded::Superseded { .. } => self.0.details.forget(scope, study, series, instance),
+            // Another sender was faster with the same content: our copy has no row.
+            Recorded::AlreadyHere | Recorded::RefusedDuplicate => {
+                if let Err(error) = self.0.blobs.delete(&key).await {
+                    tracing::warn!(%error, key, "a needless copy stays until the next sweep");
+                }
+            }
+        }
+        if outcome == Recorded::RefusedDuplicate {
+            return Err(known_uids(Refusal::DuplicateWithOtherContent));
+        }
+        Ok(stored(outcome))
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        meta: Bytes,
+        spooled: &Spooled,
+        data_set_offset: u64,
+    ) -> Result<(), BlobError> {
+        if let Content::File(file) = &spooled.content {
+            let body = reopen(file, data_set_offset)?;
+            return self.0.blobs.put_file(key, meta, body).await;
+        }
+        let mut parts = spooled.chunks_from(data_set_offset).unwrap_or_default();
+        parts.insert(0, meta);
+        self.0.blobs.put(key, parts).await
+    }
+}
+
+/// Fills in what the request named when the data set could not be read that far.
+fn with_promised_uids(mut error: IngestError, format: &Format) -> IngestError {
+    if let Format::DataSet { sop_class, sop_instance, .. } = format {
+        error.sop_class.get_or_insert_with(|| sop_class.clone());
+        error.sop_instance.get_or_insert_with(|| sop_instance.clone());
+    }
+    error
+}
+
+/// Reads header and hash, on a blocking thread where it may take long.
+async fn parse(
+    spooled: Spooled,
+    format: &Format,
+    limits: &Limits,
+) -> Result<(Spooled, Parsed), IngestError> {
+    let deflated =
+        matches!(format, Format::DataSet { transfer_syntax, .. } if transfer_syntax.is_deflated());
+    let quick = !spooled.is_file() && !deflated && *format != Format::Part10;
+    if quick {
+        let parsed = read(&spooled, format, limits)?;
+        return Ok((spooled, parsed));
+    }
+    let (format, limits) = (format.clone(), limits.clone());
+    tokio::task::spawn_blocking(move || {
+        let parsed = read(&spooled, &format, &limits)?;
+        Ok((spooled, parsed))
+    })
+    .await
+    .unwrap_or_else(|_| {
+        Err(Refusal::CannotUnderstand("reading the data set failed in an unexpected way".into()).into())
+    })
+}
+
+fn read(spooled: &Spooled, format: &Format, limits: &Limits) -> Result<Parsed, IngestError> {
+    let (syntax, data_set_offset, meta) = match format {
+        Format::DataSet { transfer_syntax, .. } => (*transfer_syntax, 0, None),
+        Format::Part10 => {
+            let meta = read_meta(spooled)?;
+            let syntax = meta.transfer_syntax.ok_or_else(|| {
+                Refusal::TransferSyntaxNotSupported(meta.transfer_syntax_uid.clone())
+            });
+            (syntax.map_err(|refusal| meta_uids(refusal, &meta))?, meta.data_set_offset, Some(meta))
+        }
+    };
+    let header = read_header(spooled, data_set_offset, syntax, limits);
+    let header = header.map_err(|refusal| match &meta {
+        Some(meta) => meta_uids(refusal, meta),
+        None => refusal.into(),
+    })?;
+    let content_hash = hash(spooled, data_set_offset, syntax).map_err(spool_failed)?;
+    let source_ae = meta.and_then(|meta| meta.source_ae);
+    Ok(Parsed { header, data_set_offset, content_hash, source_ae })
+}
+
+/// A refusal with the UIDs that the file meta information claims.
+fn meta_uids(refusal: Refusal, meta: &FileMeta) -> IngestError {
+    IngestError {
+        refusal,
+        sop_class: meta.media_storage_sop_class.clone(),
+        sop_instance: meta.media_storage_sop_instance.clone(),
+        study: None,
+    }
+}
+
+fn read_meta(spooled: &Spooled) -> Result<FileMeta, IngestError> {
+    let read = match spooled.reader().map_err(spool_failed)? {
+        SpoolReader::Memory(mut source) => file_meta::read(&mut source),
+        SpoolReader::File(file) => {
+            let mut source = ReaderSource::new(file).map_err(spool_failed)?;
+            file_meta::read(&mut source)
+        }
+    };
+    read.map_err(|error| Refusal::CannotUnderstand(error.to_string()).into())
+}
+
+fn read_header(
+    spooled: &Spooled,
+    offset: u64,
+    syntax: TransferSyntax,
+    limits: &Limits,
+) -> Result<InstanceHeader, Refusal> {
+    let fail = |error: io::Error| {
+        tracing::error!(%error, "a spooled object could not be read back");
+        Refusal::StorageFailed
+    };
+    let scanned = match (spooled.reader().map_err(fail)?, syntax.is_deflated()) {
+        (mut reader, true) => {
+            io::copy(&mut (&mut reader).take(offset), &mut io::sink()).map_err(fail)?;
+            let mut source = InflateSource::new(io::BufReader::new(reader), limits.max_inflated);
+            InstanceHeader::read(&mut source, syntax, limits)
+        }
+        (SpoolReader::Memory(mut source), false) => {
+            source.skip(offset).map_err(fail)?;
+            InstanceHeader::read(&mut source, syntax, limits)
+        }
+        (SpoolReader::File(file), false) => {
+            let mut source = ReaderSource::new(file).map_err(fail)?;
+            source.skip(offset).map_err(fail)?;
+            InstanceHeader::read(&mut source, syntax, limits)
+        }
+    };
+    scanned.map_err(|error| match error {
+        HeaderError::Refused(refusal) => refusal,
+        HeaderError::DataSet(error) => Refusal::CannotUnderstand(error.to_string()),
+    })
+}
+
+/// BLAKE3 over the transfer syntax and the data set, so that the same instance by another route
+/// (with other file meta information) is the same content.
+fn hash(spooled: &Spooled, offset: u64, syntax: TransferSyntax) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(syntax.uid().as_bytes()).update(&[0]);
+    match spooled.chunks_from(offset) {
+        Some(chunks) => chunks.iter().for_each(|chunk| {
+            hasher.update(chunk);
+        }),
+        None => {
+            let mut reader = spooled.reader()?;
+            io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match reader.read(&mut buffer)? {
+                    0 => break,
+                    count => hasher.update(buffer.get(..count).unwrap_or(&[])),
+                };
+            }
+        }
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn spool_failed(error: io::Error) -> IngestError {
+    tracing::error!(%error, "a spooled object could not be read back");
+    Refusal::StorageFailed.into()
+}
+
+/// Milliseconds since 1970-01-01T00:00Z.
+fn now_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,264 @@
+//! The one way out: locations and headers from the catalog, bytes from the blob store. Nothing here
+//! parses an object.
+
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use flate2::read::DeflateDecoder;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use qianli_catalog::types::{Detail, Location, Metadata, Target};
+use qianli_model::frames::ByteRange;
+use qianli_model::header::BulkValue;
+use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
+use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::{Archive, ArchiveError};
+
+/// Bytes of an object, in bounded steps.
+pub type ByteStream = BoxStream<'static, Result<Bytes, ArchiveError>>;
+
+/// How long a cached detail may be used: an instance superseded through another node is seen after
+/// this at the latest.
+const DETAIL_FRESH: Duration = Duration::from_secs(5);
+
+/// Bytes per step of an inflated stream.
+const INFLATE_STEP: usize = 256 << 10;
+
+type DetailKey = (TenantId, StudyUid, SeriesUid, SopInstanceUid);
+
+/// Remembers where the frames of recently asked instances are, within a budget of bytes.
+pub(crate) struct DetailCache {
+    entries: quick_cache::sync::Cache<DetailKey, (Instant, Arc<Detail>), DetailWeight>,
+}
+
+#[derive(Clone)]
+struct DetailWeight;
+
+impl quick_cache::Weighter<DetailKey, (Instant, Arc<Detail>)> for DetailWeight {
+    fn weight(&self, _key: &DetailKey, (_, detail): &(Instant, Arc<Detail>)) -> u64 {
+        let frames = match &detail.frames {
+            qianli_model::FrameTable::Encapsulated { frames } => frames.len() * 48,
+            _ => 0,
+        };
+        (512 + detail.json.len() + frames + detail.bulk.len() * 96) as u64
+    }
+}
+
+impl DetailCache {
+    /// A cache for about `instances` typical entries.
+    pub(crate) fn new(instances: usize) -> Self {
+        let bytes = instances as u64 * 8192;
+        Self { entries: quick_cache::sync::Cache::with_weighter(instances, bytes, DetailWeight) }
+    }
+
+    /// Drops what is remembered of an instance.
+    pub(crate) fn forget(
+        &self,
+        scope: &Scope,
+        study: &StudyUid,
+        series: &SeriesUid,
+        instance: &SopInstanceUid,
+    ) {
+        self.entries.remove(&(scope.tenant(), study.clone(), series.clone(), instance.clone()));
+    }
+}
+
+impl Archive {
+    /// Finds where the instances of a study, series or instance lie, in the order of series and
+    /// instance numbers. Empty when there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// The catalog failed.
+    pub async fn locate(&self, scope: &Scope, target: &Target) -> Result<Vec<Location>, ArchiveError> {
+        Ok(self.0.catalog.locate(scope, target).await?)
+    }
+
+    /// Returns the DICOM JSON of every instance of a target, in the order of [`Archive::locate`].
+    ///
+    /// # Errors
+    ///
+    /// The catalog failed.
+    pub async fn metadata(
+        &self,
+        scope: &Scope,
+        target: &Target,
+    ) -> Result<Vec<Metadata>, ArchiveError> {
+        Ok(self.0.catalog.metadata(scope, target).await?)
+    }
+
+    /// Returns location, frames and bulk values of one instance, or `None` when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// The catalog failed.
+    pub async fn detail(
+        &self,
+        scope: &Scope,
+        study: &StudyUid,
+        series: &SeriesUid,
+        instance: &SopInstanceUid,
+    ) -> Result<Option<Arc<Detail>>, ArchiveError> {
+        let key = (scope.tenant(), study.clone(), series.clone(), instance.clone());
+        let cache = &self.0.details.entries;
+        if let Some((at, detail)) = cache.get(&key)
+            && at.elapsed() < DETAIL_FRESH
+        {
+            return Ok(Some(detail));
+        }
+        let found = self.0.catalog.detail(scope, study, series, instance).await?.map(Arc::new);
+        match &found {
+            Some(detail) => cache.insert(key, (Instant::now(), Arc::clone(detail))),
+            None => drop(cache.remove(&key)),
+        }
+        Ok(found)
+    }
+
+    /// Streams a whole stored object, file meta information included: `blob_size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The object cannot be opened. The stream itself may fail later.
+    pub async fn open(
+        &self,
+        _scope: &Scope,
+        location: &Location,
+    ) -> Result<ByteStream, ArchiveError> {
+        Ok(self.0.blobs.stream(&location.blob_key, 0..location.blob_size).await?)
+    }
+
+    /// Reads frames, 1-based, as they are encoded in the object; fragments are joined.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Damaged`] for a frame that the table does not have, and failures of the store.
+    pub async fn frames(
+        &self,
+        _scope: &Scope,
+        detail: &Detail,
+        numbers: &[u32],
+    ) -> Result<Vec<Bytes>, ArchiveError> {
+        let mut ranges: Vec<ByteRange> = Vec::with_capacity(numbers.len());
+        let mut counts = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let frame = detail
+                .frames
+                .frame(*number)
+                .ok_or_else(|| ArchiveError::Damaged(format!("there is no frame {number}")))?;
+            counts.push(frame.len());
+            ranges.extend(frame);
+        }
+        let mut parts = self.read_ranges(&detail.location, ranges).await?.into_iter();
+        Ok(counts.into_iter().map(|count| join(parts.by_ref().take(count))).collect())
+    }
+
+    /// Streams a bulk value as it is encoded in the object.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn bulk(
+        &self,
+        _scope: &Scope,
+        detail: &Detail,
+        value: &BulkValue,
+    ) -> Result<ByteStream, ArchiveError> {
+        if detail.location.transfer_syntax.is_deflated() {
+            return self.inflated(&detail.location, value.range).await;
+        }
+        let range = in_blob(&detail.location, value.range)?;
+        Ok(self.0.blobs.stream(&detail.location.blob_key, range).await?)
+    }
+
+    async fn read_ranges(
+        &self,
+        location: &Location,
+        ranges: Vec<ByteRange>,
+    ) -> Result<Vec<Bytes>, ArchiveError> {
+        if !location.transfer_syntax.is_deflated() {
+            let ranges: Result<Vec<_>, _> =
+                ranges.into_iter().map(|range| in_blob(location, range)).collect();
+            return Ok(self.0.blobs.ranges(&location.blob_key, ranges?).await?);
+        }
+        // A deflate stream has no way in but from its start: rare, small objects (PS3.5 A.5).
+        let mut parts = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let steps: Vec<Bytes> = self.inflated(location, range).await?.try_collect().await?;
+            parts.push(join(steps.into_iter()));
+        }
+        Ok(parts)
+    }
+
+    /// Streams a range of a deflated object's inflated data set, in bounded memory.
+    async fn inflated(
+        &self,
+        location: &Location,
+        range: ByteRange,
+    ) -> Result<ByteStream, ArchiveError> {
+        let compressed = location.data_set_offset..location.blob_size;
+        let stream = self.0.blobs.stream(&location.blob_key, compressed).await?;
+        let reader = StreamReader::new(stream.map_err(io::Error::other));
+        let bridge = SyncIoBridge::new(reader);
+        let (sender, receiver) = mpsc::channel(2);
+        tokio::task::spawn_blocking(move || {
+            let mut inflated = DeflateDecoder::new(bridge);
+            if let Err(error) = send_range(&mut inflated, range, &sender) {
+                let damaged = ArchiveError::Damaged(format!("inflating failed: {error}"));
+                // A receiver that went away needs no error.
+                let _ = sender.blocking_send(Err(damaged));
+            }
+        });
+        let steps = stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|step| (step, receiver))
+        });
+        Ok(steps.boxed())
+    }
+}
+
+fn send_range(
+    reader: &mut impl Read,
+    range: ByteRange,
+    sender: &mpsc::Sender<Result<Bytes, ArchiveError>>,
+) -> io::Result<()> {
+    let skipped = io::copy(&mut reader.take(range.offset), &mut io::sink())?;
+    if skipped < range.offset {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut left = range.length;
+    while left > 0 {
+        let mut step = Vec::with_capacity(INFLATE_STEP.min(usize::try_from(left).unwrap_or(usize::MAX)));
+        let count = reader.take(left.min(INFLATE_STEP as u64)).read_to_end(&mut step)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        left -= count as u64;
+        if sender.blocking_send(Ok(step.into())).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Moves a range of the data set to the blob's coordinates.
+fn in_blob(location: &Location, range: ByteRange) -> Result<Range<u64>, ArchiveError> {
+    let start = location.data_set_offset.checked_add(range.offset);
+    let end = start.and_then(|start| start.checked_add(range.length));
+    match (start, end) {
+        (Some(start), Some(end)) if end <= location.blob_size => Ok(start..end),
+        _ => Err(ArchiveError::Damaged("a range lies beyond the object's end".into())),
+    }
+}
+
+/// Joins fragments; a single one is not copied.
+fn join(mut parts: impl Iterator<Item = Bytes>) -> Bytes {
+    let Some(first) = parts.next() else { return Bytes::new() };
+    let Some(second) = parts.next() else { return first };
+    let mut joined = BytesMut::from(first);
+    joined.extend_from_slice(&second);
+    parts.for_each(|part| joined.extend_from_slice(&part));
+    joined.freeze()
+}

@@ -1,0 +1,415 @@
+//! Settings: defaults, then `qianli.toml`, then environment, then flags. Read once, checked before
+//! any port is bound, plain values afterwards.
+//!
+//! One struct is both the flags of the command line and the keys of the file, so that neither can
+//! have a key that the other lacks.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+/// A duration with its unit: `30s`, `5m`, `1h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text).map(Self).map_err(|error| format!("{error}; write 30s or 5m"))
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// A number of bytes with its unit: `64MiB`, `2GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size = bytesize::ByteSize::from_str(text);
+        size.map(|size| Self(size.as_u64())).map_err(|error| format!("{error}; write 64MiB or 2GB"))
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// What happens to other content under a known SOP Instance UID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Duplicates {
+    /// The newest answers, the older is kept for an operator.
+    KeepBoth,
+    /// The first stays; the sender gets a refusal.
+    Refuse,
+}
+
+/// Which SOP classes are let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum SopClasses {
+    /// Everything but known non-storage classes: private and retired ones too.
+    All,
+    /// Only storage classes of the standard.
+    Standard,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Every key, all optional: a source says only what it sets.
+#[derive(Debug, Clone, Default, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Folder of a single node: index, objects, spool [default: ./data].
+    #[arg(long, env = "QIANLI_DATA", value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+    /// Address of the pages and of DICOMweb; port 0 picks a free one [default: 127.0.0.1:8080].
+    #[arg(long, env = "QIANLI_HTTP", value_name = "ADDR", global = true)]
+    pub http: Option<SocketAddr>,
+    /// Address of the DIMSE listener; port 0 picks a free one [default: 127.0.0.1:11112].
+    #[arg(long, env = "QIANLI_DIMSE", value_name = "ADDR", global = true)]
+    pub dimse: Option<SocketAddr>,
+    /// Our AE title [default: QIANLI].
+    #[arg(long, env = "QIANLI_AET", value_name = "TITLE", global = true)]
+    pub aet: Option<String>,
+    /// Index: sqlite:PATH or postgres://USER@HOST/NAME [default: sqlite:DATA/qianli.db].
+    #[arg(long, env = "QIANLI_DATABASE", value_name = "URL", hide_env_values = true, global = true)]
+    pub database: Option<String>,
+    /// Objects: file:///DIR, s3://BUCKET/PREFIX, az://… or gs://… [default: file://DATA/objects].
+    #[arg(long, env = "QIANLI_STORE", value_name = "URL", global = true)]
+    pub store: Option<String>,
+    /// Folder of the OHIF viewer, as `make viewer` fetches it.
+    #[arg(long, env = "QIANLI_VIEWER", value_name = "DIR", global = true)]
+    pub viewer: Option<PathBuf>,
+    /// Load the samples when the archive is empty, and say what to try.
+    #[arg(long, env = "QIANLI_DEMO", num_args = 0..=1, default_missing_value = "true", global = true)]
+    pub demo: Option<bool>,
+    /// Folder of the samples [default: ./sample-dicom].
+    #[arg(long, env = "QIANLI_DEMO_FOLDER", value_name = "DIR", global = true)]
+    pub demo_folder: Option<PathBuf>,
+    /// Serve without logins; loopback addresses only. Logins do not exist yet, so this is how every
+    /// node runs for now.
+    #[arg(long, env = "QIANLI_NO_AUTH", num_args = 0..=1, default_missing_value = "true", global = true)]
+    pub no_auth: Option<bool>,
+    /// URL under which people reach us, when a proxy stands in front.
+    #[arg(long, env = "QIANLI_PUBLIC_URL", value_name = "URL", global = true)]
+    pub public_url: Option<String>,
+    /// Origins whose pages may call DICOMweb from a browser [default: none].
+    #[arg(long, env = "QIANLI_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN", global = true)]
+    pub cors_origins: Option<Vec<String>>,
+    /// Reject associations that call another AE title than ours [default: true].
+    #[arg(long, env = "QIANLI_CHECK_CALLED_AET", num_args = 0..=1, default_missing_value = "true", global = true)]
+    pub check_called_aet: Option<bool>,
+    /// AE titles that may call; empty means every one.
+    #[arg(long, env = "QIANLI_CALLING_AETS", value_delimiter = ',', value_name = "TITLE", global = true)]
+    pub calling_aets: Option<Vec<String>>,
+    /// Associations at once [default: 256].
+    #[arg(long, env = "QIANLI_MAX_ASSOCIATIONS", value_name = "N", global = true)]
+    pub max_associations: Option<u32>,
+    /// Longest P-DATA-TF PDU we take [default: 256KiB].
+    #[arg(long, env = "QIANLI_MAX_PDU", value_name = "SIZE", global = true)]
+    pub max_pdu: Option<Size>,
+    /// Time for an association request to arrive and for a connection to close [default: 30s].
+    #[arg(long, env = "QIANLI_ARTIM_TIMEOUT", value_name = "TIME", global = true)]
+    pub artim_timeout: Option<Span>,
+    /// An association without a byte for this long is aborted [default: 5m].
+    #[arg(long, env = "QIANLI_IDLE_TIMEOUT", value_name = "TIME", global = true)]
+    pub idle_timeout: Option<Span>,
+    /// Time for stores under way to finish when we are told to stop [default: 30s].
+    #[arg(long, env = "QIANLI_DRAIN_TIMEOUT", value_name = "TIME", global = true)]
+    pub drain_timeout: Option<Span>,
+    /// Other content under a known SOP Instance UID [default: keep-both].
+    #[arg(long, env = "QIANLI_DUPLICATES", value_enum, global = true)]
+    pub duplicates: Option<Duplicates>,
+    /// SOP classes let in [default: all].
+    #[arg(long, env = "QIANLI_SOP_CLASSES", value_enum, global = true)]
+    pub sop_classes: Option<SopClasses>,
+    /// Largest object [default: 64GiB].
+    #[arg(long, env = "QIANLI_MAX_OBJECT", value_name = "SIZE", global = true)]
+    pub max_object: Option<Size>,
+    /// Memory for arriving objects, all together [default: 64MiB].
+    #[arg(long, env = "QIANLI_SPOOL_MEMORY", value_name = "SIZE", global = true)]
+    pub spool_memory: Option<Size>,
+    /// Folder for arriving objects that do not fit in memory [default: DATA/spool].
+    #[arg(long, env = "QIANLI_SPOOL", value_name = "DIR", global = true)]
+    pub spool: Option<PathBuf>,
+    /// Connections to the index [default: 8].
+    #[arg(long, env = "QIANLI_DATABASE_CONNECTIONS", value_name = "N", global = true)]
+    pub database_connections: Option<u32>,
+    /// What is logged: error, warn, info, debug, or a filter like `info,qianli_dimse=debug`
+    /// [default: info].
+    #[arg(long, env = "QIANLI_LOG", value_name = "FILTER", global = true)]
+    pub log: Option<String>,
+    /// How log lines look [default: text].
+    #[arg(long, env = "QIANLI_LOG_FORMAT", value_enum, global = true)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The settings of a running process, all decided.
+#[derive(Clone)]
+pub struct Config {
+    /// See [`Settings::data`].
+    pub data: PathBuf,
+    /// See [`Settings::http`].
+    pub http: SocketAddr,
+    /// See [`Settings::dimse`].
+    pub dimse: SocketAddr,
+    /// See [`Settings::aet`].
+    pub aet: qianli_model::AeTitle,
+    /// See [`Settings::database`]. May hold a password: never printed.
+    pub database: String,
+    /// See [`Settings::store`].
+    pub store: String,
+    /// See [`Settings::viewer`].
+    pub viewer: Option<PathBuf>,
+    /// See [`Settings::demo`].
+    pub demo: bool,
+    /// See [`Settings::demo_folder`].
+    pub demo_folder: PathBuf,
+    /// See [`Settings::public_url`].
+    pub public_url: Option<String>,
+    /// See [`Settings::cors_origins`].
+    pub cors_origins: Vec<String>,
+    /// See [`Settings::check_called_aet`].
+    pub check_called_aet: bool,
+    /// See [`Settings::calling_aets`].
+    pub calling_aets: Vec<qianli_model::AeTitle>,
+    /// See [`Settings::max_associations`].
+    pub max_associations: u32,
+    /// See [`Settings::max_pdu`], bytes.
+    pub max_pdu: u32,
+    /// See [`Settings::artim_timeout`].
+    pub artim_timeout: Duration,
+    /// See [`Settings::idle_timeout`].
+    pub idle_timeout: Duration,
+    /// See [`Settings::drain_timeout`].
+    pub drain_timeout: Duration,
+    /// See [`Settings::duplicates`].
+    pub duplicates: Duplicates,
+    /// See [`Settings::sop_classes`].
+    pub sop_classes: SopClasses,
+    /// See [`Settings::max_object`], bytes.
+    pub max_object: u64,
+    /// See [`Settings::spool_memory`], bytes.
+    pub spool_memory: u64,
+    /// See [`Settings::spool`].
+    pub spool: PathBuf,
+    /// See [`Settings::database_connections`].
+    pub database_connections: u32,
+    /// See [`Settings::log`].
+    pub log: String,
+    /// See [`Settings::log_format`].
+    pub log_format: LogFormat,
+}
+
+impl Settings {
+    /// Reads a settings file. An unknown key is an error that names the key and the line.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or is not what [`Settings`] describes.
+    pub fn from_file(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("read the settings file {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("in the settings file {}", path.display()))
+    }
+
+    /// Decides every value: `self` (flags and environment) before `file` before the defaults.
+    ///
+    /// # Errors
+    ///
+    /// A value that cannot work, with what to write instead.
+    pub fn decide(self, file: Self) -> anyhow::Result<Config> {
+        let data = self.data.or(file.data).unwrap_or_else(|| "data".into());
+        let absolute = std::path::absolute(&data).context("find the data folder")?;
+        let aet = self.aet.or(file.aet).unwrap_or_else(|| "QIANLI".into());
+        let aet = aet.parse().with_context(|| format!("the AE title {aet:?} cannot be used"))?;
+        let calling = self.calling_aets.or(file.calling_aets).unwrap_or_default();
+        let calling_aets = calling
+            .iter()
+            .map(|title| title.parse().with_context(|| format!("calling_aets: {title:?}")))
+            .collect::<anyhow::Result<_>>()?;
+        let max_pdu = self.max_pdu.or(file.max_pdu).map_or(256 << 10, |size| size.0);
+        if !(4096..=16 << 20).contains(&max_pdu) {
+            bail!("max_pdu must lie between 4KiB and 16MiB");
+        }
+        let viewer = self.viewer.or(file.viewer);
+        if let Some(folder) = &viewer
+            && !folder.join("index.html").is_file()
+        {
+            bail!(
+                "there is no viewer in {} (no index.html): run `make viewer`, or leave --viewer out",
+                folder.display()
+            );
+        }
+        let second = |flag: Option<Span>, file: Option<Span>, default: u64| {
+            flag.or(file).map_or(Duration::from_secs(default), |span| span.0)
+        };
+        let no_auth = self.no_auth.or(file.no_auth).unwrap_or(false);
+        let config = Config {
+            http: self.http.or(file.http).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            dimse: self.dimse.or(file.dimse).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 11112))),
+            aet,
+            database: self
+                .database
+                .or(file.database)
+                .unwrap_or_else(|| format!("sqlite:{}", absolute.join("qianli.db").display())),
+            store: self
+                .store
+                .or(file.store)
+                .unwrap_or_else(|| format!("file://{}", absolute.join("objects").display())),
+            viewer,
+            demo: self.demo.or(file.demo).unwrap_or(false),
+            demo_folder: self
+                .demo_folder
+                .or(file.demo_folder)
+                .unwrap_or_else(|| "sample-dicom".into()),
+            public_url: self.public_url.or(file.public_url),
+            cors_origins: self.cors_origins.or(file.cors_origins).unwrap_or_default(),
+            check_called_aet: self.check_called_aet.or(file.check_called_aet).unwrap_or(true),
+            calling_aets,
+            max_associations: self.max_associations.or(file.max_associations).unwrap_or(256),
+            max_pdu: max_pdu as u32,
+            artim_timeout: second(self.artim_timeout, file.artim_timeout, 30),
+            idle_timeout: second(self.idle_timeout, file.idle_timeout, 300),
+            drain_timeout: second(self.drain_timeout, file.drain_timeout, 30),
+            duplicates: self.duplicates.or(file.duplicates).unwrap_or(Duplicates::KeepBoth),
+            sop_classes: self.sop_classes.or(file.sop_classes).unwrap_or(SopClasses::All),
+            max_object: self.max_object.or(file.max_object).map_or(64 << 30, |size| size.0),
+            spool_memory: self.spool_memory.or(file.spool_memory).map_or(64 << 20, |size| size.0),
+            spool: self.spool.or(file.spool).unwrap_or_else(|| absolute.join("spool")),
+            database_connections: self
+                .database_connections
+                .or(file.database_connections)
+                .unwrap_or(8),
+            log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
+            log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            data: absolute,
+        };
+        config.check_loopback(no_auth)?;
+        Ok(config)
+    }
+}
+
+impl Config {
+    /// Nothing listens beyond loopback while there are no logins (DESIGN section 3, invariant 10).
+    fn check_loopback(&self, no_auth: bool) -> anyhow::Result<()> {
+        for (name, address) in [("http", self.http), ("dimse", self.dimse)] {
+            if !is_loopback(address.ip()) {
+                let advice = if no_auth { "--no-auth is for loopback only" } else { "logins do not exist yet" };
+                bail!(
+                    "refusing to listen on {address} ({name}): {advice}, so only loopback addresses \
+                     such as 127.0.0.1 are allowed; to reach this node from elsewhere, put a tunnel \
+                     or an authenticating proxy in front"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The database for people, without a password.
+    pub fn database_for_people(&self) -> String {
+        match self.database.split_once("://") {
+            Some((scheme, rest)) => match rest.rsplit_once('@') {
+                Some((_, host)) => format!("{scheme}://***@{host}"),
+                None => self.database.clone(),
+            },
+            None => self.database.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("http", &self.http)
+            .field("dimse", &self.dimse)
+            .field("database", &self.database_for_people())
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decide(file: &str) -> anyhow::Result<Config> {
+        Settings::default().decide(toml::from_str(file)?)
+    }
+
+    #[test]
+    fn the_annotated_file_is_valid_and_says_the_defaults() {
+        let text = include_str!("../qianli.toml");
+        let uncommented: String = text
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .collect::<Vec<_>>()
+            .join("\n");
+        toml::from_str::<Settings>(text).unwrap();
+        toml::from_str::<Settings>(&uncommented).unwrap();
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_units_are_errors() {
+        let error = format!("{:#}", decide("htpp = '127.0.0.1:1'").unwrap_err());
+        assert!(error.contains("htpp"), "{error}");
+        assert!(decide("idle_timeout = '30'").is_err());
+        assert!(decide("max_object = 'many'").is_err());
+        assert_eq!(decide("idle_timeout = '90s'").unwrap().idle_timeout.as_secs(), 90);
+    }
+
+    #[test]
+    fn nothing_listens_beyond_loopback() {
+        for address in ["0.0.0.0:80", "10.0.0.1:80", "[::]:80"] {
+            assert!(decide(&format!("http = '{address}'")).is_err(), "{address}");
+            assert!(decide(&format!("no_auth = true\ndimse = '{address}'")).is_err(), "{address}");
+        }
+        assert!(decide("http = '127.0.0.1:0'\ndimse = '[::1]:0'").is_ok());
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_passwords_stay_hidden() {
+        let flags = Settings { aet: Some("FLAG".into()), ..Settings::default() };
+        let file: Settings =
+            toml::from_str("aet = 'FILE'\ndatabase = 'postgres://u:secret@db/x'").unwrap();
+        let config = flags.decide(file).unwrap();
+        assert_eq!(config.aet.as_str(), "FLAG");
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,45 @@
+//! Builds the DICOM JSON of test images from a line of `name=value` words.
+
+/// DICOM JSON of a 2 x 2 image of 8-bit MONOCHROME2 pixels, changed by `words`: `rows`, `columns`,
+/// `samples`, `photometric` (`_` stands for a space), `planar`, `bits` (sets stored too), `stored`,
+/// `high`, `signed`, and any other attribute by its eight digits with a JSON value.
+pub(crate) fn json(words: &str) -> String {
+    let mut elements: Vec<(String, String)> = vec![
+        ("00280010".into(), "2".into()),
+        ("00280011".into(), "2".into()),
+        ("00280002".into(), "1".into()),
+        ("00280004".into(), "\"MONOCHROME2\"".into()),
+        ("00280100".into(), "8".into()),
+    ];
+    let mut set = |tag: &str, value: String| {
+        elements.retain(|(existing, _)| existing != tag);
+        elements.push((tag.into(), value));
+    };
+    for word in words.split_whitespace() {
+        let (name, value) = word.split_once('=').unwrap();
+        let value = value.to_owned();
+        match name {
+            "rows" => set("00280010", value),
+            "columns" => set("00280011", value),
+            "samples" => set("00280002", value),
+            "photometric" => {
+                let term = if value == "PALETTE" { "PALETTE COLOR".into() } else { value };
+                set("00280004", format!("\"{term}\""));
+            }
+            "planar" => set("00280006", value),
+            "bits" => set("00280100", value),
+            "stored" => set("00280101", value),
+            "high" => set("00280102", value),
+            "signed" => set("00280103", value),
+            tag => set(tag, value),
+        }
+    }
+    let elements: Vec<String> = elements
+        .into_iter()
+        .map(|(tag, value)| match value.strip_prefix("raw:") {
+            Some(element) => format!("\"{tag}\":{element}"),
+            None => format!("\"{tag}\":{{\"vr\":\"US\",\"Value\":[{value}]}}"),
+        })
+        .collect();
+    format!("{{{}}}", elements.join(","))
+}

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `qianli` program: parses its arguments and hands over.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    qianli::cli::run()
+}

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use qianli_catalog::types::{DuplicatePolicy, NewInstance, Recorded};
-use qianli_model::dataset::{InflateSource, Limits, ReaderSource, Source};
+use qianli_model::dataset::{Limits, ReaderSource, Source};
 use qianli_model::file_meta::{self, FileMeta};
 use qianli_model::header::{HeaderError, Warning};
 use qianli_model::{
@@ -297,17 +297,12 @@ fn read_header(
         tracing::error!(%error, "a spooled object could not be read back");
         Refusal::StorageFailed
     };
-    let scanned = match (spooled.reader().map_err(fail)?, syntax.is_deflated()) {
-        (mut reader, true) => {
-            io::copy(&mut (&mut reader).take(offset), &mut io::sink()).map_err(fail)?;
-            let mut source = InflateSource::new(io::BufReader::new(reader), limits.max_inflated);
-            InstanceHeader::read(&mut source, syntax, limits)
-        }
-        (SpoolReader::Memory(mut source), false) => {
+    let scanned = match spooled.reader().map_err(fail)? {
+        SpoolReader::Memory(mut source) => {
             source.skip(offset).map_err(fail)?;
             InstanceHeader::read(&mut source, syntax, limits)
         }
-        (SpoolReader::File(file), false) => {
+        SpoolReader::File(file) => {
             let mut source = ReaderSource::new(file).map_err(fail)?;
             source.skip(offset).map_err(fail)?;
             InstanceHeader::read(&mut source, syntax, limits)

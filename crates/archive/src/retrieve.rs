@@ -1,15 +1,15 @@
 //! The one way out: locations and headers from the catalog, bytes from the blob store. Nothing here
 //! parses an object.
 
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use flate2::read::DeflateDecoder;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use qianli_catalog::types::{Detail, Location, Metadata, Target};
+use qianli_model::dataset::{InflateSource, Source};
 use qianli_model::frames::ByteRange;
 use qianli_model::header::BulkValue;
 use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
@@ -26,7 +26,7 @@ pub type ByteStream = BoxStream<'static, Result<Bytes, ArchiveError>>;
 const DETAIL_FRESH: Duration = Duration::from_secs(5);
 
 /// Bytes per step of an inflated stream.
-const INFLATE_STEP: usize = 256 << 10;
+const INFLATE_STEP: u64 = 256 << 10;
 
 type DetailKey = (TenantId, StudyUid, SeriesUid, SopInstanceUid);
 
@@ -205,7 +205,8 @@ impl Archive {
         let bridge = SyncIoBridge::new(reader);
         let (sender, receiver) = mpsc::channel(2);
         tokio::task::spawn_blocking(move || {
-            let mut inflated = DeflateDecoder::new(bridge);
+            let end = range.offset.saturating_add(range.length);
+            let mut inflated = InflateSource::new(bridge, end.saturating_add(INFLATE_STEP));
             if let Err(error) = send_range(&mut inflated, range, &sender) {
                 let damaged = ArchiveError::Damaged(format!("inflating failed: {error}"));
                 // A receiver that went away needs no error.
@@ -220,22 +221,17 @@ impl Archive {
 }
 
 fn send_range(
-    reader: &mut impl Read,
+    source: &mut impl Source,
     range: ByteRange,
     sender: &mpsc::Sender<Result<Bytes, ArchiveError>>,
 ) -> io::Result<()> {
-    let skipped = io::copy(&mut reader.take(range.offset), &mut io::sink())?;
-    if skipped < range.offset {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+    source.skip(range.offset)?;
     let mut left = range.length;
     while left > 0 {
-        let mut step = Vec::with_capacity(INFLATE_STEP.min(usize::try_from(left).unwrap_or(usize::MAX)));
-        let count = reader.take(left.min(INFLATE_STEP as u64)).read_to_end(&mut step)?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        left -= count as u64;
+        let count = left.min(INFLATE_STEP);
+        let mut step = vec![0; count as usize];
+        source.read_exact(&mut step)?;
+        left -= count;
         if sender.blocking_send(Ok(step.into())).is_err() {
             return Ok(());
         }

@@ -1,0 +1,71 @@
+//! Every long-lived handle of a process, built from [`Config`] in one place.
+
+use anyhow::Context;
+use qianli_archive::{Archive, ArchiveConfig, Blobs, BlobsConfig, SopClassPolicy};
+use qianli_catalog::types::DuplicatePolicy;
+use qianli_catalog::{Catalog, CatalogConfig};
+use qianli_model::scope::Principal;
+use qianli_model::{Scope, TenantId};
+
+use crate::config::{Config, Duplicates, SopClasses};
+
+/// The handles.
+#[derive(Clone)]
+pub struct App {
+    /// The settings they were built from.
+    pub config: Config,
+    /// Catalog and blobs, joined.
+    pub archive: Archive,
+}
+
+impl App {
+    /// Opens index and store and brings the index to this version's schema.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be reached or used; the text says which and what to do.
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&config.data)
+            .with_context(|| format!("make the data folder {}", config.data.display()))?;
+        let catalog = open_catalog(&config).await?;
+        catalog.migrate().await.context("bring the index to this version's schema")?;
+        let blobs = Blobs::open(&BlobsConfig { url: config.store.clone() })?;
+        let archive = Archive::new(catalog, blobs, archive_config(&config))?;
+        Ok(Self { config, archive })
+    }
+
+    /// The one tenant that exists so far, acting for whoever uses this process.
+    pub fn scope(&self) -> Scope {
+        Scope::new(TenantId::DEFAULT, Principal::Local)
+    }
+}
+
+/// Connects to the index only.
+///
+/// # Errors
+///
+/// It cannot be reached; the text says what to do.
+pub async fn open_catalog(config: &Config) -> anyhow::Result<Catalog> {
+    let settings = CatalogConfig {
+        max_connections: config.database_connections,
+        ..CatalogConfig::new(config.database.clone())
+    };
+    let place = config.database_for_people();
+    Catalog::connect(settings).await.with_context(|| format!("open the index {place}"))
+}
+
+fn archive_config(config: &Config) -> ArchiveConfig {
+    ArchiveConfig {
+        spool_memory_budget: config.spool_memory,
+        max_object: config.max_object,
+        duplicates: match config.duplicates {
+            Duplicates::KeepBoth => DuplicatePolicy::KeepBoth,
+            Duplicates::Refuse => DuplicatePolicy::Refuse,
+        },
+        sop_classes: match config.sop_classes {
+            SopClasses::All => SopClassPolicy::All,
+            SopClasses::Standard => SopClassPolicy::Standard,
+        },
+        ..ArchiveConfig::new(config.spool.clone())
+    }
+}

@@ -1,0 +1,122 @@
+//! The command line: arguments, and one file per command.
+
+mod admin;
+mod find;
+mod import;
+mod peer;
+mod send;
+mod serve;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, LogFormat, Settings};
+
+/// Medical imaging server: DIMSE in, DICOMweb out, object storage underneath.
+#[derive(Parser)]
+#[command(name = "qianli", version, max_term_width = 100)]
+struct Arguments {
+    /// Settings file; without it, ./qianli.toml is read if present.
+    #[arg(long, env = "QIANLI_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the node: DIMSE listener, DICOMweb, pages.
+    Serve,
+    /// Bring files in: folders, zip archives, media with a DICOMDIR. Running it again is harmless.
+    Import(import::Arguments),
+    /// Send files to a DIMSE peer (C-STORE).
+    Send(send::Arguments),
+    /// Ask a DIMSE peer whether it is there (C-ECHO).
+    Echo(peer::EchoArguments),
+    /// Query a DIMSE peer (C-FIND).
+    Find(find::Arguments),
+    /// Bring the index to this version's schema; `serve` does so by itself.
+    Migrate,
+    /// Check database, store, ports, disk and clock, and say what to do.
+    Doctor,
+    /// Remove objects that no row points at, left by a crash.
+    Sweep(admin::SweepArguments),
+}
+
+/// Runs the program and returns its exit code: 0 done, 1 failed, 2 wrong usage.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match settings(&arguments) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("qianli: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    let quiet = !matches!(arguments.command, Command::Serve);
+    if let Err(error) = start_logging(&config, quiet) {
+        eprintln!("qianli: {error:#}");
+        return ExitCode::from(2);
+    }
+    // One crypto provider for every client; without it the first TLS connection would panic.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a crypto provider was already installed");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("qianli: start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve => serve::run(config).await,
+            Command::Import(arguments) => import::run(config, arguments).await,
+            Command::Send(arguments) => send::run(config, arguments).await,
+            Command::Echo(arguments) => peer::echo(config, arguments).await,
+            Command::Find(arguments) => find::run(config, arguments).await,
+            Command::Migrate => admin::migrate(config).await,
+            Command::Doctor => admin::doctor(config).await,
+            Command::Sweep(arguments) => admin::sweep(config, arguments).await,
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("qianli: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn settings(arguments: &Arguments) -> anyhow::Result<Config> {
+    let file = match &arguments.config {
+        Some(path) => Settings::from_file(path)?,
+        None if Path::new("qianli.toml").is_file() => Settings::from_file(Path::new("qianli.toml"))?,
+        None => Settings::default(),
+    };
+    arguments.settings.clone().decide(file)
+}
+
+/// Logs go to standard error; standard output is for what a command answers.
+fn start_logging(config: &Config, quiet: bool) -> anyhow::Result<()> {
+    let wanted = if quiet && config.log == "info" { "warn" } else { &config.log };
+    let filter = tracing_subscriber::EnvFilter::try_new(wanted)
+        .with_context(|| format!("the log filter {wanted:?}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => {
+            use std::io::IsTerminal;
+            builder.with_ansi(std::io::stderr().is_terminal()).init();
+        }
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! `qianli migrate`, `qianli doctor`, `qianli sweep`: what an operator needs.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use indicatif::HumanBytes;
+use qianli_archive::{Blobs, BlobsConfig};
+use tokio::net::TcpListener;
+
+use crate::app::{App, open_catalog};
+use crate::config::{Config, Span};
+
+/// Arguments of `qianli sweep`.
+#[derive(clap::Args)]
+pub(super) struct SweepArguments {
+    /// Remove what is found; without it, only say.
+    #[arg(long)]
+    remove: bool,
+    /// Leave objects alone that are younger than this: they may be on their way in.
+    #[arg(long, default_value = "24h", value_name = "TIME")]
+    grace: Span,
+}
+
+/// Brings the index to this version's schema.
+pub(super) async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
+    std::fs::create_dir_all(&config.data)?;
+    let catalog = open_catalog(&config).await?;
+    let applied = catalog.migrate().await?;
+    println!("{}: {applied} migration(s) applied", config.database_for_people());
+    catalog.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes (or lists) orphans.
+pub(super) async fn sweep(config: Config, arguments: SweepArguments) -> anyhow::Result<ExitCode> {
+    let app = App::open(config).await?;
+    let swept = app.archive.sweep(now_ms(), arguments.grace.0, arguments.remove).await?;
+    println!("objects  {:>8}", swept.seen);
+    println!("young    {:>8}  left alone", swept.young);
+    let what = if swept.removed { "removed" } else { "would be removed; add --remove" };
+    println!("orphans  {:>8}  {}, {what}", swept.orphans, HumanBytes(swept.orphan_bytes));
+    app.archive.catalog().close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks everything a node stands on. Exit code 1 when something is wrong.
+pub(super) async fn doctor(config: Config) -> anyhow::Result<ExitCode> {
+    let mut report = Report::default();
+    check_database(&config, &mut report).await;
+    check_store(&config, &mut report).await;
+    check_ports(&config, &mut report).await;
+    check_spool(&config, &mut report);
+    check_clock(&mut report);
+    match &config.viewer {
+        Some(folder) => report.good("viewer", format!("{}", folder.display())),
+        None => report.hint("viewer", "none; run `make viewer` and give --viewer ./viewer".into()),
+    }
+    Ok(if report.bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[derive(Default)]
+struct Report {
+    bad: u32,
+}
+
+impl Report {
+    fn good(&mut self, what: &str, text: String) {
+        println!("ok    {what:<9} {text}");
+    }
+
+    fn hint(&mut self, what: &str, text: String) {
+        println!("note  {what:<9} {text}");
+    }
+
+    fn bad(&mut self, what: &str, text: String) {
+        self.bad += 1;
+        println!("BAD   {what:<9} {text}");
+    }
+}
+
+async fn check_database(config: &Config, report: &mut Report) {
+    if let Err(error) = std::fs::create_dir_all(&config.data) {
+        report.bad("data", format!("{}: {error}; choose another --data", config.data.display()));
+        return;
+    }
+    let place = config.database_for_people();
+    let catalog = match open_catalog(config).await {
+        Ok(catalog) => catalog,
+        Err(error) => return report.bad("database", format!("{error:#}")),
+    };
+    match catalog.ping().await {
+        Ok(()) => report.good("database", format!("{place} answers")),
+        Err(error) => report.bad("database", format!("{place}: {error}")),
+    }
+    catalog.close().await;
+}
+
+async fn check_store(config: &Config, report: &mut Report) {
+    let blobs = match Blobs::open(&BlobsConfig { url: config.store.clone() }) {
+        Ok(blobs) => blobs,
+        Err(error) => return report.bad("store", error.to_string()),
+    };
+    let advice = match blobs.local_root() {
+        Some(_) => "check the folder's owner and the disk",
+        None => "check the endpoint and the credentials in the environment",
+    };
+    match tokio::time::timeout(Duration::from_secs(20), blobs.check()).await {
+        Ok(Ok(())) => report.good("store", format!("{} answers", blobs.describe())),
+        Ok(Err(error)) => report.bad("store", format!("{}: {error}; {advice}", blobs.describe())),
+        Err(_) => report.bad("store", format!("{}: no answer in 20 s; {advice}", blobs.describe())),
+    }
+    if let Some(root) = blobs.local_root() {
+        check_disk(root, report).await;
+    }
+}
+
+/// Free room, by `df`: the standard library cannot tell.
+async fn check_disk(root: &std::path::Path, report: &mut Report) {
+    let output = tokio::process::Command::new("df").arg("-Pk").arg(root).output().await;
+    let free = output.ok().and_then(|output| {
+        let text = String::from_utf8(output.stdout).ok()?;
+        text.lines().nth(1)?.split_whitespace().nth(3)?.parse::<u64>().ok()
+    });
+    match free.map(|kib| kib << 10) {
+        Some(free) if free < 10 << 30 => {
+            report.bad("disk", format!("{} free; make room or move the store", HumanBytes(free)));
+        }
+        Some(free) => report.good("disk", format!("{} free", HumanBytes(free))),
+        None => report.hint("disk", "`df` does not answer; look at the free room yourself".into()),
+    }
+}
+
+async fn check_ports(config: &Config, report: &mut Report) {
+    for (name, address) in [("http", config.http), ("dimse", config.dimse)] {
+        match TcpListener::bind(address).await {
+            Ok(_) => report.good(name, format!("{address} is free")),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                report.hint(name, format!("{address} is in use: by a running node, or choose another"));
+            }
+            Err(error) => report.bad(name, format!("{address}: {error}")),
+        }
+    }
+}
+
+fn check_spool(config: &Config, report: &mut Report) {
+    let path = &config.spool;
+    let probe = path.join(".probe");
+    match std::fs::create_dir_all(path).and_then(|()| std::fs::write(&probe, b"probe")) {
+        Ok(()) => {
+            let _ = std::fs::remove_file(probe);
+            report.good("spool", format!("{} takes writes", path.display()));
+        }
+        Err(error) => report.bad("spool", format!("{}: {error}; choose another --spool", path.display())),
+    }
+}
+
+fn check_clock(report: &mut Report) {
+    // 2024-01-01: a clock before this was never set; object stores refuse requests from it.
+    match now_ms() {
+        now if now < 1_704_067_200_000 => report.bad("clock", "it is not set; start time synchronisation".into()),
+        _ => report.good("clock", "set".into()),
+    }
+}
+
+/// Milliseconds since 1970-01-01T00:00Z.
+pub(super) fn now_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}

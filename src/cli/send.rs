@@ -1,0 +1,161 @@
+//! `qianli send`: files to a DIMSE peer by C-STORE, each in its own transfer syntax.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use qianli_dimse::{ProposedContext, StatusClass};
+use qianli_model::dataset::{Limits, ReaderSource, Source};
+use qianli_model::{InstanceHeader, TransferSyntax, file_meta};
+use tokio::io::AsyncSeekExt;
+
+use super::peer::{Peer, connect};
+use crate::config::Config;
+
+/// Most presentation contexts of one association (PS3.8 9.3.2.2: odd numbers up to 255).
+const MAX_CONTEXTS: usize = 128;
+
+/// Arguments of `qianli send`.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// TITLE@host:port
+    peer: Peer,
+    /// Files and folders.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+/// A file that can be sent.
+struct Instance {
+    path: PathBuf,
+    data_set_offset: u64,
+    sop_class: String,
+    sop_instance: String,
+    syntax: TransferSyntax,
+}
+
+/// Sends; exit code 1 when something was not stored.
+pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let paths = arguments.paths.clone();
+    let (instances, skipped) = tokio::task::spawn_blocking(move || collect(&paths)).await??;
+    let bar = super::import::bar();
+    bar.set_length(instances.len() as u64);
+    let mut failures = Vec::new();
+    let mut sent = 0_u64;
+    for group in associations(instances) {
+        sent += send_group(&config, &arguments.peer, group, &bar, &mut failures).await?;
+    }
+    bar.finish_and_clear();
+    println!("sent      {sent:>8}");
+    println!("skipped   {skipped:>8}  not DICOM instances");
+    println!("failed    {:>8}", failures.len());
+    for failure in &failures {
+        println!("  {failure}");
+    }
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn collect(paths: &[PathBuf]) -> anyhow::Result<(Vec<Instance>, u64)> {
+    let mut found = Vec::new();
+    let mut skipped = 0;
+    for path in paths {
+        std::fs::metadata(path).with_context(|| format!("send {}", path.display()))?;
+        for entry in walkdir::WalkDir::new(path).sort_by_file_name() {
+            let entry = entry.context("walk the folders")?;
+            if entry.file_type().is_file() {
+                match read(entry.path()) {
+                    Some(instance) => found.push(instance),
+                    None => skipped += 1,
+                }
+            }
+        }
+    }
+    Ok((found, skipped))
+}
+
+fn read(path: &Path) -> Option<Instance> {
+    let mut source = ReaderSource::new(File::open(path).ok()?).ok()?;
+    let meta = file_meta::read(&mut source).ok()?;
+    let syntax = meta.transfer_syntax?;
+    let mut source = ReaderSource::new(File::open(path).ok()?).ok()?;
+    source.skip(meta.data_set_offset).ok()?;
+    let header = InstanceHeader::read(&mut source, syntax, &Limits::default());
+    let header = header.ok()?;
+    Some(Instance {
+        path: path.to_path_buf(),
+        data_set_offset: meta.data_set_offset,
+        sop_class: header.sop_class_uid.to_string(),
+        sop_instance: header.sop_instance_uid.to_string(),
+        syntax,
+    })
+}
+
+/// Splits instances so that one association never needs more contexts than there are numbers.
+fn associations(instances: Vec<Instance>) -> Vec<BTreeMap<(String, &'static str), Vec<Instance>>> {
+    let mut groups: Vec<BTreeMap<(String, &'static str), Vec<Instance>>> = vec![BTreeMap::new()];
+    for instance in instances {
+        let key = (instance.sop_class.clone(), instance.syntax.uid());
+        let fits = |group: &BTreeMap<_, _>| group.contains_key(&key) || group.len() < MAX_CONTEXTS;
+        let index = groups.iter().position(fits).unwrap_or_else(|| {
+            groups.push(BTreeMap::new());
+            groups.len() - 1
+        });
+        if let Some(group) = groups.get_mut(index) {
+            group.entry(key).or_default().push(instance);
+        }
+    }
+    groups
+}
+
+async fn send_group(
+    config: &Config,
+    peer: &Peer,
+    group: BTreeMap<(String, &'static str), Vec<Instance>>,
+    bar: &ProgressBar,
+    failures: &mut Vec<String>,
+) -> anyhow::Result<u64> {
+    let contexts: Vec<ProposedContext> = group
+        .values()
+        .filter_map(|instances| instances.first())
+        .map(|first| ProposedContext {
+            abstract_syntax: first.sop_class.clone(),
+            transfer_syntaxes: vec![first.syntax],
+        })
+        .collect();
+    if contexts.is_empty() {
+        return Ok(0);
+    }
+    let mut association = connect(config, peer, contexts).await?;
+    let mut sent = 0;
+    for instance in group.into_values().flatten() {
+        bar.inc(1);
+        let name = instance.path.display().to_string();
+        let Some(context) = association.context_for(&instance.sop_class, instance.syntax) else {
+            failures.push(format!(
+                "{name}: the peer does not take {} in {}",
+                instance.sop_class,
+                instance.syntax.name()
+            ));
+            continue;
+        };
+        let mut file = tokio::fs::File::open(&instance.path).await?;
+        file.seek(std::io::SeekFrom::Start(instance.data_set_offset)).await?;
+        let response = association
+            .store(context, &instance.sop_class, &instance.sop_instance, file)
+            .await
+            .with_context(|| format!("send {name}"))?;
+        match response.status.class() {
+            StatusClass::Success | StatusClass::Warning => sent += 1,
+            _ => failures.push(format!(
+                "{name}: {}{}",
+                response.status,
+                response.comment.map(|comment| format!(" ({comment})")).unwrap_or_default()
+            )),
+        }
+    }
+    association.release().await.context("release the association")?;
+    Ok(sent)
+}

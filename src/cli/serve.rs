@@ -1,0 +1,164 @@
+//! `qianli serve`: starts every listener and worker, says where they are, and stops gracefully.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use qianli_dimse::{Scp, ScpConfig};
+use qianli_web::{NodeInfo, WebConfig, WebState};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::peer::implementation;
+use crate::app::App;
+use crate::config::Config;
+use crate::services::NodeServices;
+
+/// Files that the demonstration loads at a time.
+const DEMO_PARALLEL: usize = 4;
+
+/// Runs the node until SIGTERM or SIGINT.
+pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let metrics = PrometheusBuilder::new().install_recorder().context("start the metrics")?;
+    let app = App::open(config.clone()).await?;
+    let http = bind("http", config.http).await?;
+    let dimse = bind("dimse", config.dimse).await?;
+    let (http_address, dimse_address) = (http.local_addr()?, dimse.local_addr()?);
+    let stop = CancellationToken::new();
+
+    let scp = Scp::new(
+        dimse,
+        ScpConfig {
+            max_associations: config.max_associations as usize,
+            max_pdu: config.max_pdu,
+            artim_timeout: config.artim_timeout,
+            idle_timeout: config.idle_timeout,
+            drain_timeout: config.drain_timeout,
+            implementation: implementation(),
+            ..ScpConfig::new(config.aet.clone())
+        },
+        Arc::new(NodeServices {
+            archive: app.archive.clone(),
+            aet: config.aet.clone(),
+            check_called: config.check_called_aet,
+            calling: config.calling_aets.clone(),
+        }),
+    );
+    let state = WebState::new(
+        app.archive.clone(),
+        WebConfig {
+            public_url: config.public_url.clone(),
+            max_part_size: config.max_object,
+            cors_origins: config.cors_origins.clone(),
+            node: NodeInfo {
+                aet: config.aet.to_string(),
+                dimse: dimse_address.to_string(),
+                http: http_address.to_string(),
+                database: app.archive.catalog().kind().to_owned(),
+                store: app.archive.blobs().describe().to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                viewer: config.viewer.clone(),
+            },
+            ..WebConfig::default()
+        },
+    );
+
+    let scp_task = tokio::spawn(scp.run(stop.clone()));
+    let render = metrics.clone();
+    let web = qianli_web::server::serve(
+        http,
+        qianli_web::router(state),
+        Arc::new(move || render.render()),
+        stop.clone().cancelled_owned(),
+    );
+    let web_task = tokio::spawn(web);
+    let jobs_task = tokio::spawn(crate::jobs::run(app.clone(), stop.clone()));
+    let upkeep = tokio::spawn(async move {
+        // Without upkeep the exporter's histograms would grow for ever.
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            metrics.run_upkeep();
+        }
+    });
+
+    println!("http: http://{http_address}");
+    println!("dimse: {}@{dimse_address}", config.aet);
+    tracing::info!(http = %http_address, dimse = %dimse_address, aet = %config.aet,
+        database = config.database_for_people(), store = config.store, "ready");
+    if config.demo {
+        demo(&app, &http_address.to_string(), &dimse_address.to_string()).await?;
+    }
+
+    wait_for_signal().await?;
+    tracing::info!("stopping: no new connections, work under way may finish");
+    stop.cancel();
+    let drained = tokio::time::timeout(config.drain_timeout, async {
+        let (scp, web, jobs) = tokio::join!(scp_task, web_task, jobs_task);
+        scp.context("the DIMSE listener")?;
+        web.context("the web listener")?.context("the web listener")?;
+        jobs.context("the worker")
+    })
+    .await;
+    upkeep.abort();
+    app.archive.catalog().close().await;
+    match drained {
+        Ok(result) => result?,
+        Err(_) => tracing::warn!("some connections were still open and are cut now"),
+    }
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bind(name: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("listen on {address} for {name}; choose another with --{name}, or port 0 for a free one")
+    })
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Loads the samples into an empty archive and says what to try.
+async fn demo(app: &App, http: &str, dimse: &str) -> anyhow::Result<()> {
+    let totals = app.archive.totals(&app.scope()).await?;
+    let folder = &app.config.demo_folder;
+    if totals.instances == 0 && folder.is_dir() {
+        let bar = ProgressBar::hidden();
+        let paths = [folder.clone()];
+        let summary =
+            crate::import::import(&app.archive, &app.scope(), &paths, DEMO_PARALLEL, &bar).await?;
+        println!("loaded {} sample instances from {}", summary.stored, folder.display());
+    } else if totals.instances == 0 {
+        println!("no samples: there is no folder {}", folder.display());
+    }
+    let (title, port) = (&app.config.aet, dimse.rsplit(':').next().unwrap_or_default());
+    let sample = folder.join("ct-chest");
+    let sample = if sample.is_dir() { sample } else { Path::new("FOLDER").to_path_buf() };
+    println!();
+    println!("Qianli is running. Press Ctrl+C to stop.");
+    println!("  pages     http://{http}/");
+    println!("  DICOMweb  http://{http}/dicom-web");
+    println!("  DIMSE     AE title {title}, host 127.0.0.1, port {port}");
+    println!();
+    println!("Try next:");
+    println!("  1. Open http://{http}/studies and click a study.");
+    println!(
+        "  2. Send your own: qianli send {title}@127.0.0.1:{port} {}   (or DCMTK: TCP_NODELAY=1 \
+         storescu -aec {title} 127.0.0.1 {port} FILE)",
+        sample.display()
+    );
+    println!("  3. Ask over DICOMweb: curl http://{http}/dicom-web/studies?PatientName=*");
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Background work: takes jobs that are due from the catalog and runs them, one at a time.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use qianli_catalog::types::Job;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+
+/// How long a worker may keep a job before another takes it for lost.
+const LEASE_MS: i64 = 5 * 60_000;
+
+/// How often the queue is looked at when it was empty.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// A job that failed this often is left for an operator.
+const MAX_ATTEMPTS: i64 = 8;
+
+/// Works until told to stop. A job under way is finished first.
+pub async fn run(app: App, stop: CancellationToken) {
+    let worker = format!("{}-{}", app.config.aet, std::process::id());
+    while !stop.is_cancelled() {
+        let worked = match app.archive.catalog().claim_job(&worker, LEASE_MS, now_ms()).await {
+            Ok(Some(job)) => {
+                work(&app, &job).await;
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::warn!(%error, "the job queue cannot be read");
+                false
+            }
+        };
+        if !worked {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(IDLE) => {}
+            }
+        }
+    }
+}
+
+async fn work(app: &App, job: &Job) {
+    let catalog = app.archive.catalog();
+    let result = match job.kind.as_str() {
+        // The study has been quiet for a while: say so in the change feed.
+        "study.settled" => catalog.settle_study(job, now_ms()).await.map_err(anyhow::Error::from),
+        other => Err(anyhow::anyhow!("no handler for jobs of kind {other}")),
+    };
+    let Err(error) = result else { return };
+    let wait = 1000_i64 << job.attempts.clamp(0, 12);
+    let given_back = catalog.fail_job(job, now_ms().saturating_add(wait), MAX_ATTEMPTS).await;
+    match given_back {
+        Ok(true) => tracing::error!(job = job.id, kind = job.kind, %error, "a job failed for good"),
+        Ok(false) => tracing::warn!(job = job.id, kind = job.kind, %error, "a job failed; it is tried again"),
+        Err(failed) => tracing::error!(job = job.id, %error, %failed, "a job could not be given back"),
+    }
+}
+
+fn now_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,8 @@
+//! The node: settings, wiring, command line and background work around the crates.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod import;
+pub mod jobs;
+pub mod services;

@@ -1,1 +1,210 @@
 //! Specific Character Set (PS3.3 C.12.1.1.2, PS3.5 section 6.1.2) to UTF-8.
+//!
+//! Owns the names of the character sets and the choice of a decoder; the code extensions of
+//! ISO 2022 are in `iso2022.rs`. A value is decoded whole and split at its delimiters afterwards:
+//! in several of these encodings a byte that looks like a backslash is half a character.
+
+use std::borrow::Cow;
+
+use encoding_rs::{
+    Encoding, GB18030, ISO_8859_2, ISO_8859_3, ISO_8859_4, ISO_8859_5, ISO_8859_6, ISO_8859_7,
+    ISO_8859_8, ISO_8859_15, WINDOWS_874, WINDOWS_1252, WINDOWS_1254,
+};
+
+mod iso2022;
+
+use iso2022::HighSet;
+
+/// How bytes beyond ASCII are read when no character set that we know is declared and they are
+/// not valid UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fallback {
+    /// As Latin-1: never fails, wrong for most of the world.
+    #[default]
+    Latin1,
+    /// As GB18030 if it decodes cleanly, else as Latin-1.
+    Gb18030,
+}
+
+/// How sure we are of a decoded text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// Decoded as declared.
+    Exact,
+    /// The declaration was missing or unknown, and the encoding was guessed.
+    Guessed,
+    /// Some bytes are impossible in the declared character set and were replaced.
+    Replaced,
+}
+
+/// Which delimiters reset the code extensions to the initial state (PS3.5 section 6.1.2.5.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextKind {
+    /// LO, SH, UC, ST, LT, UT: control characters and the backslash.
+    Text,
+    /// PN: also `^` and `=`.
+    PersonName,
+}
+
+/// A value of (0008,0005), ready to decode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charset {
+    scheme: Scheme,
+    fallback: Fallback,
+    known: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Scheme {
+    /// Nothing beyond ASCII was declared.
+    Undeclared,
+    Utf8,
+    Gb18030,
+    /// One or several sets with code extensions.
+    Sets {
+        /// In force at the start of a value.
+        initial: HighSet,
+        /// For bytes that come without the escape sequence they need: the first declared
+        /// extension that has such bytes.
+        extension: HighSet,
+    },
+}
+
+impl Charset {
+    /// No Specific Character Set at all: ASCII, and a guess for what goes beyond.
+    pub fn undeclared(fallback: Fallback) -> Self {
+        Self { scheme: Scheme::Undeclared, fallback, known: true }
+    }
+
+    /// Reads the value of (0008,0005), in any of the spellings that occur.
+    pub fn parse(value: &[u8], fallback: Fallback) -> Self {
+        let mut initial = HighSet::None;
+        let mut extension = HighSet::None;
+        let mut known = true;
+        for (index, term) in value.split(|&byte| byte == b'\\').enumerate() {
+            match Term::parse(term) {
+                Some(Term::Whole(scheme)) => return Self { scheme, fallback, known: true },
+                Some(Term::Set(set)) if index == 0 => initial = set,
+                Some(Term::Set(set)) if extension == HighSet::None => extension = set,
+                Some(Term::Set(_)) => {}
+                None => known = false,
+            }
+        }
+        let several = value.contains(&b'\\');
+        let scheme = if initial == HighSet::None && extension == HighSet::None && !several {
+            Scheme::Undeclared
+        } else {
+            Scheme::Sets { initial, extension }
+        };
+        Self { scheme, fallback, known }
+    }
+
+    /// Whether every term was one that we know.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// Decodes a value. ASCII is borrowed; control characters and padding are kept as they are.
+    pub fn decode<'a>(&self, bytes: &'a [u8], kind: TextKind) -> (Cow<'a, str>, Certainty) {
+        if bytes.is_ascii()
+            && !bytes.contains(&iso2022::ESCAPE)
+            && let Ok(text) = std::str::from_utf8(bytes)
+        {
+            return (Cow::Borrowed(text), Certainty::Exact);
+        }
+        match self.scheme {
+            Scheme::Utf8 => match std::str::from_utf8(bytes) {
+                Ok(text) => (Cow::Borrowed(text), Certainty::Exact),
+                Err(_) => (String::from_utf8_lossy(bytes), Certainty::Replaced),
+            },
+            Scheme::Gb18030 => whole(GB18030, bytes),
+            Scheme::Sets { initial: HighSet::Table(table), .. }
+                if !bytes.contains(&iso2022::ESCAPE) =>
+            {
+                whole(table, bytes)
+            }
+            Scheme::Sets { initial, extension } => {
+                let (text, clean) = iso2022::decode(bytes, initial, extension, kind);
+                let certainty = if clean { Certainty::Exact } else { Certainty::Replaced };
+                (Cow::Owned(text), certainty)
+            }
+            // Escape sequences name their sets themselves.
+            Scheme::Undeclared if bytes.contains(&iso2022::ESCAPE) && bytes.is_ascii() => {
+                let (text, _) = iso2022::decode(bytes, HighSet::None, HighSet::None, kind);
+                (Cow::Owned(text), Certainty::Guessed)
+            }
+            Scheme::Undeclared => (self.guess(bytes), Certainty::Guessed),
+        }
+    }
+
+    fn guess<'a>(&self, bytes: &'a [u8]) -> Cow<'a, str> {
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            return Cow::Borrowed(text);
+        }
+        if self.fallback == Fallback::Gb18030 {
+            let (text, Certainty::Exact) = whole(GB18030, bytes) else {
+                return whole(WINDOWS_1252, bytes).0;
+            };
+            return text;
+        }
+        whole(WINDOWS_1252, bytes).0
+    }
+}
+
+fn whole<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> (Cow<'a, str>, Certainty) {
+    let (text, errors) = encoding.decode_without_bom_handling(bytes);
+    (text, if errors { Certainty::Replaced } else { Certainty::Exact })
+}
+
+enum Term {
+    /// A character set that does not mix with others.
+    Whole(Scheme),
+    /// A set that has a half of the code table.
+    Set(HighSet),
+}
+
+impl Term {
+    /// Only letters and digits count: `ISO_IR_100`, `ISO-IR 100` and `iso ir 100` are one term.
+    fn parse(term: &[u8]) -> Option<Self> {
+        let mut name: String =
+            term.iter().filter(|b| b.is_ascii_alphanumeric()).map(|&b| char::from(b)).collect();
+        name.make_ascii_uppercase();
+        match name.as_str() {
+            "" | "ASCII" | "USASCII" => return Some(Self::Set(HighSet::None)),
+            "UTF8" => return Some(Self::Whole(Scheme::Utf8)),
+            "GB18030" | "GBK" | "GB2312" | "CP936" => return Some(Self::Whole(Scheme::Gb18030)),
+            "ISO88591" | "LATIN1" => return Some(Self::Set(HighSet::Table(WINDOWS_1252))),
+            _ => {}
+        }
+        let number = name
+            .strip_prefix("ISO2022IR")
+            .or_else(|| name.strip_prefix("ISOIR"))
+            .or_else(|| name.strip_prefix("IR"))?;
+        // PS3.3 tables C.12-2 to C.12-5. encoding_rs has the Windows supersets of Latin-1, Latin-5
+        // and TIS-620: they give printable characters where the standard has C1 controls, which
+        // DICOM text cannot contain and Windows programs do send.
+        let set = match number {
+            "6" | "87" | "159" => HighSet::None,
+            "100" => HighSet::Table(WINDOWS_1252),
+            "101" => HighSet::Table(ISO_8859_2),
+            "109" => HighSet::Table(ISO_8859_3),
+            "110" => HighSet::Table(ISO_8859_4),
+            "144" => HighSet::Table(ISO_8859_5),
+            "127" => HighSet::Table(ISO_8859_6),
+            "126" => HighSet::Table(ISO_8859_7),
+            "138" => HighSet::Table(ISO_8859_8),
+            "148" => HighSet::Table(WINDOWS_1254),
+            "166" => HighSet::Table(WINDOWS_874),
+            "203" => HighSet::Table(ISO_8859_15),
+            "13" => HighSet::Katakana,
+            "149" => HighSet::Korean,
+            "58" => HighSet::Chinese,
+            "192" => return Some(Self::Whole(Scheme::Utf8)),
+            _ => return None,
+        };
+        Some(Self::Set(set))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,20 @@
 //! One iterative scanner for data sets in every transfer syntax (PS3.5 section 7 and annex A).
 //!
-//! No recursion, every length checked against what remains, nothing allocated before a limit.
+//! No recursion, every length checked against what remains, nothing allocated before a limit. What
+//! the elements mean is not decided here: [`crate::json`] consumes the events.
 
 use std::io;
+
+use crate::charset::Fallback;
+
+mod inflate;
+mod scanner;
+mod source;
+pub mod vr;
+
+pub use inflate::InflateSource;
+pub use scanner::{Element, Event, Scanner};
+pub use source::{ReaderSource, SliceSource, SourceReader};
 
 /// Bytes to scan: a slice, a file, or an inflating reader.
 pub trait Source {
@@ -10,16 +22,18 @@ pub trait Source {
     fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()>;
     /// Moves on by `count` bytes, or fails with `UnexpectedEof` when fewer remain.
     fn skip(&mut self, count: u64) -> io::Result<()>;
-    /// Offset of the next byte, from the first byte of the data set.
+    /// Offset of the next byte, from the first byte of this source.
     fn position(&self) -> u64;
-    /// How many bytes remain, or `None` when it cannot be known (inflating).
+    /// How many bytes remain, or `None` when it cannot be known yet (inflating); a source that
+    /// answers `None` has at least 16 bytes left.
     fn remaining(&self) -> Option<u64>;
 }
 
 /// What a scan may cost.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Deepest nesting of sequences.
+    /// Deepest nesting of sequences. Each level costs three levels of JSON, and JSON readers stop
+    /// at 128 by default; real objects nest less than 20 deep.
     pub max_depth: usize,
     /// Most data elements, nested ones included.
     pub max_elements: usize,
@@ -29,16 +43,20 @@ pub struct Limits {
     pub max_fragments: usize,
     /// Most bytes that a deflated data set may inflate to.
     pub max_inflated: u64,
+    /// How text is read when bytes beyond ASCII come without a character set that we know: what
+    /// the operator knows of the sender (GBK without a label is common).
+    pub fallback_charset: Fallback,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_depth: 128,
+            max_depth: 40,
             max_elements: 2_000_000,
             max_json: 64 << 20,
             max_fragments: 4_000_000,
             max_inflated: 8 << 30,
+            fallback_charset: Fallback::Latin1,
         }
     }
 }

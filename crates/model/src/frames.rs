@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) mod locate;
+
 /// A byte range. Offsets count from the first byte of the *data set* (after the file meta
 /// information), as encoded on the wire; for the deflated syntaxes, of the inflated data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

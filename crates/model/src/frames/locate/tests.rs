@@ -1,0 +1,1 @@
+//! Frame location: tables, arithmetic, and what happens when they are wrong.

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! DIMSE over TCP: PDUs, association negotiation, typed messages, and the two drivers.
+//!
+//! [`scp::Scp`] listens and hands instances to the node through [`services::Services`];
+//! [`scu::Association`] calls other nodes. Nothing here knows the archive, the catalog or a file:
+//! what is done with a data set is the business of whoever implements [`services::ObjectSink`].
+//!
+//! Layers, each a module: bytes to frames ([`pdu`]), frames to an agreed set of presentation
+//! contexts ([`association`]), frames to messages ([`command`], [`message`]), messages to services.
+//! The first three do no I/O; sockets and timers live in `connection`, [`scp`] and [`scu`].
+
+pub mod association;
+pub mod command;
+mod connection;
+pub mod message;
+pub mod pdu;
+pub mod scp;
+pub mod scu;
+pub mod services;
+pub mod status;
+#[cfg(test)]
+mod testdata;
+
+pub use association::{AssociationInfo, AssociationRequest, Implementation, Rejection};
+pub use scp::{Scp, ScpConfig};
+pub use scu::{Association, ProposedContext, ScuConfig, ScuError};
+pub use services::{ObjectSink, Services, StoreOutcome, StoreRequest};
+pub use status::{Status, StatusClass};

@@ -1,0 +1,339 @@
+//! Association negotiation (PS3.8 section 7.1, PS3.7 annex D.3) as a pure function over values.
+//!
+//! What a peer asks for, what we answer, why we refuse. No sockets, no clocks, no global state.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use dicom_ul::pdu::{
+    AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResult,
+    PresentationContextResultReason, RequestorRoles, UserVariableItem,
+};
+use qianli_model::{AeTitle, TransferSyntax};
+
+use crate::pdu::associate::Reject;
+use crate::pdu::{Abort, ProtocolError};
+
+/// The only application context of DICOM (PS3.7 A.2.1).
+pub const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
+
+/// The Verification SOP class (PS3.4 annex A).
+pub const VERIFICATION: &str = "1.2.840.10008.1.1";
+
+/// What we assume of a peer that does not say how much it can take.
+pub(crate) const UNSTATED_MAX_PDU: u32 = 16_384;
+
+/// Smallest limit we work with; a peer that takes less cannot mean it.
+pub(crate) const SMALLEST_MAX_PDU: u32 = 128;
+
+/// Who we are, for the other end's log (PS3.7 D.3.3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Implementation {
+    /// Implementation Class UID.
+    pub class_uid: String,
+    /// Implementation Version Name, 1 to 16 characters.
+    pub version_name: String,
+}
+
+/// What a peer asks for in its A-ASSOCIATE-RQ.
+#[derive(Debug, Clone)]
+pub struct AssociationRequest {
+    /// Address of the peer.
+    pub peer: SocketAddr,
+    /// Whom it wants to talk to.
+    pub called: AeTitle,
+    /// Who it says it is.
+    pub calling: AeTitle,
+    /// Proposed presentation contexts, in its order.
+    pub contexts: Vec<PresentationContextProposed>,
+    /// The longest P-DATA-TF it takes; `None` for no limit.
+    pub max_pdu: Option<u32>,
+    /// Implementation Class UID.
+    pub implementation_class_uid: Option<String>,
+    /// Implementation Version Name.
+    pub implementation_version: Option<String>,
+    /// SOP classes for which it proposes roles.
+    pub roles: Vec<(String, RequestorRoles)>,
+    /// Whether it sent a user identity. None is honoured yet and none is refused (PS3.7 D.3.3.7).
+    pub has_user_identity: bool,
+}
+
+/// Who is at the other end of an accepted association.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssociationInfo {
+    /// Number of the association in this process, for the log.
+    pub id: u64,
+    /// Address of the peer.
+    pub peer: SocketAddr,
+    /// Its AE title.
+    pub calling: AeTitle,
+    /// The AE title it called.
+    pub called: AeTitle,
+    /// Implementation Class UID.
+    pub implementation_class_uid: Option<String>,
+    /// Implementation Version Name.
+    pub implementation_version: Option<String>,
+}
+
+/// A presentation context both ends agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedContext {
+    /// Presentation context ID, odd.
+    pub id: u8,
+    /// Abstract syntax, as a rule a SOP class.
+    pub abstract_syntax: String,
+    /// How data sets are encoded.
+    pub transfer_syntax: TransferSyntax,
+}
+
+/// Why an association is refused (PS3.8 table 9-21).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectionReason {
+    /// The called AE title is not ours.
+    CalledAeTitleNotRecognised,
+    /// The calling AE title is not registered.
+    CallingAeTitleNotRecognised,
+    /// Another application context than DICOM's.
+    ApplicationContextNotSupported,
+    /// The peer does not speak version 1.
+    ProtocolVersionNotSupported,
+    /// Too many associations; the peer may try again.
+    LocalLimitExceeded,
+    /// The node is overloaded; the peer may try again.
+    TemporaryCongestion,
+    /// Permanent, without a reason that the standard lists.
+    NoReasonGiven,
+}
+
+/// A refusal of an association.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// What the peer is told.
+    pub reason: RejectionReason,
+    /// What our log says: why, and what to do about it. The peer never sees it.
+    pub detail: String,
+}
+
+impl Rejection {
+    /// A refusal with an explanation for the log.
+    pub fn new(reason: RejectionReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+
+    /// Result, source and reason as they travel.
+    pub const fn codes(&self) -> Reject {
+        let (result, source, reason) = match self.reason {
+            RejectionReason::NoReasonGiven => (1, 1, 1),
+            RejectionReason::ApplicationContextNotSupported => (1, 1, 2),
+            RejectionReason::CallingAeTitleNotRecognised => (1, 1, 3),
+            RejectionReason::CalledAeTitleNotRecognised => (1, 1, 7),
+            RejectionReason::ProtocolVersionNotSupported => (1, 2, 2),
+            RejectionReason::TemporaryCongestion => (2, 3, 1),
+            RejectionReason::LocalLimitExceeded => (2, 3, 2),
+        };
+        Reject { result, source, reason }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.codes().words(), self.detail)
+    }
+}
+
+/// Why a request gets no A-ASSOCIATE-AC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// Answer with an A-ASSOCIATE-RJ.
+    Reject(Rejection),
+    /// Answer with an A-ABORT (PS3.8 table 9-10, AA-1).
+    Abort(ProtocolError),
+}
+
+impl AssociationRequest {
+    /// Reads what a peer asks for, and refuses what no policy could accept.
+    pub fn from_pdu(pdu: AssociationRQ, peer: SocketAddr) -> Result<Self, Refused> {
+        let reject = |reason, detail: String| Refused::Reject(Rejection::new(reason, detail));
+        // PS3.8 table 9-11: only bit 0 is tested.
+        if pdu.protocol_version & 1 == 0 {
+            return Err(reject(
+                RejectionReason::ProtocolVersionNotSupported,
+                format!("the peer offers protocol version bits {:04X}H", pdu.protocol_version),
+            ));
+        }
+        let application_context = trim(&pdu.application_context_name);
+        if application_context != APPLICATION_CONTEXT {
+            return Err(reject(
+                RejectionReason::ApplicationContextNotSupported,
+                format!("the peer asks for {application_context:?}, which is not DICOM"),
+            ));
+        }
+        let called = AeTitle::parse(&pdu.called_ae_title).map_err(|error| {
+            reject(
+                RejectionReason::CalledAeTitleNotRecognised,
+                format!("the called AE title is invalid ({error}); correct it at the sender"),
+            )
+        })?;
+        let calling = AeTitle::parse(&pdu.calling_ae_title).map_err(|error| {
+            reject(
+                RejectionReason::CallingAeTitleNotRecognised,
+                format!("the calling AE title is invalid ({error}); correct it at the sender"),
+            )
+        })?;
+        let mut seen = [false; 256];
+        for context in &pdu.presentation_contexts {
+            // PS3.8 table 9-13: odd, and unique since an answer could not be told apart.
+            let again = std::mem::replace(&mut seen[usize::from(context.id)], true);
+            if again || context.id % 2 == 0 {
+                return Err(Refused::Abort(ProtocolError::new(
+                    Abort::BY_USER,
+                    format!("presentation context ID {} is even or repeated", context.id),
+                )));
+            }
+        }
+        let mut request = Self {
+            peer,
+            called,
+            calling,
+            contexts: pdu.presentation_contexts,
+            max_pdu: Some(UNSTATED_MAX_PDU),
+            implementation_class_uid: None,
+            implementation_version: None,
+            roles: Vec::new(),
+            has_user_identity: false,
+        };
+        request.take_user_information(pdu.user_variables);
+        if request.max_pdu.is_some_and(|limit| limit < SMALLEST_MAX_PDU) {
+            return Err(reject(
+                RejectionReason::NoReasonGiven,
+                format!("the peer takes PDUs of at most {:?} bytes", request.max_pdu),
+            ));
+        }
+        Ok(request)
+    }
+
+    /// Keeps what we use; asynchronous operations and extended negotiation may be left unanswered,
+    /// which means the defaults (PS3.7 D.3.3.3, D.3.3.5, D.3.3.6).
+    fn take_user_information(&mut self, items: Vec<UserVariableItem>) {
+        for item in items {
+            match item {
+                UserVariableItem::MaxLength(0) => self.max_pdu = None,
+                UserVariableItem::MaxLength(limit) => self.max_pdu = Some(limit),
+                UserVariableItem::ImplementationClassUID(uid) => {
+                    self.implementation_class_uid = Some(trim(&uid).to_owned());
+                }
+                UserVariableItem::ImplementationVersionName(name) => {
+                    self.implementation_version = Some(trim(&name).to_owned());
+                }
+                UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles) => {
+                    self.roles.push((trim(&uid).to_owned(), roles));
+                }
+                UserVariableItem::UserIdentityItem(_) => self.has_user_identity = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// Who the peer is, once it is accepted under this number.
+    pub fn info(&self, id: u64) -> AssociationInfo {
+        AssociationInfo {
+            id,
+            peer: self.peer,
+            calling: self.calling.clone(),
+            called: self.called.clone(),
+            implementation_class_uid: self.implementation_class_uid.clone(),
+            implementation_version: self.implementation_version.clone(),
+        }
+    }
+}
+
+/// What both ends agreed on.
+#[derive(Debug, Clone)]
+pub struct Agreement {
+    /// Contexts that may be used.
+    pub contexts: Vec<AcceptedContext>,
+    /// Abstract syntaxes of the contexts that were refused, for the log.
+    pub refused: Vec<String>,
+    /// The longest P-DATA-TF we may send.
+    pub send_limit: u32,
+    /// The answer.
+    pub answer: AssociationAC,
+}
+
+/// Answers a request: takes every context whose abstract syntax `accepts` likes, with the first
+/// proposed transfer syntax that we know. The proposer's order stands: it knows what its images are.
+pub fn negotiate(
+    request: &AssociationRequest,
+    accepts: impl Fn(&str) -> bool,
+    our_max_pdu: u32,
+    implementation: &Implementation,
+) -> Agreement {
+    let mut contexts = Vec::new();
+    let mut refused = Vec::new();
+    let mut results = Vec::new();
+    for proposed in &request.contexts {
+        let abstract_syntax = trim(&proposed.abstract_syntax);
+        let known = proposed.transfer_syntaxes.iter().find_map(|uid| TransferSyntax::from_uid(uid));
+        let (reason, transfer_syntax) = match known {
+            _ if !accepts(abstract_syntax) => {
+                (PresentationContextResultReason::AbstractSyntaxNotSupported, None)
+            }
+            None => (PresentationContextResultReason::TransferSyntaxesNotSupported, None),
+            Some(syntax) => (PresentationContextResultReason::Acceptance, Some(syntax)),
+        };
+        match transfer_syntax {
+            Some(transfer_syntax) => contexts.push(AcceptedContext {
+                id: proposed.id,
+                abstract_syntax: abstract_syntax.to_owned(),
+                transfer_syntax,
+            }),
+            None => refused.push(format!("{abstract_syntax} ({reason})")),
+        }
+        // PS3.8 table 9-18: present, though not significant, in a refused context.
+        let syntax = transfer_syntax.unwrap_or(TransferSyntax::IMPLICIT_LITTLE);
+        results.push(PresentationContextResult {
+            id: proposed.id,
+            reason,
+            transfer_syntax: syntax.uid().to_owned(),
+        });
+    }
+    let mut user_variables = vec![
+        UserVariableItem::MaxLength(our_max_pdu),
+        UserVariableItem::ImplementationClassUID(implementation.class_uid.clone()),
+    ];
+    for (uid, roles) in &request.roles {
+        // PS3.7 D.3.3.4: the requestor may be SCU of what we accept; we never call back as SCU.
+        if contexts.iter().any(|context| context.abstract_syntax == *uid) {
+            user_variables.push(UserVariableItem::ScuScpRoleSelectionSubItem(
+                uid.clone(),
+                RequestorRoles { scu: roles.scu, scp: false },
+            ));
+        }
+    }
+    user_variables
+        .push(UserVariableItem::ImplementationVersionName(implementation.version_name.clone()));
+    let answer = AssociationAC {
+        protocol_version: 1,
+        calling_ae_title: request.calling.to_string(),
+        called_ae_title: request.called.to_string(),
+        application_context_name: APPLICATION_CONTEXT.to_owned(),
+        presentation_contexts: results,
+        user_variables,
+    };
+    Agreement { contexts, refused, send_limit: send_limit(request.max_pdu, our_max_pdu), answer }
+}
+
+/// The longest P-DATA-TF we send: never more than the peer takes, and without a limit of its own
+/// no more than we would take ourselves.
+pub(crate) fn send_limit(peer: Option<u32>, ours: u32) -> u32 {
+    let ours = if ours == 0 { 1 << 20 } else { ours };
+    peer.map_or(ours, |peer| peer.min(1 << 20))
+}
+
+/// Removes the padding of UIDs and names.
+pub(crate) fn trim(text: &str) -> &str {
+    text.trim_matches(['\0', ' '])
+}
+
+#[cfg(test)]
+mod tests;

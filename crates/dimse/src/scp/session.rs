@@ -1,0 +1,548 @@
+//! One association, from the first byte to the close: PS3.8 table 9-10 for an acceptor.
+//!
+//! Sta2 is [`serve`] before the answer, Sta6 is [`Session::run`], Sta13 is the wait for the peer to
+//! close. The driver is written as straight code; what it does in each state cites the table.
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use metrics::{counter, gauge};
+use qianli_model::{SopClassUid, SopInstanceUid};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::Node;
+use super::limits::{Active, Pending};
+use crate::association::{
+    AcceptedContext, Agreement, AssociationInfo, AssociationRequest, Refused, Rejection,
+    RejectionReason, negotiate,
+};
+use crate::command::{COMMAND_LIMIT, CommandSet};
+use crate::connection::{Connection, Lost};
+use crate::message::{Operation, Request};
+use crate::pdu::{self, Abort, Fragment, Frame, PduType, ProtocolError, associate};
+use crate::services::{MoveOriginator, ObjectSink, Services, StoreOutcome, StoreRequest};
+use crate::status::Status;
+
+/// On shutdown nobody waits for peers to close.
+const SHUTDOWN_LINGER: Duration = Duration::from_millis(500);
+
+/// Numbers the connections of this process.
+pub(super) fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// How an association ended.
+#[derive(Debug)]
+enum End {
+    /// The peer asked for release.
+    Released,
+    /// The peer sent an A-ABORT.
+    AbortedByPeer(Abort),
+    /// We have no choice but to abort.
+    Lost(Lost),
+    /// The node shuts down.
+    Shutdown,
+}
+
+impl From<Lost> for End {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
+    }
+}
+
+impl From<ProtocolError> for End {
+    fn from(error: ProtocolError) -> Self {
+        Self::Lost(Lost::Protocol(error))
+    }
+}
+
+impl End {
+    /// The label of `qianli_dimse_associations_total`.
+    fn result(&self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::AbortedByPeer(_) => "aborted_by_peer",
+            Self::Lost(Lost::Closed | Lost::Io(_)) => "connection_lost",
+            Self::Lost(Lost::Timeout(_)) => "idle_timeout",
+            Self::Lost(Lost::Protocol(_)) => "protocol_error",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+fn count_association(result: &'static str) {
+    counter!("qianli_dimse_associations_total", "result" => result).increment(1);
+}
+
+/// Serves one connection until it is closed.
+pub(super) async fn serve<S>(
+    node: &Node,
+    stream: S,
+    peer: SocketAddr,
+    id: u64,
+    pending: Pending,
+    shutdown: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let artim = node.config.artim_timeout;
+    let mut connection = Connection::new(stream, node.config.max_pdu, artim);
+    // The whole request has to be there before ARTIM expires (Sta2), not just a byte of it.
+    let request = tokio::select! {
+        () = shutdown.cancelled() => return,
+        request = tokio::time::timeout(artim, read_request(&mut connection, peer)) => request,
+    };
+    let request = match request {
+        Ok(ControlFlow::Continue(request)) => request,
+        Ok(ControlFlow::Break(None)) => return count_association("no_request"),
+        Ok(ControlFlow::Break(Some(refused))) => {
+            return refuse(connection, pending, peer, refused, artim).await;
+        }
+        Err(_) => {
+            // AA-2.
+            warn!(
+                "closed the connection from {peer}: it asked for no association within {artim:?}; \
+                 is it a DICOM sender?"
+            );
+            return count_association("no_request");
+        }
+    };
+    if let Err(rejection) = admit(node, &request) {
+        return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
+    }
+    let active = match pending.activate() {
+        Ok(active) => active,
+        Err((pending, rejection)) => {
+            return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
+        }
+    };
+    accepted(node, connection, request, id, active, shutdown).await;
+}
+
+/// Reads the A-ASSOCIATE-RQ (Sta2). Breaks with what to answer, or with nothing to answer.
+async fn read_request<S>(
+    connection: &mut Connection<S>,
+    peer: SocketAddr,
+) -> ControlFlow<Option<Refused>, AssociationRequest>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let unexpected = |message: String| {
+        // AA-1 wants the service-user as the source of every abort in this state.
+        ControlFlow::Break(Some(Refused::Abort(ProtocolError::new(Abort::BY_USER, message))))
+    };
+    match connection.next_frame().await {
+        Ok(Frame::Control(PduType::AssociateRq, bytes)) => match associate::read_request(&bytes) {
+            Ok(request) => match AssociationRequest::from_pdu(request, peer) {
+                Ok(request) => ControlFlow::Continue(request),
+                Err(refused) => ControlFlow::Break(Some(refused)),
+            },
+            Err(error) => unexpected(error.message),
+        },
+        // AA-2: nothing to answer.
+        Ok(Frame::Control(PduType::Abort, _)) => ControlFlow::Break(None),
+        Ok(Frame::Control(kind, _)) => unexpected(format!("{kind} before an association")),
+        Ok(Frame::Fragment(_)) => unexpected("P-DATA-TF before an association".to_owned()),
+        Err(Lost::Protocol(error)) => unexpected(error.message),
+        Err(lost) => {
+            // Load balancers look whether the port is open; that is not worth a line at info.
+            debug!(%peer, "no association was asked for: {lost}");
+            ControlFlow::Break(None)
+        }
+    }
+}
+
+/// Asks the configuration and the node.
+fn admit(node: &Node, request: &AssociationRequest) -> Result<(), Rejection> {
+    match &node.config.ae_title {
+        Some(ours) if *ours != request.called => Err(Rejection::new(
+            RejectionReason::CalledAeTitleNotRecognised,
+            format!(
+                "{} called {}, but this node is {ours}; correct the AE title at the sender",
+                request.calling, request.called
+            ),
+        )),
+        _ => node.services.admit(request),
+    }
+}
+
+/// Answers with an A-ASSOCIATE-RJ (AE-6) or an A-ABORT (AA-1) and waits for the peer to close.
+async fn refuse<S>(
+    mut connection: Connection<S>,
+    pending: Pending,
+    peer: SocketAddr,
+    refused: Refused,
+    artim: Duration,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match refused {
+        Refused::Reject(rejection) => {
+            count_association("rejected");
+            warn!("rejected an association from {peer}: {rejection}");
+            if connection.send(&rejection.codes().encode()).await.is_err() {
+                return;
+            }
+        }
+        Refused::Abort(error) => {
+            count_association("protocol_error");
+            warn!("aborted the connection from {peer}: {error}");
+            connection.send_abort(error.abort).await;
+        }
+    }
+    connection.await_close(artim).await;
+    drop(pending);
+}
+
+/// Answers with an A-ASSOCIATE-AC (AE-7), serves, and ends the association.
+async fn accepted<S>(
+    node: &Node,
+    mut connection: Connection<S>,
+    request: AssociationRequest,
+    id: u64,
+    active: Active,
+    shutdown: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let config = &node.config;
+    let info = Arc::new(request.info(id));
+    let agreement = negotiate(
+        &request,
+        |uid| node.services.accepts_abstract_syntax(uid),
+        config.max_pdu,
+        &config.implementation,
+    );
+    log_accepted(&info, &agreement);
+    connection.set_idle(config.idle_timeout);
+    let gauge = gauge!("qianli_dimse_associations_active");
+    gauge.increment(1.0);
+    let started = Instant::now();
+    let mut session = Session {
+        connection,
+        services: node.services.as_ref(),
+        info: Arc::clone(&info),
+        contexts: agreement.contexts,
+        send_limit: agreement.send_limit,
+        counts: Counts::default(),
+        shutdown: &shutdown,
+    };
+    let end = match associate::write(agreement.answer) {
+        Ok(answer) => match session.connection.send(&answer).await {
+            Ok(()) => session.run().await,
+            Err(lost) => lost.into(),
+        },
+        Err(error) => error.into(),
+    };
+    gauge.decrement(1.0);
+    count_association(end.result());
+    log_end(&info, &end, &session.counts, started.elapsed());
+    let mut connection = session.connection;
+    match end {
+        // AR-4, once the service user has nothing more to say: ours never has.
+        End::Released => {
+            if connection.send(&pdu::RELEASE_RP).await.is_err() {
+                return;
+            }
+        }
+        // AA-3, AA-4: the connection is closed or to be closed now.
+        End::AbortedByPeer(_) | End::Lost(Lost::Closed | Lost::Io(_)) => return,
+        // AA-8.
+        End::Lost(Lost::Protocol(error)) => connection.send_abort(error.abort).await,
+        End::Lost(Lost::Timeout(_)) | End::Shutdown => {
+            connection.send_abort(Abort::UNSPECIFIED).await;
+        }
+    }
+    // The place is free from here on, or a sender that reconnects at once would be turned away.
+    let Some(_lingering) = active.linger() else { return };
+    let linger = if shutdown.is_cancelled() { SHUTDOWN_LINGER } else { config.artim_timeout };
+    connection.await_close(linger).await;
+}
+
+fn log_accepted(info: &AssociationInfo, agreement: &Agreement) {
+    info!(
+        calling = %info.calling,
+        called = %info.called,
+        contexts = agreement.contexts.len(),
+        implementation = info.implementation_version.as_deref().unwrap_or_default(),
+        "accepted an association from {} ({}) to {}",
+        info.calling, info.peer, info.called,
+    );
+    if !agreement.refused.is_empty() {
+        warn!(
+            calling = %info.calling,
+            "{} ({}) proposed {} presentation contexts that are not supported here, so such objects \
+             will not be sent: {}",
+            info.calling, info.peer, agreement.refused.len(), agreement.refused.join(", "),
+        );
+    }
+}
+
+fn log_end(info: &AssociationInfo, end: &End, counts: &Counts, took: Duration) {
+    let Counts { stored, failed, bytes } = *counts;
+    let duration_ms = took.as_millis() as u64;
+    macro_rules! log {
+        ($level:ident, $why:expr) => {
+            $level!(
+                calling = %info.calling, called = %info.called,
+                stored, failed, bytes, duration_ms,
+                "association from {} ({}) {}: {stored} stored, {failed} not stored",
+                info.calling, info.peer, $why,
+            )
+        };
+    }
+    match end {
+        End::Released => log!(info, "was released"),
+        End::Shutdown => log!(info, "was aborted because this node shuts down"),
+        End::AbortedByPeer(abort) => log!(warn, format!("was aborted {abort} at the other end")),
+        End::Lost(Lost::Closed) => {
+            log!(warn, "ended without a release: the peer closed the connection")
+        }
+        End::Lost(Lost::Timeout(idle)) => {
+            log!(warn, format!("was aborted: nothing arrived for {idle:?}"))
+        }
+        End::Lost(Lost::Io(error)) => log!(warn, format!("broke: {error}")),
+        End::Lost(Lost::Protocol(error)) => {
+            log!(warn, format!("was aborted: the peer broke the protocol: {error}"))
+        }
+    }
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    stored: u64,
+    failed: u64,
+    bytes: u64,
+}
+
+/// An established association (Sta6).
+struct Session<'a, S> {
+    connection: Connection<S>,
+    services: &'a dyn Services,
+    info: Arc<AssociationInfo>,
+    contexts: Vec<AcceptedContext>,
+    send_limit: u32,
+    counts: Counts,
+    shutdown: &'a CancellationToken,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
+    async fn run(&mut self) -> End {
+        loop {
+            if let Err(end) = self.operation().await {
+                return end;
+            }
+        }
+    }
+
+    /// Waits for one request and works it off.
+    async fn operation(&mut self) -> Result<(), End> {
+        let first = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return Err(End::Shutdown),
+            frame = self.connection.next_frame() => fragment(frame?)?,
+        };
+        let Some(context) = self.contexts.iter().find(|context| context.id == first.context) else {
+            return Err(violation(format!(
+                "a message on presentation context {}, which was not accepted",
+                first.context
+            )));
+        };
+        let context = context.clone();
+        let command = self.read_command(first).await?;
+        let request = CommandSet::parse(command)
+            .and_then(|set| Request::parse(&set))
+            .map_err(|error| ProtocolError::new(Abort::BY_USER, error.to_string()))?;
+        match &request.operation {
+            Operation::Store { move_originator } => {
+                self.store(&context, &request, move_originator.clone()).await
+            }
+            Operation::Echo => {
+                self.drain(&context, &request).await?;
+                self.answer(&context, &request, &StoreOutcome::success()).await
+            }
+            // There is never an operation left to cancel: each is answered before the next is read.
+            Operation::Cancel => self.drain(&context, &request).await,
+            Operation::Other(command) => {
+                warn!(
+                    "{} asked for an operation we do not offer: {command:04X}H",
+                    self.info.calling
+                );
+                self.drain(&context, &request).await?;
+                let outcome = StoreOutcome::new(Status::UNRECOGNISED_OPERATION);
+                self.answer(&context, &request, &outcome).await
+            }
+        }
+    }
+
+    /// Collects the fragments of a command set.
+    async fn read_command(&mut self, first: Fragment) -> Result<Bytes, End> {
+        let context = first.context;
+        let mut piece = first;
+        let mut command = BytesMut::new();
+        loop {
+            if !piece.command || piece.context != context {
+                return Err(violation("a data set fragment where a command set was expected"));
+            }
+            if command.len() + piece.data.len() > COMMAND_LIMIT {
+                return Err(violation(format!("a command set of more than {COMMAND_LIMIT} bytes")));
+            }
+            command.extend_from_slice(&piece.data);
+            if piece.last {
+                return Ok(command.freeze());
+            }
+            piece = fragment(self.connection.next_frame().await?)?;
+        }
+    }
+
+    /// The next piece of the data set that belongs to the request under way.
+    async fn next_data(&mut self, context: &AcceptedContext) -> Result<Fragment, End> {
+        let piece = fragment(self.connection.next_frame().await?)?;
+        if piece.command || piece.context != context.id {
+            return Err(violation(
+                "a new message before the data set of the last one was complete",
+            ));
+        }
+        Ok(piece)
+    }
+
+    async fn drain(&mut self, context: &AcceptedContext, request: &Request) -> Result<(), End> {
+        if request.has_data_set {
+            while !self.next_data(context).await?.last {}
+        }
+        Ok(())
+    }
+
+    async fn answer(
+        &mut self,
+        context: &AcceptedContext,
+        request: &Request,
+        outcome: &StoreOutcome,
+    ) -> Result<(), End> {
+        let mut out = Vec::with_capacity(512);
+        let command = request.response(outcome);
+        pdu::encode_message(&mut out, context.id, true, &command, self.send_limit);
+        Ok(self.connection.send(&out).await?)
+    }
+
+    /// C-STORE (PS3.7 section 9.1.1). Leaving early drops the sink, which cleans up.
+    async fn store(
+        &mut self,
+        context: &AcceptedContext,
+        request: &Request,
+        move_originator: Option<MoveOriginator>,
+    ) -> Result<(), End> {
+        let mut sink: Result<Box<dyn ObjectSink>, StoreOutcome> =
+            match self.store_request(context, request, move_originator) {
+                Ok(store) => self.services.begin_store(&store).await,
+                Err(outcome) => Err(outcome),
+            };
+        let mut bytes = 0;
+        let mut more = request.has_data_set;
+        while more {
+            let piece = self.next_data(context).await?;
+            more = !piece.last;
+            bytes += piece.data.len() as u64;
+            if let Ok(open) = &mut sink
+                && !piece.data.is_empty()
+                && let Err(outcome) = open.write(piece.data).await
+            {
+                // The rest is drained: PS3.7 knows no answer in the middle of a data set.
+                sink = Err(outcome);
+            }
+        }
+        let outcome = match sink {
+            Ok(sink) => sink.finish().await,
+            Err(outcome) => outcome,
+        };
+        self.record(request, &outcome, bytes);
+        self.answer(context, request, &outcome).await
+    }
+
+    /// Checks the command against the context (PS3.7 section 9.1.1.1, annex C).
+    fn store_request(
+        &self,
+        context: &AcceptedContext,
+        request: &Request,
+        move_originator: Option<MoveOriginator>,
+    ) -> Result<StoreRequest, StoreOutcome> {
+        let refuse = |status, comment: &str| Err(StoreOutcome::with_comment(status, comment));
+        if !request.has_data_set {
+            return refuse(Status::MISTYPED_ARGUMENT, "C-STORE without a data set");
+        }
+        let Some(class) = request.sop_class.as_deref() else {
+            return refuse(Status::MISTYPED_ARGUMENT, "Affected SOP Class UID is missing");
+        };
+        if class != context.abstract_syntax {
+            return refuse(
+                Status::SOP_CLASS_NOT_SUPPORTED,
+                "SOP class is not that of the presentation context",
+            );
+        }
+        let Ok(sop_class_uid) = SopClassUid::parse(class) else {
+            return refuse(Status::SOP_CLASS_NOT_SUPPORTED, "Affected SOP Class UID is not a UID");
+        };
+        let Some(instance) = request.sop_instance.as_deref() else {
+            return refuse(Status::MISTYPED_ARGUMENT, "Affected SOP Instance UID is missing");
+        };
+        let Ok(sop_instance_uid) = SopInstanceUid::parse(instance) else {
+            return refuse(Status::INVALID_SOP_INSTANCE, "Affected SOP Instance UID is not a UID");
+        };
+        Ok(StoreRequest {
+            association: Arc::clone(&self.info),
+            sop_class_uid,
+            sop_instance_uid,
+            transfer_syntax: context.transfer_syntax,
+            move_originator,
+        })
+    }
+
+    fn record(&mut self, request: &Request, outcome: &StoreOutcome, bytes: u64) {
+        let class = outcome.status.class().as_str();
+        counter!("qianli_dimse_stores_total", "status" => class).increment(1);
+        counter!("qianli_dimse_store_bytes_total").increment(bytes);
+        self.counts.bytes += bytes;
+        let sop_class = request.sop_class.as_deref().unwrap_or_default();
+        let sop_instance = request.sop_instance.as_deref().unwrap_or_default();
+        if outcome.status.is_done() {
+            self.counts.stored += 1;
+            debug!(sop_class, sop_instance, bytes, status = %outcome.status, "stored");
+        } else {
+            self.counts.failed += 1;
+            warn!(
+                sop_class,
+                sop_instance,
+                bytes,
+                "did not store an instance from {} ({}): {} {}",
+                self.info.calling,
+                self.info.peer,
+                outcome.status,
+                outcome.comment.as_deref().unwrap_or_default(),
+            );
+        }
+    }
+}
+
+/// What a control PDU means in Sta6.
+fn fragment(frame: Frame) -> Result<Fragment, End> {
+    match frame {
+        Frame::Fragment(fragment) => Ok(fragment),
+        Frame::Control(PduType::ReleaseRq, _) => Err(End::Released),
+        Frame::Control(PduType::Abort, bytes) => Err(End::AbortedByPeer(Abort::decode(&bytes))),
+        Frame::Control(kind, _) => {
+            Err(ProtocolError::new(Abort::UNEXPECTED_PDU, format!("{kind} inside an association"))
+                .into())
+        }
+    }
+}
+
+fn violation(message: impl Into<String>) -> End {
+    ProtocolError::new(Abort::INVALID_PARAMETER, message).into()
+}

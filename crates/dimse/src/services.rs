@@ -1,0 +1,102 @@
+//! What a node does for DIMSE peers: the seam between this crate and the binary.
+//!
+//! Nothing here is implemented in this crate; [`crate::scp`] calls it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use qianli_model::{AeTitle, Refusal, SopClassUid, SopInstanceUid, TransferSyntax};
+
+use crate::association::{AssociationInfo, AssociationRequest, Rejection};
+use crate::status::Status;
+
+/// What the node does for DIMSE peers. Implemented by the binary over the archive.
+#[async_trait]
+pub trait Services: Send + Sync + 'static {
+    /// Decides about an association before it is accepted: called and calling AE title, address.
+    /// An error becomes an A-ASSOCIATE-RJ with that reason.
+    fn admit(&self, request: &AssociationRequest) -> Result<(), Rejection>;
+
+    /// Whether a presentation context with this abstract syntax is accepted. Verification
+    /// (1.2.840.10008.1.1) is asked for like any other.
+    fn accepts_abstract_syntax(&self, uid: &str) -> bool;
+
+    /// Opens a sink for one C-STORE. On an error the data set is drained and the outcome answered.
+    async fn begin_store(
+        &self,
+        request: &StoreRequest,
+    ) -> Result<Box<dyn ObjectSink>, StoreOutcome>;
+}
+
+/// Takes the data set of one C-STORE.
+///
+/// A sink that is dropped without [`ObjectSink::finish`] belongs to an association that died: it
+/// must clean up after itself.
+#[async_trait]
+pub trait ObjectSink: Send {
+    /// Takes the next bytes of the data set, as they were sent: no file meta information, the
+    /// encoding is the request's transfer syntax. A chunk is a slice of the receive buffer (at most
+    /// [`crate::scp::READ_BUFFER`] bytes), handed over without a copy; keeping it keeps that buffer.
+    /// After an error the rest is drained and that outcome answered; the sink is dropped.
+    async fn write(&mut self, chunk: Bytes) -> Result<(), StoreOutcome>;
+
+    /// Called after the last byte. When it says success, the object is durable.
+    async fn finish(self: Box<Self>) -> StoreOutcome;
+}
+
+/// One C-STORE request, checked against the negotiated presentation context.
+#[derive(Debug, Clone)]
+pub struct StoreRequest {
+    /// Who sends, and over which association.
+    pub association: Arc<AssociationInfo>,
+    /// Affected SOP Class UID (0000,0002); equals the context's abstract syntax.
+    pub sop_class_uid: SopClassUid,
+    /// Affected SOP Instance UID (0000,1000).
+    pub sop_instance_uid: SopInstanceUid,
+    /// How the data set is encoded.
+    pub transfer_syntax: TransferSyntax,
+    /// Set when the sender works off somebody's C-MOVE.
+    pub move_originator: Option<MoveOriginator>,
+}
+
+/// Who asked for the C-MOVE that led to a C-STORE (PS3.7 9.1.1.1.6, 9.1.1.1.7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoveOriginator {
+    /// Move Originator Application Entity Title (0000,1030).
+    pub ae_title: AeTitle,
+    /// Move Originator Message ID (0000,1031).
+    pub message_id: Option<u16>,
+}
+
+/// How a C-STORE is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreOutcome {
+    /// Status (0000,0900).
+    pub status: Status,
+    /// Error Comment (0000,0902): at most 64 characters travel; never patient data.
+    pub comment: Option<String>,
+}
+
+impl StoreOutcome {
+    /// Stored.
+    pub const fn success() -> Self {
+        Self { status: Status::SUCCESS, comment: None }
+    }
+
+    /// A status without a comment.
+    pub const fn new(status: Status) -> Self {
+        Self { status, comment: None }
+    }
+
+    /// A status with an Error Comment for the people at the other end.
+    pub fn with_comment(status: Status, comment: impl Into<String>) -> Self {
+        Self { status, comment: Some(comment.into()) }
+    }
+}
+
+impl From<Refusal> for StoreOutcome {
+    fn from(refusal: Refusal) -> Self {
+        Self::with_comment(Status::new(refusal.code()), refusal.to_string())
+    }
+}

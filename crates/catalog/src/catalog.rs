@@ -9,9 +9,11 @@ use qianli_model::{Query, Scope, SeriesUid, SopInstanceUid, StudyUid};
 use crate::config::CatalogConfig;
 use crate::db::Db;
 use crate::error::CatalogError;
+use crate::record::{Prepared, Recorder};
 use crate::types::{
     Detail, Event, Found, Job, Location, Metadata, NewInstance, Recorded, Target, Totals,
 };
+use crate::{feed, jobs, migrate, query, retrieve};
 
 /// The index of one installation. Cheap to clone; all clones share connections and the writer.
 #[derive(Clone)]
@@ -21,6 +23,7 @@ pub struct Catalog {
 
 struct Inner {
     db: Db,
+    recorder: Recorder,
 }
 
 impl Catalog {
@@ -32,7 +35,8 @@ impl Catalog {
     /// the database does not answer.
     pub async fn connect(config: CatalogConfig) -> Result<Self, CatalogError> {
         let db = Db::open(&config).await?;
-        Ok(Self { inner: Arc::new(Inner { db }) })
+        let recorder = Recorder::start(db.clone(), &config);
+        Ok(Self { inner: Arc::new(Inner { db, recorder }) })
     }
 
     /// Brings the schema up to date and returns how many migrations were applied. Several nodes may
@@ -43,7 +47,7 @@ impl Catalog {
     /// [`CatalogError::Migrate`] when a migration fails, or when the database was made by a newer
     /// release.
     pub async fn migrate(&self) -> Result<u32, CatalogError> {
-        Err(CatalogError::Closed)
+        migrate::run(&self.inner.db).await
     }
 
     /// Asks the database for a sign of life.
@@ -52,7 +56,7 @@ impl Catalog {
     ///
     /// [`CatalogError::Unavailable`] when it does not answer.
     pub async fn ping(&self) -> Result<(), CatalogError> {
-        Err(CatalogError::Closed)
+        self.inner.db.ping().await
     }
 
     /// `sqlite` or `postgres`.
@@ -71,12 +75,17 @@ impl Catalog {
     /// [`CatalogError::Unavailable`] when the database cannot commit now (the instance may or may
     /// not be there; recording it again is safe), [`CatalogError::Database`] when it refuses this
     /// very instance.
-    pub async fn record(
-        &self,
-        _scope: &Scope,
-        _new: NewInstance,
-    ) -> Result<Recorded, CatalogError> {
-        Err(CatalogError::Closed)
+    pub async fn record(&self, scope: &Scope, new: NewInstance) -> Result<Recorded, CatalogError> {
+        // A large header is milliseconds of compressing: not on a thread that serves sockets.
+        let prepared = if new.header.json.len() > LARGE_HEADER {
+            let scope = scope.clone();
+            tokio::task::spawn_blocking(move || Prepared::new(&scope, new))
+                .await
+                .map_err(|_| CatalogError::Closed)??
+        } else {
+            Prepared::new(scope, new)?
+        };
+        self.inner.recorder.record(prepared).await
     }
 
     /// The content hash that answers for an instance now, or `None` when it is not here.
@@ -86,12 +95,12 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn known(
         &self,
-        _scope: &Scope,
-        _study: &StudyUid,
-        _series: &SeriesUid,
-        _instance: &SopInstanceUid,
+        scope: &Scope,
+        study: &StudyUid,
+        series: &SeriesUid,
+        instance: &SopInstanceUid,
     ) -> Result<Option<String>, CatalogError> {
-        Err(CatalogError::Closed)
+        retrieve::known(&self.inner.db, scope, &one(study, series, instance)).await
     }
 
     /// Answers a query in a stable order: studies by date and time, newest first; series and
@@ -100,8 +109,8 @@ impl Catalog {
     /// # Errors
     ///
     /// See [`CatalogError`].
-    pub async fn find(&self, _scope: &Scope, _query: &Query) -> Result<Vec<Found>, CatalogError> {
-        Err(CatalogError::Closed)
+    pub async fn find(&self, scope: &Scope, query: &Query) -> Result<Vec<Found>, CatalogError> {
+        query::find(&self.inner.db, scope, query).await
     }
 
     /// Counts what a query matches, without regard to its limit and offset.
@@ -109,8 +118,8 @@ impl Catalog {
     /// # Errors
     ///
     /// See [`CatalogError`].
-    pub async fn count(&self, _scope: &Scope, _query: &Query) -> Result<i64, CatalogError> {
-        Err(CatalogError::Closed)
+    pub async fn count(&self, scope: &Scope, query: &Query) -> Result<i64, CatalogError> {
+        query::count(&self.inner.db, scope, query).await
     }
 
     /// Where the current instances of a target lie, by series number, series UID, instance number,
@@ -121,10 +130,10 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn locate(
         &self,
-        _scope: &Scope,
-        _target: &Target,
+        scope: &Scope,
+        target: &Target,
     ) -> Result<Vec<Location>, CatalogError> {
-        Err(CatalogError::Closed)
+        retrieve::locate(&self.inner.db, scope, target).await
     }
 
     /// The DICOM JSON of the current instances of a target, in the order of [`Self::locate`].
@@ -134,10 +143,10 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn metadata(
         &self,
-        _scope: &Scope,
-        _target: &Target,
+        scope: &Scope,
+        target: &Target,
     ) -> Result<Vec<Metadata>, CatalogError> {
-        Err(CatalogError::Closed)
+        retrieve::metadata(&self.inner.db, scope, target).await
     }
 
     /// Location, frames, bulk values and DICOM JSON of one current instance.
@@ -147,12 +156,12 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn detail(
         &self,
-        _scope: &Scope,
-        _study: &StudyUid,
-        _series: &SeriesUid,
-        _instance: &SopInstanceUid,
+        scope: &Scope,
+        study: &StudyUid,
+        series: &SeriesUid,
+        instance: &SopInstanceUid,
     ) -> Result<Option<Detail>, CatalogError> {
-        Err(CatalogError::Closed)
+        retrieve::detail(&self.inner.db, scope, &one(study, series, instance)).await
     }
 
     /// Every content that was kept under an instance's UIDs, newest first; for operators.
@@ -162,12 +171,12 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn instance_versions(
         &self,
-        _scope: &Scope,
-        _study: &StudyUid,
-        _series: &SeriesUid,
-        _instance: &SopInstanceUid,
+        scope: &Scope,
+        study: &StudyUid,
+        series: &SeriesUid,
+        instance: &SopInstanceUid,
     ) -> Result<Vec<Location>, CatalogError> {
-        Err(CatalogError::Closed)
+        retrieve::versions(&self.inner.db, scope, &one(study, series, instance)).await
     }
 
     /// The tenant's counters; a few rows are read, whatever their values.
@@ -175,8 +184,8 @@ impl Catalog {
     /// # Errors
     ///
     /// See [`CatalogError`].
-    pub async fn totals(&self, _scope: &Scope) -> Result<Totals, CatalogError> {
-        Err(CatalogError::Closed)
+    pub async fn totals(&self, scope: &Scope) -> Result<Totals, CatalogError> {
+        feed::totals(&self.inner.db, scope).await
     }
 
     /// Events after a position, oldest first. A reader that continues from the last sequence it got
@@ -187,11 +196,29 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn events_after(
         &self,
-        _scope: &Scope,
-        _sequence: i64,
-        _limit: u32,
+        scope: &Scope,
+        sequence: i64,
+        limit: u32,
     ) -> Result<Vec<Event>, CatalogError> {
-        Err(CatalogError::Closed)
+        feed::events_after(&self.inner.db, scope, sequence, limit).await
+    }
+
+    /// Adds an event that is not caused by recording an instance, for example `study.settled`.
+    /// Series and instance may be empty.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn publish(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        study: &str,
+        series: &str,
+        instance: &str,
+        at_ms: i64,
+    ) -> Result<(), CatalogError> {
+        feed::publish(&self.inner.db, scope, kind, [study, series, instance], at_ms).await
     }
 
     /// Asks for slow work. The same kind and key again moves the time of the job that is there (a
@@ -202,13 +229,13 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn enqueue(
         &self,
-        _scope: &Scope,
-        _kind: &str,
-        _dedupe_key: &str,
-        _payload: &str,
-        _run_at_ms: i64,
+        scope: &Scope,
+        kind: &str,
+        dedupe_key: &str,
+        payload: &str,
+        run_at_ms: i64,
     ) -> Result<(), CatalogError> {
-        Err(CatalogError::Closed)
+        jobs::enqueue(&self.inner.db, scope, kind, dedupe_key, payload, run_at_ms).await
     }
 
     /// Takes the job that is due longest, of any tenant, and leases it to `worker`; a lease that ran
@@ -219,11 +246,11 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn claim_job(
         &self,
-        _worker: &str,
-        _lease_ms: i64,
-        _now_ms: i64,
+        worker: &str,
+        lease_ms: i64,
+        now_ms: i64,
     ) -> Result<Option<Job>, CatalogError> {
-        Err(CatalogError::Closed)
+        jobs::claim(&self.inner.db, worker, lease_ms, now_ms).await
     }
 
     /// Removes a job that was done, unless it was asked for again meanwhile: then it becomes ready.
@@ -231,8 +258,8 @@ impl Catalog {
     /// # Errors
     ///
     /// See [`CatalogError`].
-    pub async fn finish_job(&self, _job: &Job) -> Result<(), CatalogError> {
-        Err(CatalogError::Closed)
+    pub async fn finish_job(&self, job: &Job) -> Result<(), CatalogError> {
+        jobs::finish(&self.inner.db, job).await
     }
 
     /// Gives a failed job back for `retry_at_ms`, or marks it dead once it was tried
@@ -243,11 +270,11 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn fail_job(
         &self,
-        _job: &Job,
-        _retry_at_ms: i64,
-        _max_attempts: i64,
+        job: &Job,
+        retry_at_ms: i64,
+        max_attempts: i64,
     ) -> Result<bool, CatalogError> {
-        Err(CatalogError::Closed)
+        jobs::fail(&self.inner.db, job, retry_at_ms, max_attempts).await
     }
 
     /// Which of these blob keys some row of any tenant points at, older contents included. Only for
@@ -256,13 +283,20 @@ impl Catalog {
     /// # Errors
     ///
     /// See [`CatalogError`].
-    pub async fn referenced_blobs(
-        &self,
-        _keys: &[String],
-    ) -> Result<HashSet<String>, CatalogError> {
-        Err(CatalogError::Closed)
+    pub async fn referenced_blobs(&self, keys: &[String]) -> Result<HashSet<String>, CatalogError> {
+        retrieve::referenced_blobs(&self.inner.db, keys).await
     }
 
     /// Stops the writer after what is waiting, and closes the connections.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        self.inner.recorder.close().await;
+        self.inner.db.close().await;
+    }
+}
+
+/// Headers above this many bytes are compressed on a blocking thread.
+const LARGE_HEADER: usize = 256 * 1024;
+
+fn one(study: &StudyUid, series: &SeriesUid, instance: &SopInstanceUid) -> Target {
+    Target { study: study.clone(), series: Some(series.clone()), instance: Some(instance.clone()) }
 }

@@ -53,11 +53,21 @@ impl CatalogError {
 pub struct Cause {
     message: Arc<str>,
     code: Option<Arc<str>>,
+    broken: bool,
 }
 
 impl Cause {
     pub(crate) fn new(message: &str) -> Self {
-        Self { message: message.into(), code: None }
+        Self { message: message.into(), code: None, broken: false }
+    }
+
+    pub(crate) fn broken(message: &str) -> Self {
+        Self { broken: true, ..Self::new(message) }
+    }
+
+    /// Whether the connection broke, as opposed to a database that is busy or away.
+    pub(crate) fn is_broken_connection(&self) -> bool {
+        self.broken
     }
 
     /// SQLSTATE on Postgres, the extended result code on SQLite.
@@ -82,7 +92,7 @@ impl From<sqlx::Error> for CatalogError {
             Error::Database(inner) => {
                 let code = inner.code();
                 let cause =
-                    Cause { message: inner.message().into(), code: code.as_deref().map(Arc::from) };
+                    Cause { message: inner.message().into(), code: code.as_deref().map(Arc::from), broken: false };
                 if code.as_deref().is_some_and(is_transient_code) {
                     Self::Unavailable(cause)
                 } else {
@@ -90,11 +100,13 @@ impl From<sqlx::Error> for CatalogError {
                 }
             }
             Error::PoolClosed => Self::Closed,
-            Error::Io(_) | Error::Tls(_) | Error::PoolTimedOut | Error::WorkerCrashed => {
+            Error::Tls(_) | Error::PoolTimedOut | Error::WorkerCrashed => {
                 Self::Unavailable(Cause::new(&error.to_string()))
             }
             // A connection that breaks in the middle of a message is reported as a protocol error.
-            Error::Protocol(_) => Self::Unavailable(Cause::new(&error.to_string())),
+            Error::Io(_) | Error::Protocol(_) => {
+                Self::Unavailable(Cause::broken(&error.to_string()))
+            }
             Error::ColumnDecode { .. } | Error::Decode(_) => Self::Corrupt("a column's value"),
             _ => Self::Database(Cause::new(&error.to_string())),
         }

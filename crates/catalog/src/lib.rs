@@ -8,6 +8,14 @@ mod catalog;
 mod config;
 mod db;
 mod error;
+mod feed;
+mod jobs;
+mod keys;
+mod migrate;
+mod pack;
+mod query;
+mod record;
+mod retrieve;
 pub mod types;
 
 pub use catalog::Catalog;

@@ -1,0 +1,146 @@
+//! Embedded migrations: two folders with the same numbers and names, one per database.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{Connection, PgPool, SqlSafeStr, SqlitePool};
+
+use crate::db::Db;
+use crate::error::CatalogError;
+
+/// Number, name, Postgres text, SQLite text.
+pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
+    1,
+    "index",
+    include_str!("../../../migrations/postgres/0001_index.sql"),
+    include_str!("../../../migrations/sqlite/0001_index.sql"),
+)];
+
+/// Brings the schema up to date and returns how many migrations were applied.
+pub(crate) async fn run(db: &Db) -> Result<u32, CatalogError> {
+    match db {
+        Db::Postgres(pools) => run_postgres(&pools.write).await,
+        Db::Sqlite(pools) => run_sqlite(&pools.write).await,
+    }
+}
+
+/// On a connection of its own, without the time limit of ordinary statements. The advisory lock
+/// that sqlx takes makes other nodes wait and then find nothing to do.
+async fn run_postgres(pool: &PgPool) -> Result<u32, CatalogError> {
+    let mut connection = sqlx::PgConnection::connect_with(&pool.connect_options()).await?;
+    let before = applied(&mut connection, "to_regclass('_sqlx_migrations') IS NOT NULL").await?;
+    migrator(|migration| migration.2)
+        .run_direct(None, &mut connection, false)
+        .await
+        .map_err(why)?;
+    let after = applied(&mut connection, "TRUE").await?;
+    // A dump restored into a new cluster brings events whose numbers lie above its transactions.
+    sqlx::query(
+        "UPDATE feed SET base = events.top - pg_current_xact_id()::text::bigint + 1
+        FROM (SELECT MAX(sequence) / 4096 AS top FROM events) AS events
+        WHERE feed.id = 1 AND feed.base + pg_current_xact_id()::text::bigint <= events.top",
+    )
+    .execute(&mut connection)
+    .await?;
+    connection.close().await?;
+    Ok(after.saturating_sub(before))
+}
+
+async fn run_sqlite(pool: &SqlitePool) -> Result<u32, CatalogError> {
+    let mut connection = pool.acquire().await?;
+    let there = "EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')";
+    let before = applied_sqlite(&mut connection, there).await?;
+    migrator(|migration| migration.3)
+        .run_direct(None, &mut *connection, false)
+        .await
+        .map_err(why)?;
+    let after = applied_sqlite(&mut connection, "TRUE").await?;
+    Ok(after.saturating_sub(before))
+}
+
+fn migrator(
+    text: fn(&(i64, &'static str, &'static str, &'static str)) -> &'static str,
+) -> Migrator {
+    let migrations = MIGRATIONS.iter().map(|migration| {
+        let name = Cow::Borrowed(migration.1);
+        Migration::new(
+            migration.0,
+            name,
+            MigrationType::Simple,
+            text(migration).into_sql_str(),
+            false,
+        )
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+async fn applied(
+    connection: &mut sqlx::PgConnection,
+    there: &'static str,
+) -> Result<u32, CatalogError> {
+    let (there,): (bool,) = sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT {there}")))
+        .fetch_one(&mut *connection)
+        .await?;
+    if !there {
+        return Ok(0);
+    }
+    let (count,): (i64,) =
+        sqlx::query_as("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(connection).await?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+async fn applied_sqlite(
+    connection: &mut sqlx::SqliteConnection,
+    there: &'static str,
+) -> Result<u32, CatalogError> {
+    let (there,): (bool,) = sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT {there}")))
+        .fetch_one(&mut *connection)
+        .await?;
+    if !there {
+        return Ok(0);
+    }
+    let (count,): (i64,) =
+        sqlx::query_as("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(connection).await?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn why(error: MigrateError) -> CatalogError {
+    let text = match &error {
+        MigrateError::VersionMissing(version) => format!(
+            "migration {version} was applied by a newer release; start that release or restore a \
+             backup"
+        ),
+        MigrateError::VersionMismatch(version) => format!(
+            "migration {version} was applied with another text; this database belongs to another \
+             build"
+        ),
+        MigrateError::Dirty(version) => {
+            format!("migration {version} was left half applied; restore a backup")
+        }
+        other => other.to_string(),
+    };
+    CatalogError::Migrate(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The list above must name every file, and both folders must hold the same files.
+    #[test]
+    fn folders_and_list_agree() {
+        let folder = |database: &str| {
+            let path = format!("{}/../../migrations/{database}", env!("CARGO_MANIFEST_DIR"));
+            let mut names: Vec<String> = std::fs::read_dir(path)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        let listed: Vec<String> =
+            MIGRATIONS.iter().map(|(number, name, ..)| format!("{number:04}_{name}.sql")).collect();
+        assert_eq!(folder("postgres"), listed);
+        assert_eq!(folder("sqlite"), listed);
+    }
+}

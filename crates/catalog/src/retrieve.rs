@@ -1,0 +1,192 @@
+//! Reads what retrieval needs: locations, headers, frames. One statement each, no parsing of
+//! objects.
+
+use std::collections::{HashMap, HashSet};
+
+use qianli_model::{
+    Scope, SeriesUid, SopInstanceUid, StudyUid, TransferSyntax, frames::FrameTable,
+    header::BulkValue,
+};
+use sqlx::AssertSqlSafe;
+
+use crate::db::{Db, on_db};
+use crate::error::CatalogError;
+use crate::keys::digest;
+use crate::pack::unpack;
+use crate::types::{Detail, Location, Metadata, Target};
+
+const LOCATION: &str = "s.study_uid, r.series_uid, i.sop_uid, i.sop_class_uid, i.transfer_syntax,
+    i.blob_key, i.content_hash, i.blob_size, i.data_set_offset";
+
+type LocationRow = (String, String, String, String, String, String, String, i64, i64);
+
+/// FROM and WHERE of the instances of a target. `$1` is the tenant, the UIDs follow.
+fn selection(columns: &str, target: &Target, current: bool, order: &str) -> String {
+    let mut text = format!(
+        "SELECT {columns} FROM studies s JOIN series r ON r.study_id = s.id
+        JOIN instances i ON i.series_id = r.id{}
+        WHERE s.tenant_id = $1 AND s.study_uid = $2",
+        if current { " AND i.is_current" } else { "" }
+    );
+    let mut next = 3;
+    let uids =
+        [("r.series_uid", target.series.is_some()), ("i.sop_uid", target.instance.is_some())];
+    for (column, wanted) in uids {
+        if wanted {
+            text.push_str(&format!(" AND {column} = ${next}"));
+            next += 1;
+        }
+    }
+    text.push_str(order);
+    text
+}
+
+const IN_ORDER: &str = " ORDER BY r.series_number NULLS LAST, r.series_uid,
+    i.instance_number NULLS LAST, i.sop_uid";
+
+const NEWEST_FIRST: &str = " ORDER BY i.id DESC";
+
+/// Runs a [`selection`] and gives its rows.
+macro_rules! select {
+    ($db:expr, $scope:expr, $target:expr, $text:expr) => {
+        on_db!($db, pools => {
+            let mut query = sqlx::query_as(AssertSqlSafe($text))
+                .bind($scope.tenant().0)
+                .bind($target.study.as_str());
+            if let Some(series) = &$target.series {
+                query = query.bind(series.as_str());
+            }
+            if let Some(instance) = &$target.instance {
+                query = query.bind(instance.as_str());
+            }
+            query.fetch_all(&pools.read).await?
+        })
+    };
+}
+
+pub(crate) async fn known(
+    db: &Db,
+    scope: &Scope,
+    target: &Target,
+) -> Result<Option<String>, CatalogError> {
+    let text = selection("i.content_hash", target, true, "");
+    let rows: Vec<(String,)> = select!(db, scope, target, text);
+    Ok(rows.into_iter().next().map(|row| row.0))
+}
+
+pub(crate) async fn locate(
+    db: &Db,
+    scope: &Scope,
+    target: &Target,
+) -> Result<Vec<Location>, CatalogError> {
+    let text = selection(LOCATION, target, true, IN_ORDER);
+    let rows: Vec<LocationRow> = select!(db, scope, target, text);
+    rows.into_iter().map(location).collect()
+}
+
+pub(crate) async fn versions(
+    db: &Db,
+    scope: &Scope,
+    target: &Target,
+) -> Result<Vec<Location>, CatalogError> {
+    let text = selection(LOCATION, target, false, NEWEST_FIRST);
+    let rows: Vec<LocationRow> = select!(db, scope, target, text);
+    rows.into_iter().map(location).collect()
+}
+
+pub(crate) async fn metadata(
+    db: &Db,
+    scope: &Scope,
+    target: &Target,
+) -> Result<Vec<Metadata>, CatalogError> {
+    let columns = "r.series_uid, i.sop_uid, i.content_hash, i.header";
+    let text = selection(columns, target, true, IN_ORDER);
+    let rows: Vec<(String, String, String, Vec<u8>)> = select!(db, scope, target, text);
+    let unpack_all = move || {
+        rows.into_iter()
+            .map(|(series, instance, content_hash, header)| {
+                Ok(Metadata {
+                    series: uid(SeriesUid::parse(&series))?,
+                    instance: uid(SopInstanceUid::parse(&instance))?,
+                    content_hash,
+                    json: unpack(&header)?,
+                })
+            })
+            .collect()
+    };
+    // A long series is some milliseconds of computing: not on a thread that serves sockets.
+    tokio::task::spawn_blocking(unpack_all).await.map_err(|_| CatalogError::Closed)?
+}
+
+pub(crate) async fn detail(
+    db: &Db,
+    scope: &Scope,
+    target: &Target,
+) -> Result<Option<Detail>, CatalogError> {
+    let text = selection(&format!("{LOCATION}, i.header, i.layout"), target, true, "");
+    type Row = (String, String, String, String, String, String, String, i64, i64, Vec<u8>, Vec<u8>);
+    let rows: Vec<Row> = select!(db, scope, target, text);
+    let Some((a, b, c, d, e, f, g, h, i, header, layout)) = rows.into_iter().next() else {
+        return Ok(None);
+    };
+    let (frames, bulk): (FrameTable, Vec<BulkValue>) =
+        serde_json::from_slice(&unpack(&layout)?).map_err(|_| CatalogError::Corrupt("frames"))?;
+    let location = location((a, b, c, d, e, f, g, h, i))?;
+    Ok(Some(Detail { location, frames, bulk, json: unpack(&header)? }))
+}
+
+/// Which blob keys some row points at. A digest finds the rows, the key itself decides.
+pub(crate) async fn referenced_blobs(
+    db: &Db,
+    keys: &[String],
+) -> Result<HashSet<String>, CatalogError> {
+    let wanted: HashMap<i64, Vec<&String>> =
+        keys.iter().fold(HashMap::new(), |mut wanted: HashMap<i64, Vec<&String>>, key| {
+            wanted.entry(digest(key)).or_default().push(key);
+            wanted
+        });
+    let digests: Vec<i64> = wanted.into_keys().collect();
+    let mut found = HashSet::new();
+    for part in digests.chunks(1000) {
+        let rows: Vec<(String,)> = match db {
+            Db::Postgres(pools) => {
+                sqlx::query_as("SELECT blob_key FROM instances WHERE blob_digest = ANY($1)")
+                    .bind(part)
+                    .fetch_all(&pools.read)
+                    .await?
+            }
+            Db::Sqlite(pools) => {
+                let list: Vec<String> = part.iter().map(i64::to_string).collect();
+                sqlx::query_as(
+                    "SELECT blob_key FROM instances
+                    WHERE blob_digest IN (SELECT value FROM json_each($1))",
+                )
+                .bind(format!("[{}]", list.join(",")))
+                .fetch_all(&pools.read)
+                .await?
+            }
+        };
+        found.extend(rows.into_iter().map(|row| row.0));
+    }
+    Ok(keys.iter().filter(|key| found.contains(*key)).cloned().collect())
+}
+
+fn location(row: LocationRow) -> Result<Location, CatalogError> {
+    let (study, series, instance, sop_class, syntax, blob_key, content_hash, size, offset) = row;
+    Ok(Location {
+        study: uid(StudyUid::parse(&study))?,
+        series: uid(SeriesUid::parse(&series))?,
+        instance: uid(SopInstanceUid::parse(&instance))?,
+        sop_class,
+        transfer_syntax: TransferSyntax::from_uid(&syntax)
+            .ok_or(CatalogError::Corrupt("a transfer syntax"))?,
+        blob_key,
+        content_hash,
+        blob_size: u64::try_from(size).map_err(|_| CatalogError::Corrupt("a blob's size"))?,
+        data_set_offset: u64::try_from(offset).map_err(|_| CatalogError::Corrupt("an offset"))?,
+    })
+}
+
+fn uid<T, E>(parsed: Result<T, E>) -> Result<T, CatalogError> {
+    parsed.map_err(|_| CatalogError::Corrupt("a UID"))
+}

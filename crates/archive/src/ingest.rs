@@ -84,9 +84,26 @@ impl Archive {
         spool: SpoolWriter,
         format: Format,
     ) -> Result<Stored, IngestError> {
+        self.ingest_into(scope, from, spool, format, None).await
+    }
+
+    /// Keeps an instance like [`Self::ingest`], but only when it belongs to `study`, if one is
+    /// given: STOW-RS can name the study in its URL (PS3.18 section 10.5.1).
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ingest`].
+    pub async fn ingest_into(
+        &self,
+        scope: &Scope,
+        from: Provenance,
+        spool: SpoolWriter,
+        format: Format,
+        study: Option<&StudyUid>,
+    ) -> Result<Stored, IngestError> {
         let started = Instant::now();
         let route = from.route.as_str();
-        let result = self.ingest_spooled(scope, from, spool, &format).await;
+        let result = self.ingest_spooled(scope, from, spool, &format, study).await;
         let result = result.map_err(|error| with_promised_uids(error, &format));
         let outcome = match &result {
             Ok(stored) => match stored.outcome {
@@ -107,6 +124,7 @@ impl Archive {
         from: Provenance,
         spool: SpoolWriter,
         format: &Format,
+        expected_study: Option<&StudyUid>,
     ) -> Result<Stored, IngestError> {
         let config = &self.0.config;
         let spooled = spool.finish().await?;
@@ -130,6 +148,11 @@ impl Archive {
         };
 
         admit(config.sop_classes, format, header).map_err(known_uids)?;
+        if expected_study.is_some_and(|expected| *expected != header.study_uid) {
+            return Err(known_uids(Refusal::DoesNotMatchSopClass(
+                "its Study Instance UID differs from the request's".into(),
+            )));
+        }
 
         let (study, series, instance) =
             (&header.study_uid, &header.series_uid, &header.sop_instance_uid);

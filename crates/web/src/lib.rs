@@ -1,1 +1,242 @@
-//! Placeholder.
+//! The HTTP faces: DICOMweb under `/dicom-web`, the pages, and the node's health.
+//!
+//! Turns requests into calls of [`qianli_archive::Archive`] and answers into HTTP. No rule about
+//! images lives here, and no listener: the binary binds, serves and stops [`router`].
+
+mod caller;
+mod dicomweb;
+mod error;
+mod pixels;
+mod portal;
+mod request;
+pub mod server;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use qianli_archive::Archive;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceBuilder;
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+pub use caller::{BaseUrl, Caller};
+pub use error::HttpError;
+
+use pixels::Pixels;
+
+/// DICOMweb requests that are worked on at once; streaming an answer does not count.
+const REQUESTS_AT_ONCE: usize = 512;
+
+/// JSON and text shorter than this is not worth compressing (bytes).
+const COMPRESS_FROM: u64 = 1024;
+
+/// What the HTTP faces need to know beside the archive.
+#[derive(Debug, Clone)]
+pub struct WebConfig {
+    /// URL of this node's root as clients reach it, e.g. `https://pacs.example.org`. Without it the
+    /// Host header of each request decides, which is right when there is no proxy.
+    pub public_url: Option<String>,
+    /// Largest instance that is taken (bytes).
+    pub max_part_size: u64,
+    /// Largest body of one request (bytes).
+    pub max_body: u64,
+    /// Origins of other sites whose scripts may use DICOMweb; empty means none.
+    pub cors_origins: Vec<String>,
+    /// What the pages say about this node.
+    pub node: NodeInfo,
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            max_part_size: 64 << 30,
+            max_body: 256 << 30,
+            cors_origins: Vec::new(),
+            node: NodeInfo::default(),
+        }
+    }
+}
+
+/// What the pages say about this node.
+#[derive(Debug, Clone, Default)]
+pub struct NodeInfo {
+    /// AE title of the DIMSE face.
+    pub aet: String,
+    /// Address on which DIMSE is served, e.g. `0.0.0.0:11112`.
+    pub dimse: String,
+    /// Address on which HTTP is served.
+    pub http: String,
+    /// `sqlite` or `postgres`.
+    pub database: String,
+    /// Where objects are kept, without secrets.
+    pub store: String,
+    /// Version of the program.
+    pub version: String,
+    /// Folder of the OHIF viewer's files, when installed.
+    pub viewer: Option<PathBuf>,
+}
+
+/// A setting that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WebConfigError {
+    /// The public URL is not one.
+    #[error("public_url must start with http:// or https:// and hold no spaces or quotes: {0}")]
+    PublicUrl(String),
+    /// An origin is not one.
+    #[error("a CORS origin is scheme://host[:port], without a path: {0}")]
+    Origin(String),
+}
+
+struct Inner {
+    archive: Archive,
+    config: WebConfig,
+    pixels: Pixels,
+    turns: Arc<Semaphore>,
+}
+
+/// What every handler can reach. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct WebState(Arc<Inner>);
+
+impl WebState {
+    /// Joins an archive and the settings.
+    ///
+    /// # Errors
+    ///
+    /// A setting cannot work.
+    pub fn new(archive: Archive, config: WebConfig) -> Result<Self, WebConfigError> {
+        if let Some(url) = &config.public_url {
+            let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>');
+            let schemed = url.starts_with("http://") || url.starts_with("https://");
+            if !schemed || !url.bytes().all(plain) {
+                return Err(WebConfigError::PublicUrl(url.clone()));
+            }
+        }
+        for origin in &config.cors_origins {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            let legal = host.is_some_and(|host| !host.is_empty() && !host.contains('/'));
+            if !legal || HeaderValue::from_str(origin).is_err() {
+                return Err(WebConfigError::Origin(origin.clone()));
+            }
+        }
+        let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
+        Ok(Self(Arc::new(Inner { archive, config, pixels: Pixels::new(), turns })))
+    }
+
+    /// The archive.
+    pub fn archive(&self) -> &Archive {
+        &self.0.archive
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &WebConfig {
+        &self.0.config
+    }
+
+    pub(crate) fn pixels(&self) -> &Pixels {
+        &self.0.pixels
+    }
+
+    /// A place among the requests that are worked on, or `None` when all are taken.
+    pub(crate) fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.turns).try_acquire_owned().ok()
+    }
+}
+
+/// Every HTTP face of the node. Serve it with `into_make_service_with_connect_info`, so that
+/// provenance knows the sender's address.
+pub fn router(state: WebState) -> Router {
+    let dicomweb = dicomweb::router().layer(from_fn_with_state(state.clone(), request::limit));
+    let mut router = Router::new()
+        .nest("/dicom-web", dicomweb)
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .merge(portal::router())
+        .method_not_allowed_fallback(async || {
+            let message = "this method is not allowed here";
+            HttpError::new(StatusCode::METHOD_NOT_ALLOWED, message)
+        })
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(is_worth_compressing),
+        );
+    if !state.config().cors_origins.is_empty() {
+        router = router.layer(cors(&state.config().cors_origins));
+    }
+    let router = router
+        .layer(CatchPanicLayer::custom(request::after_panic))
+        .layer(from_fn(request::observe))
+        .with_state(state);
+    // Layers of a router run after routing; the slash must go before.
+    let service =
+        ServiceBuilder::new().map_request(request::without_trailing_slash).service(router);
+    Router::new().fallback_service(service)
+}
+
+/// Says whether instances can be stored and found now. The load balancer's question.
+async fn readyz(State(state): State<WebState>) -> Result<&'static str, HttpError> {
+    match state.archive().ready().await {
+        Ok(()) => Ok("ready\n"),
+        Err(cause) => {
+            tracing::warn!(%cause, "not ready");
+            // The part in front of the colon names what is down; the rest is for our log.
+            let what = cause.split(':').next().unwrap_or_default().to_owned();
+            Err(HttpError::unavailable(format!("not ready: {what}")))
+        }
+    }
+}
+
+/// Text and JSON shrink; pixels do not, and compressing them would cost what range reads save.
+fn is_worth_compressing(
+    _status: StatusCode,
+    _version: axum::http::Version,
+    headers: &HeaderMap,
+    _extensions: &axum::http::Extensions,
+) -> bool {
+    const TYPES: &[&str] = &[
+        "application/dicom+json",
+        "application/json",
+        "application/javascript",
+        "image/svg+xml",
+        "text/",
+    ];
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let short = text(header::CONTENT_LENGTH)
+        .and_then(|length| length.parse::<u64>().ok())
+        .is_some_and(|length| length < COMPRESS_FROM);
+    let media = text(header::CONTENT_TYPE).unwrap_or_default();
+    !short && TYPES.iter().any(|prefix| media.starts_with(prefix))
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins: Vec<HeaderValue> =
+        origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
+        .allow_headers([
+            header::ACCEPT,
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_NONE_MATCH,
+        ])
+        .expose_headers([
+            header::CONTENT_LENGTH,
+            header::CONTENT_LOCATION,
+            header::ETAG,
+            header::WARNING,
+        ])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! Who calls and how the answer names this server: the one place where an HTTP request becomes a
+//! [`Scope`], so that authentication has one door, and the one place that builds base URLs.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::header;
+use axum::http::request::Parts;
+use qianli_model::scope::Principal;
+use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
+
+use crate::WebState;
+
+/// The caller of an HTTP request.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// What the caller may see and do.
+    pub scope: Scope,
+    /// Network address, or empty when the server was not told.
+    pub peer: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let peer = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|ConnectInfo(address)| address.ip().to_string())
+            .unwrap_or_default();
+        Ok(Self { scope: Scope::new(TenantId::DEFAULT, Principal::Local), peer })
+    }
+}
+
+/// URL of the DICOMweb root as the client reaches it, without a trailing slash.
+///
+/// Configured where a proxy stands in front; else from the Host header. `Forwarded` and its
+/// relatives are not believed, since any client can send them. Holds no character that JSON or a
+/// header would have to escape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl(String);
+
+impl BaseUrl {
+    /// URL of a study.
+    pub fn study(&self, study: &StudyUid) -> String {
+        format!("{}/studies/{study}", self.0)
+    }
+
+    /// URL of a series.
+    pub fn series(&self, study: &StudyUid, series: &SeriesUid) -> String {
+        format!("{}/studies/{study}/series/{series}", self.0)
+    }
+
+    /// URL of an instance.
+    pub fn instance(
+        &self,
+        study: &StudyUid,
+        series: &SeriesUid,
+        instance: &SopInstanceUid,
+    ) -> String {
+        format!("{}/studies/{study}/series/{series}/instances/{instance}", self.0)
+    }
+
+    /// The root itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A base URL without a request.
+    #[cfg(test)]
+    pub(crate) fn for_tests(public_url: &str) -> Self {
+        Self::new(Some(public_url), None)
+    }
+
+    fn new(public_url: Option<&str>, host: Option<&str>) -> Self {
+        let root = match (public_url, host) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            (None, Some(host)) if is_host(host) => format!("http://{host}"),
+            // A path alone is a legal reference too, and right from wherever it was fetched.
+            (None, _) => String::new(),
+        };
+        Self(root + "/dicom-web")
+    }
+}
+
+impl FromRequestParts<WebState> for BaseUrl {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, Infallible> {
+        let header = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        // HTTP/2 carries the host in the request target.
+        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        Ok(Self::new(state.config().public_url.as_deref(), header.or(authority)))
+    }
+}
+
+/// Whether a text is a host with an optional port and nothing else: it comes back in answers.
+fn is_host(text: &str) -> bool {
+    let legal =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    !text.is_empty() && text.len() <= 255 && text.bytes().all(legal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configured_then_host_then_path_alone() {
+        let check = |public, host, expected: &str| {
+            assert_eq!(BaseUrl::new(public, host).as_str(), expected);
+        };
+        check(None, Some("pacs.local:8042"), "http://pacs.local:8042/dicom-web");
+        check(None, Some("[::1]:80"), "http://[::1]:80/dicom-web");
+        check(Some("https://a.example/x/"), Some("evil"), "https://a.example/x/dicom-web");
+        for host in [None, Some(""), Some("a/b"), Some("a\"b"), Some("user@host"), Some("a b")] {
+            check(None, host, "/dicom-web");
+        }
+    }
+
+    #[test]
+    fn resources_have_their_urls() {
+        let base = BaseUrl::new(None, Some("h"));
+        let study = StudyUid::parse("1.2").expect("a UID");
+        let series = SeriesUid::parse("1.3").expect("a UID");
+        let instance = SopInstanceUid::parse("1.4").expect("a UID");
+        assert_eq!(
+            base.instance(&study, &series, &instance),
+            "http://h/dicom-web/studies/1.2/series/1.3/instances/1.4"
+        );
+        assert_eq!(base.series(&study, &series), "http://h/dicom-web/studies/1.2/series/1.3");
+    }
+}

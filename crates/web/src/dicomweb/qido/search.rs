@@ -1,0 +1,309 @@
+//! Reads the query string of a search (PS3.18 sections 8.3.4 and 10.6.1.2).
+//!
+//! What the index cannot match is ignored and said so in a `Warning` header, as the standard asks;
+//! what contradicts the form of its attribute is refused.
+
+use std::collections::BTreeSet;
+
+use qianli_catalog::types::Target;
+use qianli_model::query::{Condition, Indexed, Level, Rule, parse_rule};
+use qianli_model::{Query, Tag};
+
+use super::super::params;
+use crate::error::HttpError;
+
+/// Rows of an answer when the client sets no limit.
+pub(super) const DEFAULT_LIMIT: u32 = 1_000;
+
+/// Most rows of an answer.
+pub(super) const MAX_LIMIT: u32 = 10_000;
+
+/// Which attributes the client wants beyond the defaults of its level.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Include {
+    /// `includefield=all`.
+    pub(super) all: bool,
+    /// Named by `includefield` or matched on.
+    pub(super) tags: BTreeSet<Tag>,
+}
+
+/// A search, ready to be run.
+#[derive(Debug, Clone)]
+pub(super) struct Search {
+    /// Asks for one row more than `limit`, which tells whether there are more.
+    pub(super) query: Query,
+    /// Rows of the answer at most.
+    pub(super) limit: u32,
+    /// The limit is ours, not the client's.
+    pub(super) limited_by_us: bool,
+    pub(super) include: Include,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Search {
+    /// Parses a query string for rows of `level` inside the study or series of the path.
+    pub(super) fn parse(
+        query: &str,
+        level: Level,
+        within: Option<&Target>,
+    ) -> Result<Self, HttpError> {
+        let mut search = Self {
+            query: Query::all(level, 0),
+            limit: DEFAULT_LIMIT,
+            limited_by_us: true,
+            include: Include::default(),
+            warnings: Vec::new(),
+        };
+        for (name, value) in params::pairs(query) {
+            search.parameter(&name, &value)?;
+        }
+        if let Some(target) = within {
+            search.path(target);
+        }
+        search.query.limit = search.limit.saturating_add(1);
+        Ok(search)
+    }
+
+    fn parameter(&mut self, name: &str, value: &str) -> Result<(), HttpError> {
+        match name.to_ascii_lowercase().as_str() {
+            "limit" => {
+                let asked = parse_number(name, value)?;
+                self.limit = asked.min(MAX_LIMIT);
+                self.limited_by_us = asked > MAX_LIMIT;
+            }
+            "offset" => self.query.offset = parse_number(name, value)?,
+            "includefield" => self.include_fields(value),
+            "fuzzymatching" => {
+                if parse_flag(name, value)? {
+                    self.query.fuzzy = true;
+                    self.warnings.push(
+                        "The fuzzymatching parameter is not supported. Only literal matching has \
+                         been performed."
+                            .into(),
+                    );
+                }
+            }
+            "emptyvaluematching" | "multiplevaluematching" => {
+                // Both are always on here; asking for less changes nothing for honest values.
+                parse_flag(name, value)?;
+            }
+            // Not matching parameters: content negotiation reads them elsewhere.
+            "accept" | "charset" => {}
+            _ => self.matching(name, value)?,
+        }
+        Ok(())
+    }
+
+    fn matching(&mut self, name: &str, value: &str) -> Result<(), HttpError> {
+        let Some(tag) = Tag::from_keyword_or_hex(name) else {
+            let name = shown(name);
+            self.warnings.push(format!("{name} is not an attribute that can be matched; ignored"));
+            return Ok(());
+        };
+        // A key without value, and every key that is matched, is also a return key (10.6.3.3).
+        self.include.tags.insert(tag);
+        let Some(attribute) = self.attribute(tag) else {
+            if !value.is_empty() {
+                let name = tag.keyword().map_or_else(|| tag.to_string(), str::to_owned);
+                self.warnings.push(format!("{name} is not matched at this level; ignored"));
+            }
+            return Ok(());
+        };
+        let rule = parse_rule(attribute, value)
+            .map_err(|error| HttpError::bad_request(error.to_string()))?;
+        if let Some(rule) = rule {
+            self.add(attribute, rule);
+        }
+        Ok(())
+    }
+
+    /// The indexed attribute that a tag means at the level of this search.
+    fn attribute(&self, tag: Tag) -> Option<Indexed> {
+        let attribute = Indexed::from_tag(tag)?;
+        if attribute.level() <= self.query.level {
+            return Some(attribute);
+        }
+        // Clients ask /studies?Modality=CT and mean the studies that have CT.
+        (attribute == Indexed::Modality).then_some(Indexed::ModalitiesInStudy)
+    }
+
+    /// The same attribute twice means either value, as one list of values would.
+    fn add(&mut self, attribute: Indexed, rule: Rule) {
+        let known = self.query.conditions.iter_mut().find(|c| c.attribute == attribute);
+        match (known, rule) {
+            (Some(Condition { rule: Rule::AnyOf(values), .. }), Rule::AnyOf(more)) => {
+                for value in more {
+                    if !values.contains(&value) {
+                        values.push(value);
+                    }
+                }
+            }
+            (_, rule) => self.query.conditions.push(Condition { attribute, rule }),
+        }
+    }
+
+    fn path(&mut self, target: &Target) {
+        let mut fix = |attribute, uid: &str| {
+            let rule = Rule::AnyOf(vec![uid.to_owned()]);
+            // Not merged with a condition of the query string: both must hold.
+            self.query.conditions.push(Condition { attribute, rule });
+        };
+        fix(Indexed::StudyInstanceUid, target.study.as_str());
+        if let Some(series) = &target.series {
+            fix(Indexed::SeriesInstanceUid, series.as_str());
+        }
+    }
+
+    fn include_fields(&mut self, value: &str) {
+        for field in value.split(',').map(str::trim).filter(|field| !field.is_empty()) {
+            if field.eq_ignore_ascii_case("all") {
+                self.include.all = true;
+                continue;
+            }
+            // Of a path into a sequence the whole sequence is returned.
+            let outermost = field.split('.').next().unwrap_or(field);
+            match Tag::from_keyword_or_hex(outermost) {
+                Some(tag) => {
+                    self.include.tags.insert(tag);
+                }
+                None => {
+                    let field = shown(field);
+                    self.warnings.push(format!("includefield {field} is not known; ignored"));
+                }
+            }
+        }
+    }
+}
+
+/// A parameter name as it may stand in a header: it could be anything, a patient's name included.
+fn shown(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '.';
+    if name.len() <= 64 && name.chars().all(plain) { name.to_owned() } else { "a parameter".into() }
+}
+
+fn parse_number(name: &str, value: &str) -> Result<u32, HttpError> {
+    value
+        .trim()
+        .parse()
+        .map_err(|_| HttpError::bad_request(format!("{name} is not a number of 0 or more")))
+}
+
+fn parse_flag(name: &str, value: &str) -> Result<bool, HttpError> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" | "" => Ok(false),
+        _ => Err(HttpError::bad_request(format!("{name} is neither true nor false"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qianli_model::{StudyUid, tag};
+
+    use super::*;
+
+    fn parse(query: &str, level: Level) -> Search {
+        Search::parse(query, level, None).expect("a legal query")
+    }
+
+    fn any(values: &[&str]) -> Rule {
+        Rule::AnyOf(values.iter().map(|v| (*v).to_owned()).collect())
+    }
+
+    #[test]
+    fn limits_and_offsets() {
+        let check = |query: &str, limit: u32, ours: bool, offset: u32| {
+            let search = parse(query, Level::Study);
+            assert_eq!((search.limit, search.limited_by_us), (limit, ours), "{query}");
+            assert_eq!((search.query.limit, search.query.offset), (limit + 1, offset), "{query}");
+        };
+        check("", DEFAULT_LIMIT, true, 0);
+        check("limit=101&offset=202", 101, false, 202);
+        check("Limit=0", 0, false, 0);
+        check("limit=10000000", MAX_LIMIT, true, 0);
+        for bad in ["limit=-1", "limit=x", "offset=", "fuzzymatching=maybe"] {
+            let error = Search::parse(bad, Level::Study, None).expect_err(bad);
+            assert_eq!(error.status(), 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn attributes_by_keyword_and_by_digits() {
+        for query in ["PatientID=P1", "00100020=P1"] {
+            let search = parse(query, Level::Study);
+            let expected = Condition { attribute: Indexed::PatientId, rule: any(&["P1"]) };
+            assert_eq!(search.query.conditions, [expected], "{query}");
+            assert!(search.include.tags.contains(&tag::PATIENT_ID));
+            assert!(search.warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_matched_is_ignored_with_a_warning() {
+        for query in
+            ["0040A370.00080050=1", "Nonsense=1", "00091001=1", "Rows=512", "SeriesInstanceUID=1.2"]
+        {
+            let search = parse(query, Level::Study);
+            assert!(search.query.conditions.is_empty(), "{query}");
+            assert_eq!(search.warnings.len(), 1, "{query}");
+        }
+        let search = parse("%E7%8E%8B=1", Level::Study);
+        assert_eq!(
+            search.warnings,
+            ["a parameter is not an attribute that can be matched; ignored"]
+        );
+        assert!(parse("Rows=", Level::Instance).warnings.is_empty());
+    }
+
+    #[test]
+    fn a_modality_asked_of_studies_means_some_series_has_it() {
+        let search = parse("Modality=CT&ModalitiesInStudy=MR", Level::Study);
+        let expected =
+            Condition { attribute: Indexed::ModalitiesInStudy, rule: any(&["CT", "MR"]) };
+        assert_eq!(search.query.conditions, [expected]);
+        let search = parse("Modality=CT", Level::Series);
+        assert_eq!(search.query.conditions.first().map(|c| c.attribute), Some(Indexed::Modality));
+    }
+
+    #[test]
+    fn repeated_uids_are_one_list_and_the_path_is_apart() {
+        let within =
+            Target { study: StudyUid::parse("1.9").expect("a UID"), series: None, instance: None };
+        let query = "StudyInstanceUID=1.2&StudyInstanceUID=1.3%5C1.2";
+        let search = Search::parse(query, Level::Series, Some(&within)).expect("a legal query");
+        let attribute = Indexed::StudyInstanceUid;
+        assert_eq!(
+            search.query.conditions,
+            [
+                Condition { attribute, rule: any(&["1.2", "1.3"]) },
+                Condition { attribute, rule: any(&["1.9"]) }
+            ]
+        );
+    }
+
+    #[test]
+    fn include_fields_in_every_form() {
+        let search = parse(
+            "includefield=00081030,00080060&includefield=PatientAge&includefield=00400275.00400009",
+            Level::Study,
+        );
+        let tags: Vec<String> = search.include.tags.iter().map(Tag::to_string).collect();
+        assert_eq!(tags, ["00080060", "00081030", "00101010", "00400275"]);
+        assert!(!search.include.all);
+        assert!(parse("includefield=ALL", Level::Study).include.all);
+        assert_eq!(parse("includefield=Nope", Level::Study).warnings.len(), 1);
+    }
+
+    #[test]
+    fn fuzzy_matching_is_warned_about() {
+        assert_eq!(parse("fuzzymatching=true", Level::Study).warnings.len(), 1);
+        assert!(parse("fuzzymatching=false", Level::Study).warnings.is_empty());
+    }
+
+    #[test]
+    fn impossible_values_are_refused_without_repeating_them() {
+        let error = Search::parse("StudyDate=nonsense", Level::Study, None).expect_err("malformed");
+        assert_eq!(error.status(), 400);
+        assert!(!error.message().contains("nonsense"));
+    }
+}

@@ -1,0 +1,204 @@
+//! Shapes of DICOMweb answers: multipart bodies, JSON, entity tags and caching headers.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use qianli_archive::ArchiveError;
+
+use super::accept::{Accept, Offer};
+use crate::error::HttpError;
+
+/// The JSON media type of the standard and the one that everything else sends.
+pub(crate) const DICOM_JSON: &str = "application/dicom+json";
+const JSON: &str = "application/json";
+
+/// Bytes of a body that may break off: the connection is then closed before its announced end.
+pub(crate) type Content = BoxStream<'static, Result<Bytes, ArchiveError>>;
+
+/// Picks the JSON media type that the client takes.
+pub(crate) fn json_type(accept: &Accept) -> Result<&'static str, HttpError> {
+    let types = [DICOM_JSON, JSON];
+    accept.choose(&types.map(Offer::plain)).and_then(|index| types.get(index).copied()).ok_or_else(
+        || HttpError::not_acceptable("available here: application/dicom+json, application/json"),
+    )
+}
+
+/// The framing of one multipart answer (RFC 2046 section 5.1.1).
+pub(crate) struct Framing {
+    boundary: String,
+}
+
+impl Framing {
+    /// A framing with a boundary that nobody can have put into the payload.
+    pub(crate) fn new() -> Self {
+        Self { boundary: uuid::Uuid::new_v4().simple().to_string() }
+    }
+
+    /// Content-Type of the whole answer.
+    pub(crate) fn content_type(&self, media: &str) -> String {
+        format!("multipart/related; type=\"{media}\"; boundary=\"{}\"", self.boundary)
+    }
+
+    /// What goes in front of a part. `first` leaves out the line end that closes the part before.
+    pub(crate) fn header(&self, first: bool, media: &str, syntax: Option<&str>, at: &str) -> Bytes {
+        let line_end = if first { "" } else { "\r\n" };
+        let syntax = syntax.map(|uid| format!("; transfer-syntax={uid}")).unwrap_or_default();
+        let boundary = &self.boundary;
+        format!(
+            "{line_end}--{boundary}\r\nContent-Type: {media}{syntax}\r\n\
+             Content-Location: {at}\r\n\r\n"
+        )
+        .into()
+    }
+
+    /// What ends the answer.
+    pub(crate) fn closing(&self) -> Bytes {
+        format!("\r\n--{}--\r\n", self.boundary).into()
+    }
+}
+
+/// Entity tag of an answer made from `hashes` in the shape that `variant` names.
+///
+/// Weak (RFC 7232 section 2.3): the boundary of a multipart answer and the base URL inside JSON
+/// differ between answers that mean the same. `If-None-Match` compares weakly anyway.
+pub(crate) fn entity_tag<'a>(hashes: impl IntoIterator<Item = &'a str>, variant: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for hash in hashes {
+        hasher.update(hash.as_bytes());
+    }
+    hasher.update(b"/").update(variant.as_bytes());
+    let hex = hasher.finalize().to_hex();
+    format!("W/\"{}\"", hex.get(..32).unwrap_or_default())
+}
+
+/// Answers 304 when the client holds what `tag` names.
+pub(crate) fn not_modified(request: &HeaderMap, tag: &str) -> Option<Response> {
+    let opaque = |text: &str| text.trim().trim_start_matches("W/").to_owned();
+    let held = request.get_all(header::IF_NONE_MATCH).iter().any(|value| {
+        value.to_str().is_ok_and(|list| {
+            list.split(',').any(|one| one.trim() == "*" || opaque(one) == opaque(tag))
+        })
+    });
+    held.then(|| {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        cacheable(response.headers_mut(), tag);
+        response
+    })
+}
+
+/// Sets the headers of an answer that a client may keep.
+///
+/// `no-cache` means "keep it, but ask each time". Pixels and header of an instance are immutable
+/// under their content hash, not under their URL: a corrected instance may supersede the one that
+/// a browser holds, and old pixels under a new header are a wrong image. Asking costs a 304.
+pub(crate) fn cacheable(headers: &mut HeaderMap, tag: &str) {
+    set(headers, header::ETAG, tag);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.append(header::VARY, HeaderValue::from_static("accept"));
+}
+
+/// Sets a header from text of our own making; what cannot be a header value is left out.
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Adds a `Warning: 299` header (PS3.18 section 8.3.4.5, RFC 7234 section 5.5).
+pub(crate) fn warn(headers: &mut HeaderMap, text: &str) {
+    let text: String = text
+        .chars()
+        .filter(|c| c.is_ascii() && !c.is_ascii_control() && !matches!(c, '"' | '\\'))
+        .collect();
+    if let Ok(value) = HeaderValue::from_str(&format!("299 qianli \"{text}\"")) {
+        headers.append(header::WARNING, value);
+    }
+}
+
+/// A 200 answer with a body of JSON text.
+pub(crate) fn json(media: &'static str, body: Bytes) -> Response {
+    let mut response = Body::from(body).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}
+
+/// A 200 answer whose pieces are at hand; nothing is copied.
+pub(crate) fn pieces(content_type: &str, pieces: Vec<Bytes>) -> Response {
+    let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+    let content = stream::iter(pieces.into_iter().map(Ok)).boxed();
+    streamed(content_type, content, Some(length))
+}
+
+/// A 200 answer that streams.
+///
+/// A failure after the first byte can only break the connection off, so it is logged here.
+pub(crate) fn streamed(content_type: &str, content: Content, length: Option<u64>) -> Response {
+    let logged = content.inspect(|step| {
+        if let Err(cause) = step {
+            tracing::error!(%cause, "an answer broke off");
+        }
+    });
+    let mut response = Body::from_stream(logged).into_response();
+    let headers = response.headers_mut();
+    set(headers, header::CONTENT_TYPE, content_type);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_recognised_in_every_form() {
+        let tag = entity_tag(["aa", "bb"], "json");
+        let strong = tag.trim_start_matches("W/").to_owned();
+        for (held, expected) in [
+            (tag.clone(), true),
+            (strong.clone(), true),
+            (format!("\"other\", {strong}"), true),
+            ("*".to_owned(), true),
+            ("\"other\"".to_owned(), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            set(&mut headers, header::IF_NONE_MATCH, &held);
+            assert_eq!(not_modified(&headers, &tag).is_some(), expected, "{held}");
+        }
+        assert_ne!(tag, entity_tag(["aa", "bb"], "other"));
+        assert_ne!(tag, entity_tag(["aa"], "json"));
+    }
+
+    #[test]
+    fn parts_are_framed() {
+        let framing = Framing::new();
+        let boundary = &framing.boundary;
+        let body = [
+            framing.header(true, "a/b", Some("1.2"), "/x"),
+            Bytes::from_static(b"one"),
+            framing.header(false, "a/b", None, "/y"),
+            framing.closing(),
+        ]
+        .concat();
+        let expected = format!(
+            "--{boundary}\r\nContent-Type: a/b; transfer-syntax=1.2\r\nContent-Location: /x\r\n\r\n\
+             one\r\n--{boundary}\r\nContent-Type: a/b\r\nContent-Location: /y\r\n\r\n\
+             \r\n--{boundary}--\r\n"
+        );
+        assert_eq!(String::from_utf8_lossy(&body), expected);
+        assert_ne!(Framing::new().boundary, *boundary);
+    }
+
+    #[test]
+    fn warnings_cannot_break_out_of_their_header() {
+        let mut headers = HeaderMap::new();
+        warn(&mut headers, "a \"b\"\r\nSet-Cookie: \\x 王");
+        let value = headers.get(header::WARNING).and_then(|v| v.to_str().ok());
+        assert_eq!(value, Some("299 qianli \"a bSet-Cookie: x \""));
+    }
+}

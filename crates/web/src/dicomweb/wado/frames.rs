@@ -1,0 +1,387 @@
+//! Retrieve of frames (PS3.18 section 10.4.1.1.6).
+//!
+//! The hot path of every viewer: one range read, no copy. Frames go out as stored when the client
+//! takes that; they are decoded to little-endian pixels when it asks for those and `imaging` knows
+//! the codec. Implicit VR, explicit VR and inflated data sets hold the same frame bytes, so all
+//! native frames are labelled Explicit VR Little Endian.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use qianli_archive::ArchiveError;
+use qianli_catalog::types::Detail;
+use qianli_model::syntax::Encoding;
+use qianli_model::{FrameTable, TransferSyntax, tag};
+
+use super::media::{self, OCTET_STREAM};
+use crate::WebState;
+use crate::caller::{BaseUrl, Caller};
+use crate::dicomweb::accept::{Accept, Offer};
+use crate::dicomweb::json;
+use crate::dicomweb::path::InstanceAt;
+use crate::dicomweb::respond::{self, Framing};
+use crate::error::HttpError;
+use crate::pixels::PixelError;
+
+/// Frames of one request are read in groups of about this many bytes.
+const GROUP_BYTES: u64 = 4 << 20;
+
+/// Most frames of one request.
+const MAX_FRAMES: usize = 100_000;
+
+/// `GET …/frames/{list}`.
+pub(crate) async fn frames(
+    State(state): State<WebState>,
+    caller: Caller,
+    base: BaseUrl,
+    at: InstanceAt,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, HttpError> {
+    let numbers = parse_list(&at.rest)?;
+    let detail = super::detail(&state, &caller, &at).await?;
+    let accept = Accept::of(&headers, query.as_deref());
+    let url = base.instance(&at.study, &at.series, &at.instance);
+    answer(&state, &caller, detail, numbers, &accept, &headers, &url).await
+}
+
+/// Answers with frames of an instance.
+pub(crate) async fn answer(
+    state: &WebState,
+    caller: &Caller,
+    detail: Arc<Detail>,
+    numbers: Vec<u32>,
+    accept: &Accept,
+    headers: &HeaderMap,
+    url: &str,
+) -> Result<Response, HttpError> {
+    check_range(&detail.frames, &numbers)?;
+    let plan = Plan::choose(&detail, accept, numbers.len() == 1)?;
+    let variant = format!("{:?} {}", numbers, plan.content_type());
+    let tag = respond::entity_tag([detail.location.content_hash.as_str()], &variant);
+    if let Some(answer) = respond::not_modified(headers, &tag) {
+        return Ok(answer);
+    }
+
+    let mut groups = plan.group(&detail.frames, &numbers).into_iter();
+    let first_group = groups.next().unwrap_or_default();
+    let first = load(state, caller, &detail, &first_group, plan.decode).await?;
+    let mut response = if plan.multipart {
+        let framing = Arc::new(Framing::new());
+        let content_type = framing.content_type(plan.media);
+        let head = frame_parts(&framing, &plan, url, &first_group, first, true);
+        if groups.len() == 0 {
+            let mut pieces = head;
+            pieces.push(framing.closing());
+            respond::pieces(&content_type, pieces)
+        } else {
+            let length = plan.length(&framing, url, &detail.frames, &numbers);
+            let closing = framing.closing();
+            let (state, caller, url) = (state.clone(), caller.clone(), url.to_owned());
+            let rest = stream::iter(groups).then(move |group| {
+                let (state, caller, url) = (state.clone(), caller.clone(), url.clone());
+                let (detail, framing) = (Arc::clone(&detail), Arc::clone(&framing));
+                async move {
+                    let frames = load(&state, &caller, &detail, &group, plan.decode).await?;
+                    let parts = frame_parts(&framing, &plan, &url, &group, frames, false);
+                    Ok::<_, ArchiveError>(stream::iter(parts.into_iter().map(Ok)))
+                }
+            });
+            let content = stream::iter(head.into_iter().map(Ok))
+                .chain(rest.try_flatten())
+                .chain(stream::iter([Ok(closing)]));
+            respond::streamed(&content_type, content.boxed(), length)
+        }
+    } else {
+        respond::pieces(&plan.content_type(), first)
+    };
+    respond::cacheable(response.headers_mut(), &tag);
+    Ok(response)
+}
+
+/// Parses `1,3`. Zero and numbers beyond the last frame are legal text: they give 404 later.
+fn parse_list(text: &str) -> Result<Vec<u32>, HttpError> {
+    let malformed = || HttpError::bad_request("the frame list is not numbers separated by commas");
+    let mut numbers = Vec::new();
+    for item in text.split(',') {
+        let item = item.trim();
+        if item.is_empty() || !item.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(malformed());
+        }
+        numbers.push(item.parse().unwrap_or(u32::MAX));
+        if numbers.len() > MAX_FRAMES {
+            return Err(HttpError::bad_request("the frame list is too long"));
+        }
+    }
+    Ok(numbers)
+}
+
+fn check_range(frames: &FrameTable, numbers: &[u32]) -> Result<(), HttpError> {
+    let count = frames.count();
+    if count == 0 {
+        return Err(HttpError::not_found("this instance has no frames"));
+    }
+    if numbers.iter().any(|number| *number == 0 || *number > count) {
+        let message = format!("no such frame: this instance has frames 1 to {count}");
+        return Err(HttpError::not_found(message));
+    }
+    Ok(())
+}
+
+/// What one answer consists of.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    multipart: bool,
+    media: &'static str,
+    syntax: &'static str,
+    /// Decode (or reorder, or realign) instead of sending the stored bytes.
+    decode: bool,
+}
+
+impl Plan {
+    fn choose(detail: &Detail, accept: &Accept, one_frame: bool) -> Result<Self, HttpError> {
+        let plans = Self::possible(detail, one_frame);
+        let offers: Vec<Offer<'_>> = plans
+            .iter()
+            .map(|(plan, default_syntax)| Offer {
+                multipart: plan.multipart,
+                media: plan.media,
+                syntax: Some(plan.syntax),
+                default_syntax: *default_syntax,
+            })
+            .collect();
+        let chosen = accept.choose(&offers).and_then(|index| plans.get(index));
+        chosen.map(|(plan, _)| *plan).ok_or_else(|| {
+            let mut available: Vec<String> = plans.iter().map(|(p, _)| p.media_type()).collect();
+            available.dedup();
+            HttpError::not_acceptable(format!("available here: {}", available.join(", ")))
+        })
+    }
+
+    /// Everything that can be had, best first, each with whether it may answer a client that names
+    /// the media type alone.
+    fn possible(detail: &Detail, one_frame: bool) -> Vec<(Self, bool)> {
+        let stored = detail.location.transfer_syntax;
+        let explicit = TransferSyntax::EXPLICIT_LITTLE.uid();
+        let plan = |media, syntax, decode| Self { multipart: true, media, syntax, decode };
+        let mut plans = Vec::new();
+        if stored.is_encapsulated() {
+            for media in media::of_frames(stored) {
+                plans.push((plan(*media, stored.uid(), false), *media != OCTET_STREAM));
+            }
+            // PS3.18 has octet-stream for uncompressed frames only; OHIF and others ask for it
+            // with `transfer-syntax=*` and read the label of the part.
+            plans.push((plan(OCTET_STREAM, stored.uid(), false), false));
+            if qianli_imaging::can_decode(stored) {
+                plans.push((plan(OCTET_STREAM, explicit, true), true));
+            }
+        } else {
+            let rearrange = must_be_rearranged(stored, &detail.frames);
+            plans.push((plan(OCTET_STREAM, explicit, rearrange), true));
+            let implicit = TransferSyntax::IMPLICIT_LITTLE.uid();
+            plans.push((plan(OCTET_STREAM, implicit, rearrange), false));
+        }
+        if one_frame {
+            let single: Vec<_> = plans
+                .iter()
+                .map(|(plan, default)| (Self { multipart: false, ..*plan }, *default))
+                .collect();
+            plans.extend(single);
+        }
+        plans
+    }
+
+    fn content_type(&self) -> String {
+        format!("{}; transfer-syntax={}", self.media, self.syntax)
+    }
+
+    fn media_type(&self) -> String {
+        if self.multipart {
+            let Self { media, syntax, .. } = self;
+            format!("multipart/related; type=\"{media}\"; transfer-syntax={syntax}")
+        } else {
+            self.content_type()
+        }
+    }
+
+    /// Cuts a list of frames into groups that are read at once.
+    fn group(&self, frames: &FrameTable, numbers: &[u32]) -> Vec<Vec<u32>> {
+        let mut groups: Vec<Vec<u32>> = Vec::new();
+        let mut bytes = 0u64;
+        for number in numbers {
+            bytes = bytes.saturating_add(stored_length(frames, *number));
+            match groups.last_mut() {
+                // A decoded frame may be far larger than a stored one: one at a time.
+                Some(group) if !self.decode && bytes <= GROUP_BYTES => group.push(*number),
+                _ => {
+                    groups.push(vec![*number]);
+                    bytes = stored_length(frames, *number);
+                }
+            }
+        }
+        groups
+    }
+
+    /// Length of a multipart answer, when it is known before the frames are.
+    fn length(
+        &self,
+        framing: &Framing,
+        url: &str,
+        frames: &FrameTable,
+        numbers: &[u32],
+    ) -> Option<u64> {
+        if self.decode {
+            return None;
+        }
+        let mut length = framing.closing().len() as u64;
+        for (index, number) in numbers.iter().enumerate() {
+            length += self.header(framing, index == 0, url, *number).len() as u64;
+            length = length.saturating_add(stored_length(frames, *number));
+        }
+        Some(length)
+    }
+
+    fn header(&self, framing: &Framing, first: bool, url: &str, number: u32) -> Bytes {
+        let at = format!("{url}/frames/{number}");
+        framing.header(first, self.media, Some(self.syntax), &at)
+    }
+}
+
+/// Native frames that are not little-endian samples starting on a byte.
+fn must_be_rearranged(syntax: TransferSyntax, frames: &FrameTable) -> bool {
+    let packed = match frames {
+        FrameTable::Native { bits_per_frame, count, .. } => {
+            !bits_per_frame.is_multiple_of(8) && *count > 1
+        }
+        _ => false,
+    };
+    packed || syntax.encoding() == Encoding::ExplicitBig
+}
+
+fn stored_length(frames: &FrameTable, number: u32) -> u64 {
+    frames.frame(number).unwrap_or_default().iter().map(|range| range.length).sum()
+}
+
+fn frame_parts(
+    framing: &Framing,
+    plan: &Plan,
+    url: &str,
+    numbers: &[u32],
+    frames: Vec<Bytes>,
+    first: bool,
+) -> Vec<Bytes> {
+    let mut parts = Vec::with_capacity(frames.len() * 2 + 1);
+    for (index, (number, frame)) in numbers.iter().zip(frames).enumerate() {
+        parts.push(plan.header(framing, first && index == 0, url, *number));
+        parts.push(frame);
+    }
+    parts
+}
+
+/// Reads frames, and decodes them when the plan says so.
+async fn load(
+    state: &WebState,
+    caller: &Caller,
+    detail: &Arc<Detail>,
+    numbers: &[u32],
+    decode: bool,
+) -> Result<Vec<Bytes>, FrameError> {
+    let stored = state.archive().frames(&caller.scope, detail, numbers).await?;
+    if !decode {
+        return Ok(stored);
+    }
+    let mut decoded = Vec::with_capacity(stored.len());
+    for (frame, number) in stored.into_iter().zip(numbers) {
+        let bit_offset = detail.frames.bit_offset(*number);
+        let shared = Arc::clone(detail);
+        let pixels = state.pixels().run(move || {
+            let syntax = shared.location.transfer_syntax;
+            qianli_imaging::decode_described(&shared.json, syntax, &frame, bit_offset)
+        });
+        let pixels = pixels.await?;
+        if !describes(&detail.json, pixels.photometric) {
+            return Err(FrameError::Recoloured(pixels.photometric));
+        }
+        decoded.push(pixels.pixels.into());
+    }
+    Ok(decoded)
+}
+
+/// Whether the metadata that the client holds is right about decoded pixels.
+fn describes(json: &[u8], photometric: &str) -> bool {
+    let json = String::from_utf8_lossy(json);
+    let stored = json::members(&json)
+        .into_iter()
+        .find(|(tag, _)| *tag == tag::PHOTOMETRIC_INTERPRETATION)
+        .map(|(_, value)| value);
+    stored.is_none_or(|value| value.contains(&json::quote(photometric)))
+}
+
+/// Why frames cannot be given.
+#[derive(Debug, thiserror::Error)]
+enum FrameError {
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Pixels(#[from] PixelError),
+    /// Decoding gives another Photometric Interpretation than the metadata says; a client that
+    /// trusts its metadata would show wrong colours.
+    #[error("decoded, the frame would be {0}, unlike its metadata; take transfer-syntax=*")]
+    Recoloured(&'static str),
+}
+
+impl From<FrameError> for HttpError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Archive(error) => error.into(),
+            FrameError::Pixels(error) => error.into(),
+            FrameError::Recoloured(_) => Self::not_acceptable(error.to_string()),
+        }
+    }
+}
+
+/// For frames after the first group, when the answer has begun.
+impl From<FrameError> for ArchiveError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Archive(error) => error,
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_numbers_and_commas() {
+        assert_eq!(parse_list("1,3").ok(), Some(vec![1, 3]));
+        assert_eq!(parse_list("0").ok(), Some(vec![0]));
+        assert_eq!(parse_list("99999999999999").ok(), Some(vec![u32::MAX]));
+        for text in ["", "a", "1,", "-1", "1-3", "1;2"] {
+            assert!(parse_list(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn frames_are_read_in_groups_of_bounded_size() {
+        let frames = FrameTable::Native { offset: 0, bits_per_frame: 8 << 20, count: 10 };
+        let plan = Plan {
+            multipart: true,
+            media: OCTET_STREAM,
+            syntax: "1.2.840.10008.1.2.1",
+            decode: false,
+        };
+        let numbers: Vec<u32> = (1..=10).collect();
+        let sizes = |plan: Plan| -> Vec<usize> {
+            plan.group(&frames, &numbers).iter().map(Vec::len).collect()
+        };
+        assert_eq!(sizes(plan), [4, 4, 2]);
+        assert_eq!(sizes(Plan { decode: true, ..plan }), [1; 10]);
+    }
+}

@@ -1,0 +1,1 @@
+//! The router against a real archive.

@@ -19,6 +19,8 @@ pub mod services;
 pub mod status;
 #[cfg(test)]
 mod testdata;
+#[cfg(test)]
+mod testpeer;
 
 pub use association::{AssociationInfo, AssociationRequest, Implementation, Rejection};
 pub use scp::{Scp, ScpConfig};

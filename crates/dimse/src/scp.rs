@@ -163,3 +163,6 @@ fn report_panic(ended: Result<(), JoinError>) {
         error!(%error, "a task that served a DICOM association panicked; the association is lost");
     }
 }
+
+#[cfg(test)]
+mod tests;

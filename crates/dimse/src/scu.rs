@@ -538,3 +538,6 @@ fn peer_limit(accept: &AssociationAC) -> Option<u32> {
         None => Some(crate::association::UNSTATED_MAX_PDU),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,8 +103,7 @@ pub struct Scanner<'s, S: Source + ?Sized> {
     ahead: Option<[u8; 8]>,
     /// What (0028,0103) said, for implicit VR.
     signed: bool,
-    /// Bytes followed the data set that are not data elements, but harmless.
-    trailing: bool,
+    oddities: Vec<&'static str>,
 }
 
 impl<'s, S: Source + ?Sized> Scanner<'s, S> {
@@ -124,7 +123,7 @@ impl<'s, S: Source + ?Sized> Scanner<'s, S> {
             pending: 0,
             ahead: None,
             signed: false,
-            trailing: false,
+            oddities: Vec::new(),
         }
     }
 
@@ -133,9 +132,15 @@ impl<'s, S: Source + ?Sized> Scanner<'s, S> {
         self.signed = signed;
     }
 
-    /// Whether harmless bytes (zeros) followed the last element.
-    pub fn has_trailing_bytes(&self) -> bool {
-        self.trailing
+    /// What was wrong and could be tolerated, each once.
+    pub fn oddities(&self) -> &[&'static str] {
+        &self.oddities
+    }
+
+    fn tolerate(&mut self, oddity: &'static str) {
+        if !self.oddities.contains(&oddity) {
+            self.oddities.push(oddity);
+        }
     }
 
     /// Offset of the next byte from the first byte of the data set.
@@ -241,8 +246,8 @@ impl<'s, S: Source + ?Sized> Scanner<'s, S> {
                 return Err(overrun(level, at, "an element header"));
             }
             let bytes = self.header(at, "an element header")?;
-            if level.kind == Kind::Root && bytes == [0; 8] && self.only_zeros_left(at)? {
-                self.trailing = true;
+            if level.kind == Kind::Root && bytes == [0; 8] {
+                self.only_zeros_left(at)?;
                 return Ok(Event::End);
             }
             let tag = read_tag(bytes, level.encoding);
@@ -256,7 +261,20 @@ impl<'s, S: Source + ?Sized> Scanner<'s, S> {
                 }
                 // Stray delimiters after things of defined length occur; empty, they do no harm.
                 tag::ITEM_DELIMITATION | tag::SEQUENCE_DELIMITATION
-                    if level.end != OPEN && bytes.ends_with(&[0; 4]) => {}
+                    if level.end != OPEN && bytes.ends_with(&[0; 4]) =>
+                {
+                    self.tolerate("a delimiter where an element belongs");
+                }
+                // An item that lost the header of its sequence: whose it is, nobody knows.
+                tag::ITEM if level.kind == Kind::Root => {
+                    let length = u64::from(read_length(bytes, level.encoding));
+                    if length > level.bound.saturating_sub(at).saturating_sub(8) {
+                        return Err(malformed(at, "an item outside of a sequence"));
+                    }
+                    self.tolerate("an item outside of a sequence was skipped");
+                    self.pending = length;
+                    self.skip_value()?;
+                }
                 _ => return Err(malformed(at, "an item or delimiter where an element belongs")),
             }
         }
@@ -277,16 +295,19 @@ impl<'s, S: Source + ?Sized> Scanner<'s, S> {
         if rest != [0; 8] {
             return Err(truncated_at(at, "an element header"));
         }
-        self.trailing |= left > 0;
+        if left > 0 {
+            self.tolerate("zero bytes follow the data set");
+        }
         Ok(Event::End)
     }
 
-    fn only_zeros_left(&mut self, at: u64) -> Result<bool, DataSetError> {
+    fn only_zeros_left(&mut self, at: u64) -> Result<(), DataSetError> {
         let mut chunk = [0; 4096];
+        self.tolerate("zero bytes follow the data set");
         loop {
             let left = self.left().unwrap_or(16).min(chunk.len() as u64) as usize;
             let Some(part) = chunk.get_mut(..left).filter(|part| !part.is_empty()) else {
-                return Ok(true);
+                return Ok(());
             };
             self.fill(part).map_err(|error| truncated(error, at, "trailing bytes"))?;
             if part.iter().any(|&byte| byte != 0) {
@@ -354,6 +375,9 @@ impl<'s, S: Source + ?Sized> Scanner<'s, S> {
         }
         if vr == VR::UN && encoding != Encoding::ImplicitLittle {
             self.resolve_unknown(&mut element, &mut encoding)?;
+        } else if vr == VR::SQ && encoding == Encoding::ImplicitLittle && !self.is_item_ahead(&element)? {
+            // The dictionary says SQ, an older edition of it said something else.
+            element.vr = if length == 0 { VR::SQ } else { VR::UN };
         }
         if element.vr == VR::SQ {
             return self.start(Kind::Sequence, *level, offset + element.length, encoding, element);
@@ -414,24 +438,24 @@ impl<'s, S: Source + ?Sized> Scanner<'s, S> {
         encoding: &mut Encoding,
     ) -> Result<(), DataSetError> {
         let known = vr::lookup(element.tag, self.signed);
-        if known == VR::SQ {
-            // Walked only if an item is really there; otherwise it stays opaque.
-            if element.length < 8 {
-                return Ok(());
-            }
-            let bytes = self.header(element.offset, "a sequence")?;
-            self.ahead = Some(bytes);
-            let [.., l0, l1, l2, l3] = bytes;
-            let length = u32::from_le_bytes([l0, l1, l2, l3]);
-            let fits = length == UNDEFINED || u64::from(length) <= element.length - 8;
-            if read_tag(bytes, Encoding::ImplicitLittle) != tag::ITEM || !fits {
-                return Ok(());
-            }
+        // Walked as a sequence only if an item is really there; otherwise it stays opaque.
+        if known == VR::SQ && !self.is_item_ahead(element)? {
+            return Ok(());
         }
         element.vr = known;
         element.big_endian = false;
         *encoding = Encoding::ImplicitLittle;
         Ok(())
+    }
+
+    /// Whether the value begins with the header of an item that fits into it. Reads ahead.
+    fn is_item_ahead(&mut self, element: &Element) -> Result<bool, DataSetError> {
+        let Some(room) = element.length.checked_sub(8) else { return Ok(false) };
+        let bytes = self.header(element.offset, "a sequence")?;
+        self.ahead = Some(bytes);
+        let length = read_length(bytes, Encoding::ImplicitLittle);
+        let fits = length == UNDEFINED || u64::from(length) <= room;
+        Ok(fits && read_tag(bytes, Encoding::ImplicitLittle) == tag::ITEM)
     }
 
     /// An undefined length: a sequence, or encapsulated pixel data.

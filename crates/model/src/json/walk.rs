@@ -139,8 +139,8 @@ impl<'l> Walk<'l> {
         }
         self.json.push(b'}');
         self.sets.pop();
-        if scanner.has_trailing_bytes() {
-            self.warnings.add(None, "zero bytes follow the data set");
+        for oddity in scanner.oddities() {
+            self.warnings.add(None, oddity);
         }
         Ok(())
     }

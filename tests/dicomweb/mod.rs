@@ -1,0 +1,7 @@
+//! DICOMweb as clients see it: query, retrieve, store, and what OHIF asks.
+
+mod http;
+mod pixels;
+mod query;
+mod retrieve;
+mod store;

@@ -1,0 +1,4 @@
+//! DIMSE as peers see it: associations and storage.
+
+mod association;
+mod storage;

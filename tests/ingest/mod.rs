@@ -1,0 +1,9 @@
+//! How instances get in and stay: the corpus, power cuts, large objects, hostile bytes, import,
+//! failing storage.
+
+mod corpus;
+mod faults;
+mod hostile;
+mod import;
+mod kill;
+mod large;

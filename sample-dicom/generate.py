@@ -133,7 +133,7 @@ def write_ct(out, volume):
 def write_capture(out, volume):
     """The result page of a post-processing station, in the CT study."""
     ds = start("zhang", "ct", SecondaryCaptureImageStorage, "CT", "20250214", "093015", "胸部CT增强 Chest CT", "QL25021401")
-    series(ds, "sc", 901, "肺结节分析", "20250214", "101230")
+    series(ds, "sc", 901, "肺结节分析", "20250214", "101230", "CHEST")
     ds.ConversionType, ds.ImageType = "WSD", ["DERIVED", "SECONDARY"]
     ds.InstanceNumber, ds.PatientOrientation, ds.BurnedInAnnotation = 1, "", "NO"
     ds.ContentDate, ds.ContentTime = "20250214", "101230"
@@ -207,7 +207,7 @@ def write_mr(out):
     for k, pixels in enumerate(stack):
         ds = start("yamada", "mr", MRImageStorage, "MR", "20250120", "141005", "頭部MRI", "QL25012001")
         series(ds, "mr", 3, "T1 横断", "20250120", "141530", "HEAD")
-        ds.ImageType = ["ORIGINAL", "PRIMARY", "M", "SE"]
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
         ds.AcquisitionDate = ds.ContentDate = "20250120"
         ds.AcquisitionTime = ds.ContentTime = "141532"
         ds.AcquisitionNumber, ds.InstanceNumber, ds.PatientPosition = 1, k + 1, "HFS"
@@ -231,7 +231,7 @@ def write_dx(out):
     """A chest film as MONOCHROME1; returns its grey picture for the report."""
     pixels = radiograph.chest()
     ds = start("li", "dx", DigitalXRayImageStorageForPresentation, "DX", "20250318", "150210", "胸部正位 Chest PA", "QL25031801")
-    series(ds, "dx", 1, "胸部正位 PA", "20250318", "150212", "CHEST", laterality=True)
+    series(ds, "dx", 1, "胸部正位 PA", "20250318", "150212", "CHEST")
     ds.PresentationIntentType = "FOR PRESENTATION"
     ds.ImageType = ["ORIGINAL", "PRIMARY", ""]
     ds.InstanceNumber, ds.AcquisitionNumber = 1, 1
@@ -245,7 +245,7 @@ def write_dx(out):
     ds.ImagerPixelSpacing = ds.PixelSpacing = [radiograph.PITCH] * 2
     ds.PixelSpacingCalibrationType = "GEOMETRY"
     ds.PixelSpacingCalibrationDescription = "Simulated rays"
-    ds.DetectorType, ds.KVP = "DIRECT", 125
+    ds.DetectorType, ds.KVP, ds.PositionerType = "DIRECT", 125, ""
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", 1
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = 0, 1, "US"
     ds.PresentationLUTShape = "INVERSE"
@@ -260,9 +260,9 @@ def write_us(out):
     """A beating heart of 30 JPEG frames."""
     frames = [ultrasound.jpeg(p) for p in ultrasound.pictures()]
     ds = start("mueller", "us", UltrasoundMultiFrameImageStorage, "US", "20250227", "082040", "Echokardiographie", "QL25022701")
-    series(ds, "us", 1, "Vierkammerblick", "20250227", "082101", "HEART", laterality=True)
+    series(ds, "us", 1, "Vierkammerblick", "20250227", "082101", "HEART")
     ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "", "0001"]
+    ds.ImageType = ["ORIGINAL", "PRIMARY"]
     ds.InstanceNumber, ds.PatientOrientation = 1, ""
     ds.ContentDate, ds.ContentTime = "20250227", "082101"
     ds.AcquisitionDateTime = "20250227082101"

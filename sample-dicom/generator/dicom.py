@@ -56,15 +56,13 @@ def start(who, study, sop_class, modality, date, time, description, accession, c
     return ds
 
 
-def series(ds, key, number, description, date, time, body_part=None, laterality=False):
+def series(ds, key, number, description, date, time, body_part=None):
     """The general series module (PS3.3 C.7.3.1)."""
     ds.SeriesInstanceUID = uid("series", key)
     ds.SeriesNumber, ds.SeriesDescription = number, description
     ds.SeriesDate, ds.SeriesTime = date, time
     if body_part:
         ds.BodyPartExamined = body_part
-    if laterality:
-        ds.Laterality = ""
 
 
 def image(ds, pixels, photometric, bits, window=None):

@@ -1,7 +1,5 @@
 //! Scaling to a viewport and encoding as JPEG or PNG.
 
-use std::borrow::Cow;
-
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::imageops;
 use image::{ExtendedColorType, ImageBuffer, ImageEncoder, Luma, Rgb};

@@ -17,6 +17,8 @@ pub mod refusal;
 pub mod scope;
 pub mod syntax;
 pub mod tag;
+#[cfg(test)]
+mod testdata;
 pub mod uid;
 
 pub use ae::AeTitle;

@@ -375,7 +375,10 @@ impl<'s, S: Source + ?Sized> Scanner<'s, S> {
         }
         if vr == VR::UN && encoding != Encoding::ImplicitLittle {
             self.resolve_unknown(&mut element, &mut encoding)?;
-        } else if vr == VR::SQ && encoding == Encoding::ImplicitLittle && !self.is_item_ahead(&element)? {
+        } else if vr == VR::SQ
+            && encoding == Encoding::ImplicitLittle
+            && !self.is_item_ahead(&element)?
+        {
             // The dictionary says SQ, an older edition of it said something else.
             element.vr = if length == 0 { VR::SQ } else { VR::UN };
         }
@@ -634,3 +637,6 @@ fn malformed(at: u64, what: &str) -> DataSetError {
 fn limit(at: u64, what: &str) -> DataSetError {
     DataSetError::Limit { at, what: what.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

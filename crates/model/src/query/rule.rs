@@ -222,7 +222,8 @@ mod tests {
             "19600101-19691231",
             between(Some("19600101"), Some("19691231")),
         );
-        for bad in ["2024", "20230229", "20241301", "20240100", "-", "2024-01-01", "2024*", "today"] {
+        for bad in ["2024", "20230229", "20241301", "20240100", "-", "2024-01-01", "2024*", "today"]
+        {
             check_error(Indexed::StudyDate, bad);
         }
     }
@@ -231,7 +232,11 @@ mod tests {
     fn times_cover_what_their_precision_leaves_open() {
         check(Indexed::StudyTime, "10", between(Some("100000.000000"), Some("105959.999999")));
         check(Indexed::StudyTime, "1030", between(Some("103000.000000"), Some("103059.999999")));
-        check(Indexed::StudyTime, "10:30:05", between(Some("103005.000000"), Some("103005.999999")));
+        check(
+            Indexed::StudyTime,
+            "10:30:05",
+            between(Some("103005.000000"), Some("103005.999999")),
+        );
         check(
             Indexed::StudyTime,
             "103005.25",

@@ -165,7 +165,7 @@ impl AssociationRequest {
         if application_context != APPLICATION_CONTEXT {
             return Err(reject(
                 RejectionReason::ApplicationContextNotSupported,
-                format!("the peer asks for {application_context:?}, which is not DICOM"),
+                format!("the peer asks for {}, which is not DICOM", quote(application_context)),
             ));
         }
         let called = AeTitle::parse(&pdu.called_ae_title).map_err(|error| {
@@ -183,6 +183,7 @@ impl AssociationRequest {
         let mut seen = [false; 256];
         for context in &pdu.presentation_contexts {
             // PS3.8 table 9-13: odd, and unique since an answer could not be told apart.
+            // A byte indexes all of 256 places.
             let again = std::mem::replace(&mut seen[usize::from(context.id)], true);
             if again || context.id % 2 == 0 {
                 return Err(Refused::Abort(ProtocolError::new(
@@ -220,10 +221,10 @@ impl AssociationRequest {
                 UserVariableItem::MaxLength(0) => self.max_pdu = None,
                 UserVariableItem::MaxLength(limit) => self.max_pdu = Some(limit),
                 UserVariableItem::ImplementationClassUID(uid) => {
-                    self.implementation_class_uid = Some(trim(&uid).to_owned());
+                    self.implementation_class_uid = Some(printable(&uid));
                 }
                 UserVariableItem::ImplementationVersionName(name) => {
-                    self.implementation_version = Some(trim(&name).to_owned());
+                    self.implementation_version = Some(printable(&name));
                 }
                 UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles) => {
                     self.roles.push((trim(&uid).to_owned(), roles));
@@ -287,7 +288,7 @@ pub fn negotiate(
                 abstract_syntax: abstract_syntax.to_owned(),
                 transfer_syntax,
             }),
-            None => refused.push(format!("{abstract_syntax} ({reason})")),
+            None => refused.push(format!("{} ({reason})", quote(abstract_syntax))),
         }
         // PS3.8 table 9-18: present, though not significant, in a refused context.
         let syntax = transfer_syntax.unwrap_or(TransferSyntax::IMPLICIT_LITTLE);
@@ -328,6 +329,17 @@ pub fn negotiate(
 pub(crate) fn send_limit(peer: Option<u32>, ours: u32) -> u32 {
     let ours = if ours == 0 { 1 << 20 } else { ours };
     peer.map_or(ours, |peer| peer.min(1 << 20))
+}
+
+/// Makes a peer's text fit for a log line: escaped, and no longer than a UID.
+fn quote(text: &str) -> String {
+    format!("{:?}", text.chars().take(64).collect::<String>())
+}
+
+/// What is left of a UID or a name that is kept: without padding and without what no log and no
+/// database column should hold.
+fn printable(text: &str) -> String {
+    trim(text).chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 /// Removes the padding of UIDs and names.

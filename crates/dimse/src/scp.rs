@@ -1,9 +1,10 @@
 //! The acceptor: listens, limits, serves each association in its own task, drains on shutdown.
 //!
-//! What happens inside an association is in `session`; what is done with an instance is the
+//! An association's life is in `session`, its requests in `operation`; what is done with an instance is the
 //! business of [`Services`].
 
 mod limits;
+mod operation;
 mod session;
 
 use std::sync::Arc;

@@ -4,26 +4,22 @@
 //! association is over: it is aborted where the stream still allows it, and every further call says
 //! so. Which objects are sent where is not decided here.
 
+mod error;
 mod find;
+mod propose;
 mod store;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dicom_ul::pdu::{
-    AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResultReason,
-    UserVariableItem,
-};
-use qianli_model::{AeTitle, TransferSyntax};
+use qianli_model::TransferSyntax;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::association::{
-    APPLICATION_CONTEXT, AcceptedContext, Implementation, VERIFICATION, send_limit, trim,
-};
+use crate::association::{AcceptedContext, VERIFICATION, send_limit};
 use crate::command::{COMMAND_LIMIT, CommandSet};
 use crate::connection::{Connection, Lost};
 use crate::message::{Response, echo_request, field};
@@ -31,125 +27,13 @@ use crate::pdu::associate::{self, Reject};
 use crate::pdu::{self, Abort, Fragment, Frame, PduType, ProtocolError};
 use crate::status::Status;
 
+pub use error::ScuError;
 pub use find::{Find, FindStep};
+pub use propose::{ProposedContext, ScuConfig};
+use propose::{accepted_contexts, peer_limit, request};
 
 /// How long we wait for the peer to close after an abort.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// How we call.
-#[derive(Debug, Clone)]
-pub struct ScuConfig {
-    /// Our AE title.
-    pub calling: AeTitle,
-    /// The AE title of the node that is called.
-    pub called: AeTitle,
-    /// Who we are, for the other end's log.
-    pub implementation: Implementation,
-    /// The longest P-DATA-TF we announce, in bytes; 0 for no limit.
-    pub max_pdu: u32,
-    /// How long connecting and negotiating may take together.
-    pub connect_timeout: Duration,
-    /// How long an association may pass without a byte of progress, waits for responses included.
-    pub response_timeout: Duration,
-}
-
-impl ScuConfig {
-    /// The defaults: PDUs of 128 KiB, 10 s to connect, 60 s for a response.
-    pub fn new(calling: AeTitle, called: AeTitle, implementation: Implementation) -> Self {
-        Self {
-            calling,
-            called,
-            implementation,
-            max_pdu: 131_072,
-            connect_timeout: Duration::from_secs(10),
-            response_timeout: Duration::from_secs(60),
-        }
-    }
-}
-
-/// A presentation context to propose.
-#[derive(Debug, Clone)]
-pub struct ProposedContext {
-    /// Abstract syntax, as a rule a SOP class.
-    pub abstract_syntax: String,
-    /// Transfer syntaxes in order of preference.
-    pub transfer_syntaxes: Vec<TransferSyntax>,
-}
-
-impl ProposedContext {
-    /// Verification, in the default transfer syntax.
-    pub fn verification() -> Self {
-        Self {
-            abstract_syntax: VERIFICATION.to_owned(),
-            transfer_syntaxes: vec![TransferSyntax::IMPLICIT_LITTLE],
-        }
-    }
-}
-
-/// Why a call did not succeed. A response with a failure status is not an error: it is an answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ScuError {
-    /// No connection came about.
-    #[error("cannot connect: {0}")]
-    Connect(#[source] std::io::Error),
-    /// The peer rejected the association.
-    #[error(
-        "the peer refused the association ({}): {}",
-        if .0.is_transient() { "for now" } else { "permanently" },
-        .0.words()
-    )]
-    Refused(Reject),
-    /// The peer accepted none of the proposed presentation contexts.
-    #[error("the peer accepted none of the proposed presentation contexts")]
-    NoContextAccepted,
-    /// The context for this operation was not accepted.
-    #[error("the peer did not accept a presentation context for {0}")]
-    ContextNotAccepted(String),
-    /// More than 128 contexts, which the IDs cannot number.
-    #[error("{0} presentation contexts were asked for; an association holds 128")]
-    TooManyContexts(usize),
-    /// The peer aborted.
-    #[error("the association was aborted {0} at the other end")]
-    Aborted(Abort),
-    /// The peer asked for release in the middle of an operation.
-    #[error("the peer released the association before it answered")]
-    Released,
-    /// Nothing moved for too long.
-    #[error("the peer did nothing for {0:?}")]
-    Timeout(Duration),
-    /// The peer closed the connection without a word.
-    #[error("the peer closed the connection")]
-    Closed,
-    /// The connection broke.
-    #[error("the connection failed: {0}")]
-    Io(#[source] std::io::Error),
-    /// The peer sent what is not DICOM, or not an answer to what was asked.
-    #[error("the peer broke the protocol: {0}")]
-    Protocol(#[source] ProtocolError),
-    /// The data set to be sent could not be read.
-    #[error("cannot read the data set to be sent: {0}")]
-    Source(#[source] std::io::Error),
-    /// An earlier operation failed; the association cannot be used any more.
-    #[error("the association is over since an earlier operation failed")]
-    Over,
-}
-
-impl From<Lost> for ScuError {
-    fn from(lost: Lost) -> Self {
-        match lost {
-            Lost::Closed => Self::Closed,
-            Lost::Timeout(time) => Self::Timeout(time),
-            Lost::Io(error) => Self::Io(error),
-            Lost::Protocol(error) => Self::Protocol(error),
-        }
-    }
-}
-
-impl From<ProtocolError> for ScuError {
-    fn from(error: ProtocolError) -> Self {
-        Self::Protocol(error)
-    }
-}
 
 /// The answer to an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -467,75 +351,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
             )
             .into()),
         }
-    }
-}
-
-fn request(config: &ScuConfig, contexts: &[ProposedContext]) -> Result<AssociationRQ, ScuError> {
-    // IDs are the odd numbers from 1 to 255 (PS3.8 table 9-13).
-    if contexts.len() > 128 {
-        return Err(ScuError::TooManyContexts(contexts.len()));
-    }
-    let presentation_contexts = (1..=255)
-        .step_by(2)
-        .zip(contexts)
-        .map(|(id, context)| PresentationContextProposed {
-            id,
-            abstract_syntax: context.abstract_syntax.clone(),
-            transfer_syntaxes: context
-                .transfer_syntaxes
-                .iter()
-                .map(|syntax| syntax.uid().to_owned())
-                .collect(),
-        })
-        .collect();
-    Ok(AssociationRQ {
-        protocol_version: 1,
-        calling_ae_title: config.calling.to_string(),
-        called_ae_title: config.called.to_string(),
-        application_context_name: APPLICATION_CONTEXT.to_owned(),
-        presentation_contexts,
-        user_variables: vec![
-            UserVariableItem::MaxLength(config.max_pdu),
-            UserVariableItem::ImplementationClassUID(config.implementation.class_uid.clone()),
-            UserVariableItem::ImplementationVersionName(config.implementation.version_name.clone()),
-        ],
-    })
-}
-
-/// Keeps what was proposed and accepted in a syntax that was proposed with it.
-fn accepted_contexts(proposed: &[ProposedContext], accept: AssociationAC) -> Vec<AcceptedContext> {
-    let mut accepted = Vec::new();
-    for result in accept.presentation_contexts {
-        if result.reason != PresentationContextResultReason::Acceptance || result.id % 2 == 0 {
-            continue;
-        }
-        let Some(context) = proposed.get(usize::from(result.id / 2)) else { continue };
-        let syntax = TransferSyntax::from_uid(&result.transfer_syntax);
-        match syntax.filter(|syntax| context.transfer_syntaxes.contains(syntax)) {
-            Some(transfer_syntax) => accepted.push(AcceptedContext {
-                id: result.id,
-                abstract_syntax: context.abstract_syntax.clone(),
-                transfer_syntax,
-            }),
-            None => debug!(
-                "ignored an accepted context for {} in {}, which was not proposed",
-                context.abstract_syntax,
-                trim(&result.transfer_syntax)
-            ),
-        }
-    }
-    accepted
-}
-
-fn peer_limit(accept: &AssociationAC) -> Option<u32> {
-    let stated = accept.user_variables.iter().find_map(|item| match item {
-        UserVariableItem::MaxLength(limit) => Some(*limit),
-        _ => None,
-    });
-    match stated {
-        Some(0) => None,
-        Some(limit) => Some(limit.max(crate::association::SMALLEST_MAX_PDU)),
-        None => Some(crate::association::UNSTATED_MAX_PDU),
     }
 }
 

@@ -22,7 +22,8 @@ pub trait Services: Send + Sync + 'static {
     /// (1.2.840.10008.1.1) is asked for like any other.
     fn accepts_abstract_syntax(&self, uid: &str) -> bool;
 
-    /// Opens a sink for one C-STORE. On an error the data set is drained and the outcome answered.
+    /// Opens a sink for one C-STORE. On an error the data set is drained and the outcome answered,
+    /// which has to be a failure: only [`ObjectSink::finish`] acknowledges.
     async fn begin_store(
         &self,
         request: &StoreRequest,
@@ -38,7 +39,7 @@ pub trait ObjectSink: Send {
     /// Takes the next bytes of the data set, as they were sent: no file meta information, the
     /// encoding is the request's transfer syntax. A chunk is a slice of the receive buffer (at most
     /// [`crate::scp::READ_BUFFER`] bytes), handed over without a copy; keeping it keeps that buffer.
-    /// After an error the rest is drained and that outcome answered; the sink is dropped.
+    /// After an error the sink is dropped, the rest drained, and that failure answered.
     async fn write(&mut self, chunk: Bytes) -> Result<(), StoreOutcome>;
 
     /// Called after the last byte. When it says success, the object is durable.

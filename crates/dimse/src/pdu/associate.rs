@@ -199,4 +199,32 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn damaged_pdus_are_read_or_refused_but_never_panic() {
+        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % below as u64) as usize
+        };
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let mut request = testdata::ASSOCIATE_RQ_THREE.to_vec();
+            let mut accept = testdata::ASSOCIATE_AC.to_vec();
+            for _ in 0..=random(3) {
+                let at = PDU_HEADER + random(request.len() - PDU_HEADER);
+                request[at] = random(256) as u8;
+                let at = PDU_HEADER + random(accept.len() - PDU_HEADER);
+                accept[at] = random(256) as u8;
+            }
+            read += usize::from(read_request(&request).is_ok());
+            read += usize::from(read_accept(&accept).is_ok());
+        }
+        assert!(
+            (1..40_000).contains(&read),
+            "{read} were read: the damage is not what it should be"
+        );
+    }
 }

@@ -238,7 +238,7 @@ mod tests {
         let fragment = |command, last, data: &'static [u8]| {
             Frame::Fragment(Fragment { context: 1, command, last, data: data.into() })
         };
-        let expected = vec![
+        let expected = [
             fragment(true, true, b"comm"),
             fragment(false, false, b"dat"),
             fragment(false, false, b""),

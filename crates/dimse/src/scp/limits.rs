@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use metrics::gauge;
+
 use crate::association::{Rejection, RejectionReason};
 
 /// Pending connections at one time.
@@ -34,6 +36,12 @@ struct Counts {
 struct PeerCounts {
     pending: usize,
     active: usize,
+}
+
+impl Counts {
+    fn publish(&self) {
+        gauge!("qianli_dimse_associations_active").set(self.active as f64);
+    }
 }
 
 /// A connection that holds no association; gives its place back when dropped.
@@ -105,6 +113,7 @@ impl Pending {
             counts.active += 1;
             of_peer.pending -= 1;
             of_peer.active += 1;
+            counts.publish();
             None
         });
         match refusal {
@@ -141,6 +150,7 @@ impl Drop for Place {
             if of_peer.active == 0 && of_peer.pending == 0 {
                 counts.peers.remove(&self.peer);
             }
+            counts.publish();
         });
     }
 }

@@ -1,7 +1,7 @@
 //! One association, from the first byte to the close: PS3.8 table 9-10 for an acceptor.
 //!
 //! Sta2 is [`serve`] before the answer, Sta6 is [`Session::run`], Sta13 is the wait for the peer to
-//! close. The driver is written as straight code; what it does in each state cites the table.
+//! close, in which everything is ignored. Straight code that cites the actions of the table.
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -9,28 +9,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use metrics::{counter, gauge};
-use qianli_model::{SopClassUid, SopInstanceUid};
+use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::Node;
 use super::limits::{Active, Pending};
+use super::operation::{Counts, Session};
 use crate::association::{
-    AcceptedContext, Agreement, AssociationInfo, AssociationRequest, Refused, Rejection,
-    RejectionReason, negotiate,
+    Agreement, AssociationInfo, AssociationRequest, Refused, Rejection, RejectionReason, negotiate,
 };
-use crate::command::{COMMAND_LIMIT, CommandSet};
 use crate::connection::{Connection, Lost};
-use crate::message::{Operation, Request};
-use crate::pdu::{self, Abort, Fragment, Frame, PduType, ProtocolError, associate};
-use crate::services::{MoveOriginator, ObjectSink, Services, StoreOutcome, StoreRequest};
-use crate::status::Status;
+use crate::pdu::{self, Abort, Frame, PduType, ProtocolError, associate};
 
 /// On shutdown nobody waits for peers to close.
 const SHUTDOWN_LINGER: Duration = Duration::from_millis(500);
+
+/// A log line names no more refused presentation contexts than this.
+const LOGGED_REFUSALS: usize = 8;
 
 /// Numbers the connections of this process.
 pub(super) fn next_id() -> u64 {
@@ -40,7 +37,7 @@ pub(super) fn next_id() -> u64 {
 
 /// How an association ended.
 #[derive(Debug)]
-enum End {
+pub(super) enum End {
     /// The peer asked for release.
     Released,
     /// The peer sent an A-ABORT.
@@ -222,8 +219,6 @@ async fn accepted<S>(
     );
     log_accepted(&info, &agreement);
     connection.set_idle(config.idle_timeout);
-    let gauge = gauge!("qianli_dimse_associations_active");
-    gauge.increment(1.0);
     let started = Instant::now();
     let mut session = Session {
         connection,
@@ -241,7 +236,6 @@ async fn accepted<S>(
         },
         Err(error) => error.into(),
     };
-    gauge.decrement(1.0);
     count_association(end.result());
     log_end(&info, &end, &session.counts, started.elapsed());
     let mut connection = session.connection;
@@ -279,8 +273,12 @@ fn log_accepted(info: &AssociationInfo, agreement: &Agreement) {
         warn!(
             calling = %info.calling,
             "{} ({}) proposed {} presentation contexts that are not supported here, so such objects \
-             will not be sent: {}",
-            info.calling, info.peer, agreement.refused.len(), agreement.refused.join(", "),
+             will not be sent: {}{}",
+            info.calling,
+            info.peer,
+            agreement.refused.len(),
+            agreement.refused.get(..LOGGED_REFUSALS).unwrap_or(&agreement.refused).join(", "),
+            if agreement.refused.len() > LOGGED_REFUSALS { ", …" } else { "" },
         );
     }
 }
@@ -313,236 +311,4 @@ fn log_end(info: &AssociationInfo, end: &End, counts: &Counts, took: Duration) {
             log!(warn, format!("was aborted: the peer broke the protocol: {error}"))
         }
     }
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Counts {
-    stored: u64,
-    failed: u64,
-    bytes: u64,
-}
-
-/// An established association (Sta6).
-struct Session<'a, S> {
-    connection: Connection<S>,
-    services: &'a dyn Services,
-    info: Arc<AssociationInfo>,
-    contexts: Vec<AcceptedContext>,
-    send_limit: u32,
-    counts: Counts,
-    shutdown: &'a CancellationToken,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
-    async fn run(&mut self) -> End {
-        loop {
-            if let Err(end) = self.operation().await {
-                return end;
-            }
-        }
-    }
-
-    /// Waits for one request and works it off.
-    async fn operation(&mut self) -> Result<(), End> {
-        let first = tokio::select! {
-            biased;
-            () = self.shutdown.cancelled() => return Err(End::Shutdown),
-            frame = self.connection.next_frame() => fragment(frame?)?,
-        };
-        let Some(context) = self.contexts.iter().find(|context| context.id == first.context) else {
-            return Err(violation(format!(
-                "a message on presentation context {}, which was not accepted",
-                first.context
-            )));
-        };
-        let context = context.clone();
-        let command = self.read_command(first).await?;
-        let request = CommandSet::parse(command)
-            .and_then(|set| Request::parse(&set))
-            .map_err(|error| ProtocolError::new(Abort::BY_USER, error.to_string()))?;
-        match &request.operation {
-            Operation::Store { move_originator } => {
-                self.store(&context, &request, move_originator.clone()).await
-            }
-            Operation::Echo => {
-                self.drain(&context, &request).await?;
-                self.answer(&context, &request, &StoreOutcome::success()).await
-            }
-            // There is never an operation left to cancel: each is answered before the next is read.
-            Operation::Cancel => self.drain(&context, &request).await,
-            Operation::Other(command) => {
-                warn!(
-                    "{} asked for an operation we do not offer: {command:04X}H",
-                    self.info.calling
-                );
-                self.drain(&context, &request).await?;
-                let outcome = StoreOutcome::new(Status::UNRECOGNISED_OPERATION);
-                self.answer(&context, &request, &outcome).await
-            }
-        }
-    }
-
-    /// Collects the fragments of a command set.
-    async fn read_command(&mut self, first: Fragment) -> Result<Bytes, End> {
-        let context = first.context;
-        let mut piece = first;
-        let mut command = BytesMut::new();
-        loop {
-            if !piece.command || piece.context != context {
-                return Err(violation("a data set fragment where a command set was expected"));
-            }
-            if command.len() + piece.data.len() > COMMAND_LIMIT {
-                return Err(violation(format!("a command set of more than {COMMAND_LIMIT} bytes")));
-            }
-            command.extend_from_slice(&piece.data);
-            if piece.last {
-                return Ok(command.freeze());
-            }
-            piece = fragment(self.connection.next_frame().await?)?;
-        }
-    }
-
-    /// The next piece of the data set that belongs to the request under way.
-    async fn next_data(&mut self, context: &AcceptedContext) -> Result<Fragment, End> {
-        let piece = fragment(self.connection.next_frame().await?)?;
-        if piece.command || piece.context != context.id {
-            return Err(violation(
-                "a new message before the data set of the last one was complete",
-            ));
-        }
-        Ok(piece)
-    }
-
-    async fn drain(&mut self, context: &AcceptedContext, request: &Request) -> Result<(), End> {
-        if request.has_data_set {
-            while !self.next_data(context).await?.last {}
-        }
-        Ok(())
-    }
-
-    async fn answer(
-        &mut self,
-        context: &AcceptedContext,
-        request: &Request,
-        outcome: &StoreOutcome,
-    ) -> Result<(), End> {
-        let mut out = Vec::with_capacity(512);
-        let command = request.response(outcome);
-        pdu::encode_message(&mut out, context.id, true, &command, self.send_limit);
-        Ok(self.connection.send(&out).await?)
-    }
-
-    /// C-STORE (PS3.7 section 9.1.1). Leaving early drops the sink, which cleans up.
-    async fn store(
-        &mut self,
-        context: &AcceptedContext,
-        request: &Request,
-        move_originator: Option<MoveOriginator>,
-    ) -> Result<(), End> {
-        let mut sink: Result<Box<dyn ObjectSink>, StoreOutcome> =
-            match self.store_request(context, request, move_originator) {
-                Ok(store) => self.services.begin_store(&store).await,
-                Err(outcome) => Err(outcome),
-            };
-        let mut bytes = 0;
-        let mut more = request.has_data_set;
-        while more {
-            let piece = self.next_data(context).await?;
-            more = !piece.last;
-            bytes += piece.data.len() as u64;
-            if let Ok(open) = &mut sink
-                && !piece.data.is_empty()
-                && let Err(outcome) = open.write(piece.data).await
-            {
-                // The rest is drained: PS3.7 knows no answer in the middle of a data set.
-                sink = Err(outcome);
-            }
-        }
-        let outcome = match sink {
-            Ok(sink) => sink.finish().await,
-            Err(outcome) => outcome,
-        };
-        self.record(request, &outcome, bytes);
-        self.answer(context, request, &outcome).await
-    }
-
-    /// Checks the command against the context (PS3.7 section 9.1.1.1, annex C).
-    fn store_request(
-        &self,
-        context: &AcceptedContext,
-        request: &Request,
-        move_originator: Option<MoveOriginator>,
-    ) -> Result<StoreRequest, StoreOutcome> {
-        let refuse = |status, comment: &str| Err(StoreOutcome::with_comment(status, comment));
-        if !request.has_data_set {
-            return refuse(Status::MISTYPED_ARGUMENT, "C-STORE without a data set");
-        }
-        let Some(class) = request.sop_class.as_deref() else {
-            return refuse(Status::MISTYPED_ARGUMENT, "Affected SOP Class UID is missing");
-        };
-        if class != context.abstract_syntax {
-            return refuse(
-                Status::SOP_CLASS_NOT_SUPPORTED,
-                "SOP class is not that of the presentation context",
-            );
-        }
-        let Ok(sop_class_uid) = SopClassUid::parse(class) else {
-            return refuse(Status::SOP_CLASS_NOT_SUPPORTED, "Affected SOP Class UID is not a UID");
-        };
-        let Some(instance) = request.sop_instance.as_deref() else {
-            return refuse(Status::MISTYPED_ARGUMENT, "Affected SOP Instance UID is missing");
-        };
-        let Ok(sop_instance_uid) = SopInstanceUid::parse(instance) else {
-            return refuse(Status::INVALID_SOP_INSTANCE, "Affected SOP Instance UID is not a UID");
-        };
-        Ok(StoreRequest {
-            association: Arc::clone(&self.info),
-            sop_class_uid,
-            sop_instance_uid,
-            transfer_syntax: context.transfer_syntax,
-            move_originator,
-        })
-    }
-
-    fn record(&mut self, request: &Request, outcome: &StoreOutcome, bytes: u64) {
-        let class = outcome.status.class().as_str();
-        counter!("qianli_dimse_stores_total", "status" => class).increment(1);
-        counter!("qianli_dimse_store_bytes_total").increment(bytes);
-        self.counts.bytes += bytes;
-        let sop_class = request.sop_class.as_deref().unwrap_or_default();
-        let sop_instance = request.sop_instance.as_deref().unwrap_or_default();
-        if outcome.status.is_done() {
-            self.counts.stored += 1;
-            debug!(sop_class, sop_instance, bytes, status = %outcome.status, "stored");
-        } else {
-            self.counts.failed += 1;
-            warn!(
-                sop_class,
-                sop_instance,
-                bytes,
-                "did not store an instance from {} ({}): {} {}",
-                self.info.calling,
-                self.info.peer,
-                outcome.status,
-                outcome.comment.as_deref().unwrap_or_default(),
-            );
-        }
-    }
-}
-
-/// What a control PDU means in Sta6.
-fn fragment(frame: Frame) -> Result<Fragment, End> {
-    match frame {
-        Frame::Fragment(fragment) => Ok(fragment),
-        Frame::Control(PduType::ReleaseRq, _) => Err(End::Released),
-        Frame::Control(PduType::Abort, bytes) => Err(End::AbortedByPeer(Abort::decode(&bytes))),
-        Frame::Control(kind, _) => {
-            Err(ProtocolError::new(Abort::UNEXPECTED_PDU, format!("{kind} inside an association"))
-                .into())
-        }
-    }
-}
-
-fn violation(message: impl Into<String>) -> End {
-    ProtocolError::new(Abort::INVALID_PARAMETER, message).into()
 }

@@ -6,7 +6,7 @@ use crate::association::RejectionReason;
 use crate::command::{CommandWriter, element};
 use crate::pdu::{RELEASE_RP, RELEASE_RQ, p_data_header};
 use crate::status::Status;
-use crate::testdata::{ASSOCIATE_RQ_THREE, C_ECHO_RQ, C_STORE_RQ};
+use crate::testdata::{ASSOCIATE_AC, ASSOCIATE_RQ_THREE, C_ECHO_RQ, C_STORE_RQ};
 use crate::testpeer::{CT, Entry, Manners, Peer, TestNode, ae, checksum};
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -86,7 +86,11 @@ async fn an_empty_data_set_is_still_an_object() {
 #[tokio::test]
 async fn before_an_association_everything_else_is_aborted() {
     let node = TestNode::start(Manners::default()).await;
-    let cases: [&[u8]; 6] = [
+    let cases: [&[u8]; 9] = [
+        ASSOCIATE_AC,
+        // A-ASSOCIATE-RJ.
+        &[0x03, 0, 0, 0, 0, 4, 0, 1, 1, 1],
+        &RELEASE_RP,
         // P-DATA-TF.
         &[0x04, 0, 0, 0, 0, 6, 0, 0, 0, 2, 1, 3],
         &RELEASE_RQ,
@@ -104,17 +108,23 @@ async fn before_an_association_everything_else_is_aborted() {
         // AA-1: the source is the service-user.
         peer.aborted(0, 0).await;
     }
+    // AA-2: an A-ABORT is not answered.
+    let mut peer = Peer::connect(node.address).await;
+    peer.send(&crate::pdu::Abort::BY_USER.encode()).await;
+    peer.closed().await;
 }
 
 #[tokio::test]
 async fn inside_an_association_violations_are_aborted_with_their_reason() {
     let node = TestNode::start(Manners::default()).await;
     let echo_on = |context| [&p_data_header(context, true, true, 2)[..], &[0, 0]].concat();
-    let cases: [(Vec<u8>, u8, u8); 9] = [
+    let cases: [(Vec<u8>, u8, u8); 11] = [
         // PDU type 9.
         (vec![0x09, 0, 0, 0, 0, 0], 2, 1),
         // A second A-ASSOCIATE-RQ.
         (ASSOCIATE_RQ_THREE.to_vec(), 2, 2),
+        (ASSOCIATE_AC.to_vec(), 2, 2),
+        (vec![0x03, 0, 0, 0, 0, 4, 0, 1, 1, 1], 2, 2),
         (RELEASE_RP.to_vec(), 2, 2),
         // 1 MiB where 128 KiB were announced.
         (vec![0x04, 0, 0, 0x10, 0, 0], 2, 6),

@@ -232,7 +232,7 @@ fn cancel_bytes(message_id: u16) -> Vec<u8> {
 #[tokio::test]
 async fn an_abandoned_operation_is_never_followed_by_another() {
     let (mut association, mut peer) = scripted(16_384).await;
-    drop(association.find(3, b"identifier").await.unwrap());
+    let _ = association.find(3, b"identifier").await.unwrap();
     assert!(matches!(association.echo().await, Err(ScuError::Over)));
     assert!(matches!(association.release().await, Err(ScuError::Over)));
     peer.pdu().await;

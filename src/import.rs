@@ -211,14 +211,24 @@ fn zip_entries(path: &Path) -> Option<Result<Vec<Candidate>, String>> {
         return None;
     }
     file.rewind().ok()?;
-    let archive = match zip::ZipArchive::new(io::BufReader::new(file)) {
+    let mut archive = match zip::ZipArchive::new(io::BufReader::new(file)) {
         Ok(archive) => archive,
         Err(error) => return Some(Err(format!("the zip archive cannot be read: {error}"))),
     };
     let path = Arc::new(path.to_path_buf());
-    let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
-    let entries = names.into_iter().enumerate().filter(|(_, name)| !name.ends_with('/'));
-    Some(Ok(entries.map(|(index, name)| Candidate::ZipEntry(Arc::clone(&path), index, name)).collect()))
+    let mut entries = Vec::new();
+    for index in 0..archive.len() {
+        match archive.by_index_raw(index) {
+            Ok(entry) if entry.is_file() => {
+                // The name is only shown; nothing is written under it.
+                let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
+                entries.push(Candidate::ZipEntry(Arc::clone(&path), index, name));
+            }
+            Ok(_) => {}
+            Err(error) => return Some(Err(format!("entry {index} of the zip archive: {error}"))),
+        }
+    }
+    Some(Ok(entries))
 }
 
 async fn import_one(archive: &Archive, scope: &Scope, candidate: Candidate) -> Outcome {

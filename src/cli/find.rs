@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use qianli_dimse::scu::FindStep;
 use qianli_dimse::{ProposedContext, StatusClass};
 use qianli_model::dataset::{Limits, SliceSource};
 use qianli_model::{Tag, TransferSyntax, json, tag};
@@ -50,26 +51,28 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
     let syntax = TransferSyntax::IMPLICIT_LITTLE;
     let proposed =
         ProposedContext { abstract_syntax: sop_class.into(), transfer_syntaxes: vec![syntax] };
-    let mut association = connect(&config, &arguments.peer, vec![proposed]).await?;
-    let Some(context) = association.context_for(sop_class, syntax) else {
+    let mut association = connect(&config, &arguments.peer, &[proposed]).await?;
+    let Some(context) = association.context(sop_class, syntax).map(|accepted| accepted.id) else {
         bail!("{} does not offer this query (SOP class {sop_class})", arguments.peer.title);
     };
-    let mut matches = Vec::new();
-    let status = association
-        .find(context, sop_class, &identifier, |answer| matches.push(answer))
-        .await
-        .context("C-FIND")?;
-    association.release().await.context("release the association")?;
-    for answer in &matches {
-        let mut source = SliceSource::new(answer);
+    let mut found = association.find(context, &identifier).await.context("C-FIND")?;
+    let mut matches = 0_u64;
+    let end = loop {
+        let answer = match found.next().await.context("C-FIND")? {
+            FindStep::Match(answer) => answer,
+            FindStep::Done(end) => break end,
+        };
+        let mut source = SliceSource::new(&answer);
         let document = json::document(&mut source, syntax, &Limits::default())
             .context("read an answer of the peer")?;
         println!("{}", String::from_utf8_lossy(&document.json));
+        matches += 1;
+    };
+    association.release().await.context("release the association")?;
+    if end.status.class() != StatusClass::Success {
+        bail!("the peer ended the query with {}", end.status);
     }
-    if status.class() != StatusClass::Success {
-        bail!("the peer ended the query with {status}");
-    }
-    eprintln!("{} match(es)", matches.len());
+    eprintln!("{matches} match(es)");
     Ok(ExitCode::SUCCESS)
 }
 

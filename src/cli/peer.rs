@@ -4,10 +4,9 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Instant;
 
-use anyhow::Context;
-use qianli_dimse::association::VERIFICATION;
-use qianli_dimse::{Association, Implementation, ProposedContext, ScuConfig};
-use qianli_model::{AeTitle, TransferSyntax, file_meta};
+use anyhow::{Context, bail};
+use qianli_dimse::{Association, Implementation, ProposedContext, ScuConfig, StatusClass};
+use qianli_model::{AeTitle, file_meta};
 
 use crate::config::Config;
 
@@ -45,14 +44,13 @@ pub(super) struct EchoArguments {
 pub(super) async fn connect(
     config: &Config,
     peer: &Peer,
-    contexts: Vec<ProposedContext>,
+    contexts: &[ProposedContext],
 ) -> anyhow::Result<Association> {
     let settings = ScuConfig {
         max_pdu: config.max_pdu,
-        implementation: implementation(),
-        ..ScuConfig::new(config.aet.clone(), peer.title.clone())
+        ..ScuConfig::new(config.aet.clone(), peer.title.clone(), implementation())
     };
-    Association::connect(&peer.address, settings, contexts)
+    Association::connect(&peer.address, &settings, contexts)
         .await
         .with_context(|| format!("call {}@{}", peer.title, peer.address))
 }
@@ -68,13 +66,13 @@ pub(super) fn implementation() -> Implementation {
 /// Sends a C-ECHO.
 pub(super) async fn echo(config: Config, arguments: EchoArguments) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let context = ProposedContext {
-        abstract_syntax: VERIFICATION.into(),
-        transfer_syntaxes: vec![TransferSyntax::IMPLICIT_LITTLE],
-    };
-    let mut association = connect(&config, &arguments.peer, vec![context]).await?;
-    association.echo().await.context("C-ECHO")?;
+    let contexts = [ProposedContext::verification()];
+    let mut association = connect(&config, &arguments.peer, &contexts).await?;
+    let answer = association.echo().await.context("C-ECHO")?;
     association.release().await.context("release the association")?;
+    if answer.status.class() != StatusClass::Success {
+        bail!("{} answers with {}", arguments.peer.title, answer.status);
+    }
     println!("{} answers ({} ms)", arguments.peer.title, started.elapsed().as_millis());
     Ok(ExitCode::SUCCESS)
 }

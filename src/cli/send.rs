@@ -9,7 +9,7 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use qianli_dimse::{ProposedContext, StatusClass};
 use qianli_model::dataset::{Limits, ReaderSource, Source};
-use qianli_model::{InstanceHeader, TransferSyntax, file_meta};
+use qianli_model::{InstanceHeader, SopClassUid, SopInstanceUid, TransferSyntax, file_meta};
 use tokio::io::AsyncSeekExt;
 
 use super::peer::{Peer, connect};
@@ -32,8 +32,8 @@ pub(super) struct Arguments {
 struct Instance {
     path: PathBuf,
     data_set_offset: u64,
-    sop_class: String,
-    sop_instance: String,
+    sop_class: SopClassUid,
+    sop_instance: SopInstanceUid,
     syntax: TransferSyntax,
 }
 
@@ -87,15 +87,15 @@ fn read(path: &Path) -> Option<Instance> {
     Some(Instance {
         path: path.to_path_buf(),
         data_set_offset: meta.data_set_offset,
-        sop_class: header.sop_class_uid.to_string(),
-        sop_instance: header.sop_instance_uid.to_string(),
+        sop_class: header.sop_class_uid,
+        sop_instance: header.sop_instance_uid,
         syntax,
     })
 }
 
 /// Splits instances so that one association never needs more contexts than there are numbers.
-fn associations(instances: Vec<Instance>) -> Vec<BTreeMap<(String, &'static str), Vec<Instance>>> {
-    let mut groups: Vec<BTreeMap<(String, &'static str), Vec<Instance>>> = vec![BTreeMap::new()];
+fn associations(instances: Vec<Instance>) -> Vec<BTreeMap<(SopClassUid, &'static str), Vec<Instance>>> {
+    let mut groups: Vec<BTreeMap<(SopClassUid, &'static str), Vec<Instance>>> = vec![BTreeMap::new()];
     for instance in instances {
         let key = (instance.sop_class.clone(), instance.syntax.uid());
         let fits = |group: &BTreeMap<_, _>| group.contains_key(&key) || group.len() < MAX_CONTEXTS;
@@ -113,7 +113,7 @@ fn associations(instances: Vec<Instance>) -> Vec<BTreeMap<(String, &'static str)
 async fn send_group(
     config: &Config,
     peer: &Peer,
-    group: BTreeMap<(String, &'static str), Vec<Instance>>,
+    group: BTreeMap<(SopClassUid, &'static str), Vec<Instance>>,
     bar: &ProgressBar,
     failures: &mut Vec<String>,
 ) -> anyhow::Result<u64> {
@@ -121,19 +121,20 @@ async fn send_group(
         .values()
         .filter_map(|instances| instances.first())
         .map(|first| ProposedContext {
-            abstract_syntax: first.sop_class.clone(),
+            abstract_syntax: first.sop_class.to_string(),
             transfer_syntaxes: vec![first.syntax],
         })
         .collect();
     if contexts.is_empty() {
         return Ok(0);
     }
-    let mut association = connect(config, peer, contexts).await?;
+    let mut association = connect(config, peer, &contexts).await?;
     let mut sent = 0;
     for instance in group.into_values().flatten() {
         bar.inc(1);
         let name = instance.path.display().to_string();
-        let Some(context) = association.context_for(&instance.sop_class, instance.syntax) else {
+        let accepted = association.context(instance.sop_class.as_str(), instance.syntax);
+        let Some(context) = accepted.map(|accepted| accepted.id) else {
             failures.push(format!(
                 "{name}: the peer does not take {} in {}",
                 instance.sop_class,
@@ -144,7 +145,7 @@ async fn send_group(
         let mut file = tokio::fs::File::open(&instance.path).await?;
         file.seek(std::io::SeekFrom::Start(instance.data_set_offset)).await?;
         let response = association
-            .store(context, &instance.sop_class, &instance.sop_instance, file)
+            .store(context, &instance.sop_class, &instance.sop_instance, None, file)
             .await
             .with_context(|| format!("send {name}"))?;
         match response.status.class() {

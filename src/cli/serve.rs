@@ -39,8 +39,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             artim_timeout: config.artim_timeout,
             idle_timeout: config.idle_timeout,
             drain_timeout: config.drain_timeout,
-            implementation: implementation(),
-            ..ScpConfig::new(config.aet.clone())
+            max_associations_per_peer: config.max_associations as usize,
+            ..ScpConfig::new(implementation())
         },
         Arc::new(NodeServices {
             archive: app.archive.clone(),
@@ -66,7 +66,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             },
             ..WebConfig::default()
         },
-    );
+    )?;
 
     let scp_task = tokio::spawn(scp.run(stop.clone()));
     let render = metrics.clone();

@@ -66,6 +66,31 @@ impl Default for WebConfig {
     }
 }
 
+impl WebConfig {
+    /// Checks what types cannot; [`WebState::new`] does it too.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that cannot work.
+    pub fn check(&self) -> Result<(), WebConfigError> {
+        if let Some(url) = &self.public_url {
+            let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>');
+            let schemed = url.starts_with("http://") || url.starts_with("https://");
+            if !schemed || !url.bytes().all(plain) {
+                return Err(WebConfigError::PublicUrl(url.clone()));
+            }
+        }
+        for origin in &self.cors_origins {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            let legal = host.is_some_and(|host| !host.is_empty() && !host.contains('/'));
+            if !legal || HeaderValue::from_str(origin).is_err() {
+                return Err(WebConfigError::Origin(origin.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What the pages say about this node.
 #[derive(Debug, Clone, Default)]
 pub struct NodeInfo {
@@ -114,20 +139,7 @@ impl WebState {
     ///
     /// A setting cannot work.
     pub fn new(archive: Archive, config: WebConfig) -> Result<Self, WebConfigError> {
-        if let Some(url) = &config.public_url {
-            let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>');
-            let schemed = url.starts_with("http://") || url.starts_with("https://");
-            if !schemed || !url.bytes().all(plain) {
-                return Err(WebConfigError::PublicUrl(url.clone()));
-            }
-        }
-        for origin in &config.cors_origins {
-            let host = origin.split_once("://").map(|(_, host)| host);
-            let legal = host.is_some_and(|host| !host.is_empty() && !host.contains('/'));
-            if !legal || HeaderValue::from_str(origin).is_err() {
-                return Err(WebConfigError::Origin(origin.clone()));
-            }
-        }
+        config.check()?;
         let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
         Ok(Self(Arc::new(Inner { archive, config, pixels: Pixels::new(), turns })))
     }

@@ -1,1 +1,9 @@
-//! The router against a real archive.
+//! The router against a real archive: a catalog in a temporary file, blobs in a temporary folder,
+//! small data sets made here.
+
+mod data;
+mod node;
+mod retrieve;
+mod search;
+mod serving;
+mod store;

@@ -102,10 +102,12 @@ impl Search {
         };
         // A key without value, and every key that is matched, is also a return key (10.6.3.3).
         self.include.tags.insert(tag);
-        let Some(attribute) = self.attribute(tag) else {
+        // Attributes of a lower level are matched too: /studies?Modality=CT means the studies with
+        // such a series.
+        let Some(attribute) = Indexed::from_tag(tag) else {
             if !value.is_empty() {
                 let name = tag.keyword().map_or_else(|| tag.to_string(), str::to_owned);
-                self.warnings.push(format!("{name} is not matched at this level; ignored"));
+                self.warnings.push(format!("{name} cannot be matched here; ignored"));
             }
             return Ok(());
         };
@@ -115,16 +117,6 @@ impl Search {
             self.add(attribute, rule);
         }
         Ok(())
-    }
-
-    /// The indexed attribute that a tag means at the level of this search.
-    fn attribute(&self, tag: Tag) -> Option<Indexed> {
-        let attribute = Indexed::from_tag(tag)?;
-        if attribute.level() <= self.query.level {
-            return Some(attribute);
-        }
-        // Clients ask /studies?Modality=CT and mean the studies that have CT.
-        (attribute == Indexed::Modality).then_some(Indexed::ModalitiesInStudy)
     }
 
     /// The same attribute twice means either value, as one list of values would.
@@ -240,9 +232,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_matched_is_ignored_with_a_warning() {
-        for query in
-            ["0040A370.00080050=1", "Nonsense=1", "00091001=1", "Rows=512", "SeriesInstanceUID=1.2"]
-        {
+        for query in ["0040A370.00080050=1", "Nonsense=1", "00091001=1", "Rows=512"] {
             let search = parse(query, Level::Study);
             assert!(search.query.conditions.is_empty(), "{query}");
             assert_eq!(search.warnings.len(), 1, "{query}");
@@ -256,13 +246,11 @@ mod tests {
     }
 
     #[test]
-    fn a_modality_asked_of_studies_means_some_series_has_it() {
-        let search = parse("Modality=CT&ModalitiesInStudy=MR", Level::Study);
-        let expected =
-            Condition { attribute: Indexed::ModalitiesInStudy, rule: any(&["CT", "MR"]) };
+    fn attributes_of_lower_levels_are_matched_too() {
+        let search = parse("Modality=CT&Modality=MR", Level::Study);
+        let expected = Condition { attribute: Indexed::Modality, rule: any(&["CT", "MR"]) };
         assert_eq!(search.query.conditions, [expected]);
-        let search = parse("Modality=CT", Level::Series);
-        assert_eq!(search.query.conditions.first().map(|c| c.attribute), Some(Indexed::Modality));
+        assert!(search.warnings.is_empty());
     }
 
     #[test]

@@ -1,0 +1,156 @@
+//! QIDO-RS through the router.
+
+use serde_json::{Value, json};
+
+use super::data::{Instance, Pixels};
+use super::node::Node;
+
+async fn node() -> Node {
+    let node = Node::start().await;
+    let mut report = Instance::new(1, 2, 1);
+    report.modality = "SR";
+    report.pixels = Pixels::None;
+    let mut other = Instance::new(2, 1, 1);
+    other.patient_id = "P2";
+    other.patient_name = "Doe^Jane";
+    let instances = [Instance::new(1, 1, 1), Instance::new(1, 1, 2), report, other];
+    node.store(&instances).await;
+    node
+}
+
+async fn uids(node: &Node, query: &str, tag: &str) -> Vec<String> {
+    let answer = node.get(query).await;
+    assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+    let rows = answer.json();
+    let rows = rows.as_array().expect("an array");
+    rows.iter().filter_map(|row| row[tag]["Value"][0].as_str()).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn studies_are_found_by_every_kind_of_match() {
+    let node = node().await;
+    for (query, expected) in [
+        ("PatientID=P1", vec!["1.2.826.1"]),
+        ("00100020=P2", vec!["1.2.826.2"]),
+        ("PatientName=%E7%8E%8B*", vec!["1.2.826.1"]),
+        ("PatientName=*jane*", vec!["1.2.826.2"]),
+        ("StudyInstanceUID=1.2.826.2%5C1.2.826.9", vec!["1.2.826.2"]),
+        ("ModalitiesInStudy=SR,MR", vec!["1.2.826.1"]),
+        ("Modality=SR", vec!["1.2.826.1"]),
+        ("StudyDate=20240101-20240103&PatientID=P2", vec!["1.2.826.2"]),
+        ("StudyDate=20250101-", vec![]),
+    ] {
+        let path = format!("/dicom-web/studies?{query}");
+        assert_eq!(uids(&node, &path, "0020000D").await, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn no_match_is_an_empty_array() {
+    let node = node().await;
+    let answer = node.get("/dicom-web/studies?PatientID=NOBODY").await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "[]"));
+    assert_eq!(answer.header("content-type"), "application/dicom+json");
+    let answer = node.get("/dicom-web/studies/9.9.9/series").await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "[]"));
+}
+
+#[tokio::test]
+async fn what_ohif_asks_first() {
+    let node = node().await;
+    let list = "/dicom-web/studies?limit=101&offset=0&fuzzymatching=true&\
+                includefield=00081030%2C00080060%2C00080090%2C00100030";
+    for path in [list.to_owned(), format!("{list}&StudyInstanceUID=1.2.826.1")] {
+        let answer = node.get(&path).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.header("warning").starts_with("299 "), "fuzzy matching is warned about");
+        let rows = answer.json();
+        let row = rows
+            .as_array()
+            .and_then(|rows| rows.iter().find(|row| row["0020000D"]["Value"][0] == "1.2.826.1"));
+        let row = row.expect("the study");
+        assert_eq!(row["00081030"]["Value"][0], "HEAD");
+        assert_eq!(row["00080061"]["Value"], json!(["CT", "SR"]));
+        assert_eq!(row["00201206"]["Value"][0], 2);
+        assert_eq!(row["00201208"]["Value"][0], 3);
+        assert_eq!(row["00081190"]["Value"][0], "http://h/dicom-web/studies/1.2.826.1");
+        assert_eq!(row["00100010"]["Value"][0]["Ideographic"], "王^五");
+    }
+    let series = "/dicom-web/studies/1.2.826.1/series?\
+                  includefield=00080021%2C00080031%2C0008103E%2C00200011";
+    let answer = node.get(series).await;
+    let rows = answer.json();
+    assert_eq!(rows.as_array().map(Vec::len), Some(2));
+    assert_eq!(rows[0]["00080060"]["Value"][0], "CT");
+    assert_eq!(rows[0]["00201209"]["Value"][0], 2);
+    assert_eq!(rows[0]["00400275"], json!({"vr": "SQ"}));
+    let priors = "/dicom-web/studies?00100020=P1&limit=101&offset=0&includefield=00081030";
+    assert_eq!(uids(&node, priors, "0020000D").await, ["1.2.826.1"]);
+}
+
+#[tokio::test]
+async fn levels_know_their_ancestors() {
+    let node = node().await;
+    let count = |rows: Value| rows.as_array().map(Vec::len);
+    assert_eq!(count(node.get("/dicom-web/series").await.json()), Some(3));
+    assert_eq!(count(node.get("/dicom-web/instances").await.json()), Some(4));
+    assert_eq!(count(node.get("/dicom-web/studies/1.2.826.1/instances").await.json()), Some(3));
+    let inside = node.get("/dicom-web/studies/1.2.826.1/series/1.2.826.1.1/instances").await.json();
+    assert_eq!(count(inside.clone()), Some(2));
+    assert_eq!(inside[1]["00080018"]["Value"][0], "1.2.826.1.1.2");
+    assert_eq!(inside[0]["00083002"]["Value"][0], "1.2.840.10008.1.2.1");
+    assert_eq!(inside[0]["00280010"]["Value"][0], 2);
+    assert!(inside[0].get("00100020").is_none());
+    let relational = node.get("/dicom-web/instances?PatientID=P2").await.json();
+    assert_eq!(count(relational.clone()), Some(1));
+    assert_eq!(relational[0]["00100020"]["Value"][0], "P2");
+    // A series that exists, but in another study.
+    let wrong = node.get("/dicom-web/studies/1.2.826.2/series/1.2.826.1.1/instances").await;
+    assert_eq!(wrong.text(), "[]");
+}
+
+#[tokio::test]
+async fn attributes_beyond_the_index_are_fetched() {
+    let node = node().await;
+    let path = "/dicom-web/studies/1.2.826.1/instances?includefield=WindowCenter,PixelData";
+    let rows = node.get(path).await.json();
+    assert_eq!(rows[0]["00281050"]["Value"][0], 40.0);
+    let uri = rows[0]["7FE00010"]["BulkDataURI"].as_str().unwrap_or_default();
+    assert!(uri.starts_with("http://h/dicom-web/studies/1.2.826.1/series/"), "{uri}");
+}
+
+#[tokio::test]
+async fn pages_are_disjoint_and_ours_are_announced() {
+    let node = node().await;
+    let mut seen = Vec::new();
+    for offset in 0..5 {
+        let path = format!("/dicom-web/instances?limit=1&offset={offset}");
+        seen.extend(uids(&node, &path, "00080018").await);
+        assert_eq!(node.get(&path).await.header("warning"), "", "the client's own limit");
+    }
+    let mut distinct = seen.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!((seen.len(), distinct.len()), (4, 4));
+    assert_eq!(node.get("/dicom-web/studies?limit=0").await.text(), "[]");
+}
+
+#[tokio::test]
+async fn malformed_queries_and_other_formats() {
+    let node = node().await;
+    for query in ["StudyDate=x", "limit=-1", "StudyInstanceUID=a", "offset=1.5"] {
+        let answer = node.get(&format!("/dicom-web/studies?{query}")).await;
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.header("content-type").starts_with("text/plain"));
+    }
+    assert_eq!(node.get("/dicom-web/studies/abc/series").await.status, 400);
+    let json = node.get_as("/dicom-web/studies", "application/json").await;
+    assert_eq!(json.header("content-type"), "application/json");
+    let xml =
+        node.get_as("/dicom-web/studies", "multipart/related; type=application/dicom+xml").await;
+    assert_eq!(xml.status, 406);
+    assert!(xml.text().contains("application/dicom+json"));
+    let ignored = node.get("/dicom-web/studies?Nonsense=1&Rows=5").await;
+    assert_eq!(ignored.status, 200);
+    assert_eq!(ignored.headers.get_all("warning").iter().count(), 2);
+}

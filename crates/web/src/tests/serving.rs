@@ -1,0 +1,73 @@
+//! What holds for every request.
+
+use axum::http::{Method, header};
+
+use super::data::Instance;
+use super::node::Node;
+use crate::{WebConfig, WebConfigError};
+
+#[tokio::test]
+async fn the_node_says_how_it_is() {
+    let node = Node::start().await;
+    assert_eq!(node.get("/healthz").await.text(), "ok\n");
+    let ready = node.get("/readyz").await;
+    assert_eq!((ready.status, ready.text().as_str()), (200, "ready\n"));
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_changes_nothing() {
+    let node = Node::start().await;
+    node.store(&[Instance::new(1, 1, 1)]).await;
+    for path in ["/dicom-web/studies", "/dicom-web/studies/1.2.826.1/metadata"] {
+        let without = node.get(path).await;
+        let with = node.get(&format!("{path}/?limit=5")).await;
+        assert_eq!((with.status, with.text()), (without.status, without.text()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn methods_that_do_not_exist_are_405() {
+    let node = Node::start().await;
+    for path in ["/dicom-web/series", "/dicom-web/studies/1.2/metadata"] {
+        let answer = node.request(Method::PUT, path, &[], Vec::new()).await;
+        assert_eq!(answer.status, 405, "{path}");
+        assert!(answer.text().contains("not allowed"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn other_origins_only_when_they_are_listed() {
+    let origin = [(header::ORIGIN, "https://viewer.example")];
+    let closed = Node::start().await;
+    let answer = closed.request(Method::GET, "/dicom-web/studies", &origin, Vec::new()).await;
+    assert_eq!(answer.header("access-control-allow-origin"), "");
+
+    let origins = vec!["https://viewer.example".to_owned()];
+    let open = Node::start_with(WebConfig { cors_origins: origins, ..WebConfig::default() }).await;
+    let answer = open.request(Method::GET, "/dicom-web/studies", &origin, Vec::new()).await;
+    assert_eq!(answer.header("access-control-allow-origin"), "https://viewer.example");
+    let preflight = [
+        origin[0].clone(),
+        (header::ACCESS_CONTROL_REQUEST_METHOD, "GET"),
+        (header::ACCESS_CONTROL_REQUEST_HEADERS, "accept"),
+    ];
+    let answer = open.request(Method::OPTIONS, "/dicom-web/studies", &preflight, Vec::new()).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.header("access-control-allow-headers").contains("accept"));
+    let stranger = [(header::ORIGIN, "https://other.example")];
+    let answer = open.request(Method::GET, "/dicom-web/studies", &stranger, Vec::new()).await;
+    assert_eq!(answer.header("access-control-allow-origin"), "");
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_told_at_the_start() {
+    for url in ["pacs.example", "ftp://x", "http://a b", "http://a\"b"] {
+        let config = WebConfig { public_url: Some(url.into()), ..WebConfig::default() };
+        assert!(matches!(config.check(), Err(WebConfigError::PublicUrl(_))), "{url}");
+    }
+    for origin in ["*", "viewer.example", "https://viewer.example/path"] {
+        let config = WebConfig { cors_origins: vec![origin.into()], ..WebConfig::default() };
+        assert!(matches!(config.check(), Err(WebConfigError::Origin(_))), "{origin}");
+    }
+    assert_eq!(WebConfig::default().check(), Ok(()));
+}

@@ -1,0 +1,101 @@
+//! `/studies/{uid}`: one study with its series.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use qianli_catalog::types::SeriesRow;
+use qianli_model::query::{Indexed, Level};
+use qianli_model::{Query, StudyUid};
+
+use super::format::{self, Attributes};
+use super::page::{Frame, encode};
+use super::studies::StudyCard;
+use crate::WebState;
+use crate::caller::{BaseUrl, Caller};
+
+/// Most series on a page; the viewer has no such limit.
+const MAX_SERIES: u32 = 200;
+
+#[derive(Template)]
+#[template(path = "study.html")]
+struct StudyPage<'a> {
+    frame: &'a Frame,
+    study: StudyCard,
+    referrer: String,
+    series: Vec<SeriesCard>,
+    more: bool,
+    web: String,
+}
+
+struct SeriesCard {
+    uid: String,
+    number: String,
+    modality: String,
+    description: String,
+    body_part: String,
+    content: String,
+    thumbnail: String,
+    web: String,
+}
+
+impl SeriesCard {
+    fn new(study: &str, row: &SeriesRow, frame: &Frame) -> Self {
+        let attributes = Attributes::parse(&row.json);
+        let uid = encode(&row.uid).replace("%2E", ".");
+        let web = format!("/dicom-web/studies/{study}/series/{uid}");
+        Self {
+            number: attributes.text("00200011"),
+            modality: attributes.text("00080060"),
+            description: attributes.text("0008103E"),
+            body_part: attributes.text("00180015"),
+            content: format::images(row.instance_count, frame.language),
+            thumbnail: format!("{web}/thumbnail?viewport=320,320"),
+            web: format!("{web}/metadata"),
+            uid: row.uid.clone(),
+        }
+    }
+}
+
+/// `GET /studies/{uid}`.
+pub(super) async fn show(
+    State(state): State<WebState>,
+    caller: Caller,
+    base: BaseUrl,
+    frame: Frame,
+    Path(uid): Path<String>,
+) -> Response {
+    let frame = frame.at("studies");
+    let Ok(uid) = StudyUid::parse(&uid) else {
+        return frame.missing();
+    };
+    let of_study =
+        |level, limit| Query::all(level, limit).equals(Indexed::StudyInstanceUid, uid.as_str());
+    let (studies, series) = (of_study(Level::Study, 1), of_study(Level::Series, MAX_SERIES));
+    let archive = state.archive();
+    let (studies, series) =
+        tokio::join!(archive.find(&caller.scope, &studies), archive.find(&caller.scope, &series),);
+    let (studies, series) = match (studies, series) {
+        (Ok(studies), Ok(series)) => (studies, series),
+        (Err(cause), _) | (_, Err(cause)) => return frame.failed(cause),
+    };
+    let Some(found) = studies.first() else {
+        return frame.missing();
+    };
+    let attributes = Attributes::parse(&found.study.json);
+    let referrer = attributes.name("00080090", frame.language);
+    let cards: Vec<SeriesCard> = series
+        .iter()
+        .filter_map(|row| row.series.as_ref())
+        .map(|row| SeriesCard::new(uid.as_str(), row, &frame))
+        .collect();
+    let page = StudyPage {
+        study: StudyCard::new(&found.study, &frame),
+        referrer: referrer.map(|name| name.main).unwrap_or_default(),
+        more: (cards.len() as i64) < found.study.series_count,
+        series: cards,
+        web: base.study(&uid),
+        frame: &frame,
+    };
+    frame.answer(StatusCode::OK, &page)
+}

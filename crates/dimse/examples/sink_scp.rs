@@ -71,12 +71,11 @@ async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind(&address).await?;
     println!("listening on {}", listener.local_addr()?);
     let totals = Arc::new(Totals::default());
-    let implementation = Implementation {
-        class_uid: "2.25.145318093526513273361906497812904236541".into(),
-        version_name: "QIANLI_SINK".into(),
-    };
-    let scp =
-        Scp::new(listener, ScpConfig::new(implementation), Arc::new(Counting(Arc::clone(&totals))));
+    let scp = Scp::new(
+        listener,
+        ScpConfig::new(Implementation::default()),
+        Arc::new(Counting(Arc::clone(&totals))),
+    );
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(scp.run(shutdown.clone()));
     tokio::signal::ctrl_c().await?;

@@ -9,6 +9,7 @@ use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResult,
     PresentationContextResultReason, RequestorRoles, UserVariableItem,
 };
+use qianli_model::file_meta::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use qianli_model::{AeTitle, TransferSyntax};
 
 use crate::pdu::associate::Reject;
@@ -33,6 +34,16 @@ pub struct Implementation {
     pub class_uid: String,
     /// Implementation Version Name, 1 to 16 characters.
     pub version_name: String,
+}
+
+impl Default for Implementation {
+    /// This product, as in the file meta information it writes.
+    fn default() -> Self {
+        Self {
+            class_uid: IMPLEMENTATION_CLASS_UID.to_owned(),
+            version_name: IMPLEMENTATION_VERSION_NAME.to_owned(),
+        }
+    }
 }
 
 /// What a peer asks for in its A-ASSOCIATE-RQ.

@@ -18,7 +18,7 @@ pub const READ_BUFFER: usize = 256 * 1024;
 const IDLE_BUFFER: usize = 8 * 1024;
 
 /// After this much silence between two messages the large buffer is given back.
-const SHRINK_AFTER: Duration = Duration::from_secs(1);
+const SHRINK_AFTER: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 
 /// An abort is a courtesy: a peer that does not read gets no more time than this.
 const ABORT_PATIENCE: Duration = Duration::from_secs(2);

@@ -255,11 +255,13 @@ mod tests {
         let mut deframer = Deframer::new(0);
         let mut buffer =
             BytesMut::from(&[0x04, 0, 0x7f, 0, 0, 0, 0x7e, 0xff, 0xff, 0xfc, 5, 2, 1, 2, 3][..]);
+        let received_at = buffer.as_ptr();
         let Ok(Some(Frame::Fragment(piece))) = deframer.next(&mut buffer) else {
             panic!("three bytes are there")
         };
         assert_eq!((piece.context, piece.command, piece.last), (5, false, false));
         assert_eq!(&piece.data[..], [1, 2, 3]);
+        assert_eq!(piece.data.as_ptr(), received_at.wrapping_add(12), "the bytes were copied");
         assert!(deframer.inside_p_data());
     }
 

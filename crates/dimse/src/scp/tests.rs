@@ -84,6 +84,25 @@ async fn an_empty_data_set_is_still_an_object() {
 }
 
 #[tokio::test]
+async fn a_pause_between_objects_costs_nothing_but_the_buffer() {
+    let node = TestNode::start(Manners::default()).await;
+    let mut peer = Peer::associate(node.address).await;
+    for byte in [1, 2] {
+        let data = vec![byte; 100_000];
+        peer.message(3, true, C_STORE_RQ).await;
+        peer.message(3, false, &data).await;
+        assert_eq!(peer.response().await.status, Status::SUCCESS);
+        let Some(Entry::Finished { bytes, checksum: sum, .. }) = node.diary().pop() else {
+            panic!("not finished")
+        };
+        assert_eq!((bytes, sum), (data.len(), checksum(0, &data)));
+        // Longer than the receive buffer is kept in a test.
+        tokio::time::sleep(SHORT / 4).await;
+    }
+    peer.echo_works().await;
+}
+
+#[tokio::test]
 async fn before_an_association_everything_else_is_aborted() {
     let node = TestNode::start(Manners::default()).await;
     let cases: [&[u8]; 9] = [

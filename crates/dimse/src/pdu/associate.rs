@@ -1,7 +1,7 @@
 //! A-ASSOCIATE-RQ, -AC and -RJ: the codec of `dicom-ul` behind a lenient front.
 //!
 //! The codec refuses two things that occur in the field and that PS3.8 wants tolerated: items of
-//! unknown type, and rejected presentation contexts without a transfer syntax. [`tidy`] takes them
+//! unknown type, and rejected presentation contexts without a transfer syntax. `tidy` takes them
 //! out first. No decisions here; those are in [`crate::association`].
 
 use bytes::Bytes;

@@ -81,17 +81,18 @@ impl Charset {
         let mut initial = HighSet::None;
         let mut extension = HighSet::None;
         let mut known = true;
+        let mut extended = value.contains(&b'\\');
         for (index, term) in value.split(|&byte| byte == b'\\').enumerate() {
             match Term::parse(term) {
                 Some(Term::Whole(scheme)) => return Self { scheme, fallback, known: true },
+                Some(Term::LowSet) => extended = true,
                 Some(Term::Set(set)) if index == 0 => initial = set,
                 Some(Term::Set(set)) if extension == HighSet::None => extension = set,
                 Some(Term::Set(_)) => {}
                 None => known = false,
             }
         }
-        let several = value.contains(&b'\\');
-        let scheme = if initial == HighSet::None && extension == HighSet::None && !several {
+        let scheme = if initial == HighSet::None && extension == HighSet::None && !extended {
             Scheme::Undeclared
         } else {
             Scheme::Sets { initial, extension }
@@ -129,7 +130,7 @@ impl Charset {
                 (Cow::Owned(text), certainty)
             }
             // Escape sequences name their sets themselves.
-            Scheme::Undeclared if bytes.contains(&iso2022::ESCAPE) && bytes.is_ascii() => {
+            Scheme::Undeclared if bytes.contains(&iso2022::ESCAPE) => {
                 let (text, _) = iso2022::decode(bytes, HighSet::None, HighSet::None, kind);
                 (Cow::Owned(text), Certainty::Guessed)
             }
@@ -159,8 +160,10 @@ fn whole<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> (Cow<'a, str>, Cer
 enum Term {
     /// A character set that does not mix with others.
     Whole(Scheme),
-    /// A set that has a half of the code table.
+    /// A set for the high half of the code table, or none.
     Set(HighSet),
+    /// A set for the low half, in force only after its escape sequence.
+    LowSet,
 }
 
 impl Term {
@@ -184,7 +187,8 @@ impl Term {
         // and TIS-620: they give printable characters where the standard has C1 controls, which
         // DICOM text cannot contain and Windows programs do send.
         let set = match number {
-            "6" | "87" | "159" => HighSet::None,
+            "6" => HighSet::None,
+            "87" | "159" => return Some(Self::LowSet),
             "100" => HighSet::Table(WINDOWS_1252),
             "101" => HighSet::Table(ISO_8859_2),
             "109" => HighSet::Table(ISO_8859_3),

@@ -117,10 +117,10 @@ fn parse(head: &[u8], complete: bool) -> Result<Option<FileMeta>, FileMetaError>
     if head.starts_with(&[0x02, 0x00, 0x00, 0x00]) && has_letters(head.get(4..6)) {
         return walk(head, 0, complete);
     }
-    if !complete && head.len() < 1024 {
-        return Ok(None);
-    }
     let Some(syntax) = sniff::syntax(head) else {
+        if !complete {
+            return Ok(None);
+        }
         return Err(FileMetaError::NotDicom { looks_like: sniff::looks_like(head) });
     };
     Ok(Some(FileMeta { transfer_syntax: Some(syntax), ..FileMeta::default() }))

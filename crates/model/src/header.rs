@@ -160,8 +160,9 @@ pub enum HeaderError {
 impl InstanceHeader {
     /// Reads a data set from its first byte (after the file meta information) to its end.
     ///
-    /// `source` is positioned at the data set's first byte and knows how many bytes remain. One
-    /// pass, no recursion, memory bounded by `limits`; pixel data and other bulk values are
+    /// `source` is positioned at the data set's first byte; offsets in the header count from there,
+    /// wherever that is in the source. For the deflated syntaxes the source gives the deflated
+    /// bytes, and offsets are those of the inflated data set. One pass, no recursion, memory bounded by `limits`; pixel data and other bulk values are
     /// skipped, not read.
     ///
     /// # Errors

@@ -109,7 +109,7 @@ mod tests {
             assert_eq!(StudyUid::parse(text).map(|u| u.to_string()), Ok("1.2.3".into()));
         }
         assert!(StudyUid::parse("999.999.01.23").is_ok(), "leading zeros occur in the field");
-        assert!(StudyUid::parse(&"1.".repeat(40).trim_end_matches('.').to_string()).is_ok());
+        assert!(StudyUid::parse("1.".repeat(40).trim_end_matches('.')).is_ok());
     }
 
     #[test]

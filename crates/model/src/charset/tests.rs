@@ -66,8 +66,7 @@ fn single_byte_sets() {
 fn a_backslash_byte_inside_a_character_stays_there() {
     // 0x85 0x5C is one character in GBK; the value has two parts, not three.
     let (text, _) = decode("GB18030", b"\x85\x5C\\\xD5\xC5");
-    assert_eq!(text, "匼\\张".replace('匼', &text.chars().next().unwrap().to_string()));
-    assert_eq!(text.split('\\').count(), 2);
+    assert_eq!(text, "匼\\张");
     check("GBK", b"\xD5\xC5^\xD0\xA1\xB6\xAB", "张^小东");
 }
 
@@ -82,7 +81,11 @@ fn spellings_of_the_field() {
         check(alias, "é".as_bytes(), "é");
     }
     check("GB2312", b"\xD5\xC5", "张");
-    check("\\ISO2022 IR 87", b"\x1B$B;3\x1B(B", "山");
+    for alias in ["\\ISO2022 IR 87", "ISO 2022 IR 87", "iso 2022 ir 6\\iso 2022 ir 87"] {
+        check(alias, b"\x1B$B;3\x1B(B", "山");
+    }
+    // Escape sequences without any declaration.
+    assert_eq!(decode("", b"\x1B$)A\xD5\xC5"), ("张".into(), Certainty::Guessed));
 }
 
 #[test]

@@ -82,6 +82,15 @@ fn undeclared_encodings_are_recognised() {
 }
 
 #[test]
+fn a_long_first_value_does_not_hide_the_encoding() {
+    let mut bytes = b"\x08\x00\x05\x00UT\x00\x00\x00\x00\x01\x00".to_vec();
+    bytes.resize(bytes.len() + 0x1_0000, b'x');
+    bytes.extend_from_slice(b"\x08\x00\x16\x00UI\x04\x001.2\0");
+    let meta = read(&mut SliceSource::new(&bytes)).unwrap();
+    assert_eq!(meta.transfer_syntax, Some(TransferSyntax::EXPLICIT_LITTLE));
+}
+
+#[test]
 fn an_unknown_syntax_is_named_but_not_resolved() {
     let mut file = vec![0; 128];
     file.extend_from_slice(b"DICM\x02\x00\x10\x00UI\x08\x001.2.3.4\0");

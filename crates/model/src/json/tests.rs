@@ -207,7 +207,7 @@ fn of_repeated_elements_the_first_counts() {
     let found = check(
         Builder::explicit()
             .text(0x0010_0020, "LO", "A")
-            .sequence(0x0008_1115, &[one.clone()], true)
+            .sequence(0x0008_1115, std::slice::from_ref(&one), true)
             .text(0x0010_0020, "LO", "B")
             .sequence(0x0008_1115, &[two, one], true)
             .text(0x0010_0021, "LO", "C"),

@@ -59,6 +59,11 @@ impl Catalog {
         self.inner.db.ping().await
     }
 
+    #[cfg(test)]
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
     /// `sqlite` or `postgres`.
     pub fn kind(&self) -> &'static str {
         self.inner.db.kind()

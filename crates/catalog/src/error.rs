@@ -91,8 +91,11 @@ impl From<sqlx::Error> for CatalogError {
         match &error {
             Error::Database(inner) => {
                 let code = inner.code();
-                let cause =
-                    Cause { message: inner.message().into(), code: code.as_deref().map(Arc::from), broken: false };
+                let cause = Cause {
+                    message: inner.message().into(),
+                    code: code.as_deref().map(Arc::from),
+                    broken: false,
+                };
                 if code.as_deref().is_some_and(is_transient_code) {
                     Self::Unavailable(cause)
                 } else {

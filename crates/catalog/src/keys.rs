@@ -1,12 +1,7 @@
 //! Folded forms of what is matched: the same function makes the stored key and the key of a match
 //! value, so that both sides of a comparison agree. The folding itself is in `qianli_model::name`.
 
-fn fold(t: &str) -> String {
-    t.to_lowercase()
-}
-fn fold_text(t: &str) -> String {
-    t.to_lowercase()
-}
+use qianli_model::name::{fold, fold_text};
 
 /// Longest key kept, in characters. PS3.5 allows 64 for most values; longer ones are equipment
 /// errors, and index rows have a size limit.

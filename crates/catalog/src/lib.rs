@@ -16,6 +16,8 @@ mod pack;
 mod query;
 mod record;
 mod retrieve;
+#[cfg(test)]
+mod suite;
 pub mod types;
 
 pub use catalog::Catalog;

@@ -124,3 +124,29 @@ where
     };
     Ok(Found { study, series, instance })
 }
+
+/// The database's plan for a query, on Postgres with times.
+#[cfg(test)]
+pub(crate) async fn explained(db: &Db, scope: &Scope, query: &Query) -> String {
+    let mut statement = compile(Dialect::of(db), scope.tenant(), query, Answer::Rows);
+    let lines: Vec<String> = match db {
+        Db::Postgres(pools) => {
+            statement.text.insert_str(0, "EXPLAIN (ANALYZE, BUFFERS) ");
+            let run = async {
+                let rows: Vec<(String,)> = run!(&pools.read, statement, sqlx::query_as, fetch_all);
+                Ok::<_, sqlx::Error>(rows.into_iter().map(|row| row.0).collect())
+            };
+            run.await.unwrap()
+        }
+        Db::Sqlite(pools) => {
+            statement.text.insert_str(0, "EXPLAIN QUERY PLAN ");
+            let run = async {
+                let rows: Vec<(i64, i64, i64, String)> =
+                    run!(&pools.read, statement, sqlx::query_as, fetch_all);
+                Ok::<_, sqlx::Error>(rows.into_iter().map(|row| row.3).collect())
+            };
+            run.await.unwrap()
+        }
+    };
+    lines.join("\n")
+}

@@ -192,14 +192,15 @@ async fn record_together(
 
 impl RecordError {
     /// Races, deadlocks and serialisation failures end by repetition. A connection that broke is
-    /// worth one more try, on a new one: a batch that had been committed is found by its content.
+    /// worth a try on each other one that may be as dead, and one on a new one: a batch that had
+    /// been committed after all is found by its content.
     fn is_worth_repeating(&self, attempt: u32) -> bool {
         match self {
             Self::Race => true,
             Self::Failed(CatalogError::Unavailable(cause)) => match cause.code() {
                 Some("40P01" | "40001") => true,
-                Some(code) => code.starts_with("57P") && attempt == 1,
-                None => attempt == 1 && cause.is_broken_connection(),
+                Some(code) => code.starts_with("57P") && attempt < 3,
+                None => attempt < 3 && cause.is_broken_connection(),
             },
             Self::Failed(_) => false,
         }
@@ -225,4 +226,17 @@ const DELETE_PATIENT: &str = "DELETE FROM patients WHERE id = $1";
 /// What the handler of `study.settled` gets. A UID is digits and dots, so nothing needs escaping.
 fn settled_payload(study_uid: &str) -> String {
     format!("{{\"study\":\"{study_uid}\"}}")
+}
+
+/// Records instances as one batch, past the queue.
+#[cfg(test)]
+pub(crate) async fn at_once(
+    db: &Db,
+    scope: &qianli_model::Scope,
+    batch: Vec<crate::NewInstance>,
+) -> Vec<Result<Recorded, CatalogError>> {
+    let prepared: Vec<Prepared> =
+        batch.into_iter().map(|new| Prepared::new(scope, new).unwrap()).collect();
+    let settings = Settings { shard: 3, settle_ms: 60_000 };
+    record(db, &settings, &prepared, Duration::from_secs(20)).await
 }

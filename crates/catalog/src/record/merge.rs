@@ -1,7 +1,25 @@
 //! Fills attributes that a study or series lacks from a later instance, and never changes those it
 //! has: what an attribute says does not depend on which instance happened to come last.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+/// An attribute of a DICOM JSON object, with the VR in front where people look for it.
+#[derive(Serialize, Deserialize)]
+struct Attribute {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vr: Option<String>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+impl Attribute {
+    fn has_value(&self) -> bool {
+        ["Value", "InlineBinary", "BulkDataURI"].iter().any(|key| self.rest.contains_key(*key))
+    }
+}
 
 /// Adds to `json` the attributes of `other` that it lacks or has without a value. Returns whether
 /// anything was added. Text that is not a JSON object changes nothing.
@@ -10,15 +28,15 @@ pub(crate) fn fill_json(json: &mut String, other: &str) -> bool {
         return false;
     }
     let (Ok(mut mine), Ok(theirs)) = (
-        serde_json::from_str::<Map<String, Value>>(json),
-        serde_json::from_str::<Map<String, Value>>(other),
+        serde_json::from_str::<BTreeMap<String, Attribute>>(json),
+        serde_json::from_str::<BTreeMap<String, Attribute>>(other),
     ) else {
         return false;
     };
     let mut filled = false;
     for (tag, attribute) in theirs {
-        let present = mine.get(&tag).is_some_and(has_value);
-        if !present && (has_value(&attribute) || !mine.contains_key(&tag)) {
+        let present = mine.get(&tag).is_some_and(Attribute::has_value);
+        if !present && (attribute.has_value() || !mine.contains_key(&tag)) {
             mine.insert(tag, attribute);
             filled = true;
         }
@@ -30,10 +48,6 @@ pub(crate) fn fill_json(json: &mut String, other: &str) -> bool {
         }
     }
     filled
-}
-
-fn has_value(attribute: &Value) -> bool {
-    ["Value", "InlineBinary", "BulkDataURI"].iter().any(|key| attribute.get(key).is_some())
 }
 
 /// Fills empty columns. Returns whether any was filled.

@@ -12,6 +12,8 @@ mod local;
 mod retrieve;
 mod spool;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -129,32 +129,62 @@ fn value_length(text: &[u8]) -> usize {
     text.len()
 }
 
-/// Bytes of one piece of an assembled array.
-const PIECE: usize = 1 << 20;
+/// Bytes of one piece of an assembled array: small enough for the allocator to use the same memory
+/// again for every piece instead of asking the system for fresh pages.
+const PIECE: usize = 64 << 10;
 
-/// Joins stored JSON objects into one array, putting each instance's URL where its mark stands.
+/// A JSON array of stored objects with each instance's URL in place of its marks.
 ///
-/// One pass that looks for the mark byte only: metadata of a large series is a memory copy. Each
-/// object is dropped once it is copied, so that the array is not held twice.
-pub(crate) fn assemble(objects: impl IntoIterator<Item = (Vec<u8>, String)>) -> Vec<Bytes> {
-    let mut pieces = Vec::new();
-    let mut piece = vec![b'['];
-    for (index, (object, url)) in objects.into_iter().enumerate() {
-        if index > 0 {
-            piece.push(b',');
-        }
-        if piece.capacity() < PIECE {
-            piece.reserve(object.len().saturating_mul(2).min(PIECE));
-        }
-        replace_mark(&object, &url, &mut piece);
-        if piece.len() >= PIECE {
-            let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE + PIECE / 8));
-            pieces.push(full.into());
-        }
+/// Made while it is sent, in one pass that looks for the mark byte only: metadata of a large series
+/// is a memory copy, and no second copy of the whole is ever held.
+pub(crate) struct Assembly {
+    objects: std::vec::IntoIter<(Vec<u8>, String)>,
+    started: bool,
+    ended: bool,
+}
+
+impl Assembly {
+    /// An array of `objects`, each with the URL of its instance.
+    pub(crate) fn new(objects: Vec<(Vec<u8>, String)>) -> Self {
+        Self { objects: objects.into_iter(), started: false, ended: false }
     }
-    piece.push(b']');
-    pieces.push(piece.into());
-    pieces
+
+    /// Length of the whole array (bytes).
+    pub(crate) fn length(&self) -> u64 {
+        let objects = self.objects.as_slice();
+        let commas = objects.len().saturating_sub(1);
+        let sizes = objects.iter().map(|(object, url)| {
+            let marks = memchr::memchr_iter(BASE_URL_MARK, object).count();
+            object.len() - marks + marks * url.len()
+        });
+        (2 + commas + sizes.sum::<usize>()) as u64
+    }
+}
+
+impl Iterator for Assembly {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let mut piece = Vec::with_capacity(PIECE + PIECE / 4);
+        while piece.len() < PIECE {
+            match self.objects.next() {
+                Some((object, url)) => {
+                    piece.push(if self.started { b',' } else { b'[' });
+                    self.started = true;
+                    replace_mark(&object, &url, &mut piece);
+                }
+                None => {
+                    piece.extend_from_slice(if self.started { b"]" } else { b"[]" });
+                    self.ended = true;
+                    break;
+                }
+            }
+        }
+        Some(piece.into())
+    }
 }
 
 /// Appends `json` with `url` in place of every mark. A URL holds nothing that JSON must escape:
@@ -210,9 +240,17 @@ mod tests {
         assert_eq!(json, expected);
     }
 
+    fn assemble(objects: Vec<(Vec<u8>, String)>) -> Vec<Bytes> {
+        let assembly = Assembly::new(objects);
+        let length = assembly.length();
+        let pieces: Vec<Bytes> = assembly.collect();
+        assert_eq!(pieces.iter().map(Bytes::len).sum::<usize>() as u64, length);
+        pieces
+    }
+
     #[test]
     fn marks_become_urls() {
-        let objects = [
+        let objects = vec![
             (b"{\"u\":\"\x01/bulkdata/1\",\"v\":\"\x01\"}".to_vec(), "http://h/a".to_owned()),
             (b"{}".to_vec(), "http://h/b".to_owned()),
             (b"{\"w\":\"\x01/x\"}".to_vec(), "http://h/c".to_owned()),
@@ -220,13 +258,13 @@ mod tests {
         let expected =
             r#"[{"u":"http://h/a/bulkdata/1","v":"http://h/a"},{},{"w":"http://h/c/x"}]"#;
         assert_eq!(assemble(objects).concat(), expected.as_bytes());
-        assert_eq!(assemble([]).concat(), b"[]");
+        assert_eq!(assemble(Vec::new()).concat(), b"[]");
     }
 
     #[test]
     fn large_arrays_come_in_pieces() {
         let object = format!("{{\"x\":\"{}\"}}", "y".repeat(PIECE / 2)).into_bytes();
-        let pieces = assemble((0..5).map(|_| (object.clone(), String::new())));
+        let pieces = assemble((0..5).map(|_| (object.clone(), String::new())).collect());
         assert!(pieces.len() > 1);
         let whole: Vec<serde_json::Value> =
             serde_json::from_slice(&pieces.concat()).expect("a JSON array");

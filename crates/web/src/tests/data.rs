@@ -16,6 +16,8 @@ pub(super) enum Pixels {
     None,
     /// Frames of 2 x 2 samples of 16 bits.
     Words(Vec<[u16; 4]>),
+    /// One frame of 3 x 1 samples of 8 bits, held in 16-bit words.
+    OddBytes([u8; 3]),
     /// Frames of 3 x 1 samples of one bit.
     Bits {
         frames: u16,
@@ -104,6 +106,7 @@ impl Instance {
         let (frames, rows, columns, bits) = match &self.pixels {
             Pixels::None => return,
             Pixels::Words(frames) => (frames.len(), 2, 2, 16),
+            Pixels::OddBytes(_) => (1, 1, 3, 8),
             Pixels::Bits { frames, .. } => (usize::from(*frames), 1, 3, 1),
             Pixels::Fragments(frames) => (frames.len(), 2, 2, 8),
         };
@@ -122,6 +125,11 @@ impl Instance {
             Pixels::Words(frames) => {
                 let words = frames.iter().flatten().flat_map(|word| set.word(*word));
                 let value: Vec<u8> = words.collect();
+                set.element(0x7FE0, 0x0010, "OW", &value);
+            }
+            Pixels::OddBytes([a, b, c]) => {
+                let words = [u16::from_le_bytes([*a, *b]), u16::from(*c)];
+                let value: Vec<u8> = words.iter().flat_map(|word| set.word(*word)).collect();
                 set.element(0x7FE0, 0x0010, "OW", &value);
             }
             Pixels::Bits { packed, .. } => set.element(0x7FE0, 0x0010, "OB", packed),

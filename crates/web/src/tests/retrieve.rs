@@ -225,6 +225,17 @@ async fn other_native_encodings_become_little_endian() {
 }
 
 #[tokio::test]
+async fn the_last_of_an_odd_number_of_big_endian_bytes() {
+    let mut instance = Instance::new(1, 1, 1);
+    instance.syntax = data::BIG_ENDIAN;
+    instance.pixels = Pixels::OddBytes([1, 2, 3]);
+    let node = with(&instance).await;
+    let path = format!("{}/frames/1", instance.path());
+    let frame = node.get_as(&path, "application/octet-stream").await;
+    assert_eq!((frame.status, frame.body), (200, vec![1, 2, 3]));
+}
+
+#[tokio::test]
 async fn packed_frames_start_on_a_byte() {
     let mut instance = Instance::new(1, 1, 1);
     // Frames of three bits: 101, 011, 110, lowest bit first.

@@ -290,10 +290,13 @@ async fn load(
     numbers: &[u32],
     decode: bool,
 ) -> Result<Vec<Bytes>, FrameError> {
-    let stored = state.archive().frames(&caller.scope, detail, numbers).await?;
     if !decode {
-        return Ok(stored);
+        return Ok(state.archive().frames(&caller.scope, detail, numbers).await?);
     }
+    let stored = match padded_frame(state, caller, detail).await? {
+        Some(frame) => vec![frame],
+        None => state.archive().frames(&caller.scope, detail, numbers).await?,
+    };
     let mut decoded = Vec::with_capacity(stored.len());
     for (frame, number) in stored.into_iter().zip(numbers) {
         let bit_offset = detail.frames.bit_offset(*number);
@@ -309,6 +312,28 @@ async fn load(
         decoded.push(pixels.pixels.into());
     }
     Ok(decoded)
+}
+
+/// The whole pixel data value where the only frame is one byte shorter: of big-endian words the
+/// last sample of an odd number of 8-bit samples lies in the padding (PS3.5 section 8.1.1).
+async fn padded_frame(
+    state: &WebState,
+    caller: &Caller,
+    detail: &Detail,
+) -> Result<Option<Bytes>, ArchiveError> {
+    let big_endian = detail.location.transfer_syntax.encoding() == Encoding::ExplicitBig;
+    let path = tag::PIXEL_DATA.to_string();
+    let value = detail.bulk.iter().find(|value| value.path == path);
+    let Some(value) = value.filter(|_| big_endian && detail.frames.count() == 1) else {
+        return Ok(None);
+    };
+    let frame = stored_length(&detail.frames, 1);
+    if frame.is_multiple_of(2) || value.range.length != frame + 1 {
+        return Ok(None);
+    }
+    let content = state.archive().bulk(&caller.scope, detail, value).await?;
+    let steps: Vec<Bytes> = content.try_collect().await?;
+    Ok(Some(steps.concat().into()))
 }
 
 /// Whether the metadata that the client holds is right about decoded pixels.

@@ -4,12 +4,13 @@
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
+use futures_util::stream::{self, StreamExt};
 
 use super::nothing_here;
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
 use crate::dicomweb::accept::Accept;
-use crate::dicomweb::json;
+use crate::dicomweb::json::Assembly;
 use crate::dicomweb::path::At;
 use crate::dicomweb::respond;
 use crate::error::HttpError;
@@ -42,11 +43,13 @@ pub(crate) async fn metadata(
         return Err(nothing_here());
     }
     let tag = respond::entity_tag(found.iter().map(|m| m.content_hash.as_str()), &variant);
-    let body = json::assemble(found.into_iter().map(|one| {
-        let url = base.instance(&target.study, &one.series, &one.instance);
-        (one.json, url)
-    }));
-    let mut response = respond::pieces(media, body);
+    let objects = found
+        .into_iter()
+        .map(|one| (one.json, base.instance(&target.study, &one.series, &one.instance)))
+        .collect();
+    let array = Assembly::new(objects);
+    let length = array.length();
+    let mut response = respond::streamed(media, stream::iter(array.map(Ok)).boxed(), Some(length));
     respond::cacheable(response.headers_mut(), &tag);
     Ok(response)
 }

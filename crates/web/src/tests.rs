@@ -3,6 +3,7 @@
 
 mod data;
 mod node;
+mod pages;
 mod retrieve;
 mod search;
 mod serving;

@@ -11,7 +11,8 @@
     routerBasename: '/ohif',
     extensions: [],
     modes: [],
-    customizationService: {},
+    // The guided tour would cover the first image that every reader opens.
+    customizationService: [{ 'ohif.tours': { $set: [] } }],
     showStudyList: true,
     maxNumberOfWebWorkers: 3,
     showWarningMessageForCrossOrigin: false,
@@ -20,12 +21,12 @@
     strictZSpacingForVolumeViewport: true,
     groupEnabledModesFirst: true,
     maxNumRequests: { interaction: 100, thumbnail: 10, prefetch: 25 },
-    investigationalUseDialog: { option: 'never' },
+    investigationalUseDialog: { option: 'configure', days: 365 },
     whiteLabeling: {
       createLogoComponentFn: function (React) {
         return React.createElement(
           'a',
-          { href: '/', title: 'Qianli', style: { display: 'flex', alignItems: 'center', gap: '8px', color: 'inherit' } },
+          { href: '/', title: 'Qianli', style: { display: 'flex', alignItems: 'center', gap: '8px', color: '#fff' } },
           React.createElement('img', { src: '/favicon.ico', alt: '', width: 28, height: 28 }),
           React.createElement('span', { style: { fontWeight: 600, fontSize: '17px' } }, 'Qianli')
         );

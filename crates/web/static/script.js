@@ -8,9 +8,9 @@
     var at = new Date(time.dateTime);
     if (isNaN(at)) return;
     time.title = time.dateTime;
-    time.textContent = new Intl.DateTimeFormat(document.documentElement.lang, {
-      year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', hour12: false,
-    }).format(at);
+    var two = function (number) { return String(number).padStart(2, '0'); };
+    time.textContent = at.getFullYear() + '-' + two(at.getMonth() + 1) + '-' + two(at.getDate()) +
+      ' ' + two(at.getHours()) + ':' + two(at.getMinutes());
   });
 
   // Pictures that cannot be made leave their modality.

@@ -106,6 +106,18 @@ pub(super) fn time(text: &str) -> String {
     }
 }
 
+/// Modalities whose objects are no pictures (PS3.3 section C.7.3.1.1.1), for which no thumbnail is
+/// asked.
+const WITHOUT_PICTURE: &[&str] = &[
+    "SR", "KO", "PR", "DOC", "PLAN", "RTPLAN", "RTSTRUCT", "RTRECORD", "REG", "FID", "AU", "ECG",
+    "HD", "EPS", "RESP", "EEG", "EMG", "EOG", "RWV", "STAIN",
+];
+
+/// Whether objects of a modality can have a thumbnail.
+pub(super) fn has_picture(modality: &str) -> bool {
+    !WITHOUT_PICTURE.contains(&modality)
+}
+
 /// Patient's sex in words.
 pub(super) fn sex(code: &str, texts: &'static Texts) -> String {
     match code {
@@ -142,7 +154,7 @@ pub(super) fn count(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3 + 1);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -174,6 +186,8 @@ pub(super) fn images(instances: i64, language: Language) -> String {
 pub(super) fn found(total: i64, offset: i64, shown: usize, language: Language) -> String {
     let (first, last) = (count(offset + 1), count(offset + shown as i64));
     let all = count(total);
+    // A whole list needs no positions.
+    let shown = if shown as i64 == total { 0 } else { shown };
     match (language, total, shown) {
         (Language::English, 1, _) => "1 study".to_owned(),
         (Language::English, _, 0) => format!("{all} studies"),

@@ -44,12 +44,13 @@ struct Send<'a> {
 
 impl Send<'_> {
     fn storescu(&self) -> String {
-        format!("storescu -v +sd +r -aec {} {} {} ./folder", self.aet, self.host, self.port)
+        let Self { aet, host, port, .. } = self;
+        format!("storescu -v +sd +r -aec {aet} \\\n  {host} {port} ./folder")
     }
 
     fn dcmsend(&self) -> String {
         let Self { aet, host, port, .. } = self;
-        format!("dcmsend -v --scan-directories --recurse -aec {aet} {host} {port} ./folder")
+        format!("dcmsend -v --scan-directories --recurse \\\n  -aec {aet} {host} {port} ./folder")
     }
 
     fn stow(&self) -> String {

@@ -27,7 +27,7 @@ const MAX_CONDITION: usize = 64;
 
 /// Modalities that can be chosen, as in PS3.3 section C.7.3.1.1.1.
 const MODALITIES: &[&str] =
-    &["CT", "MR", "DX", "CR", "US", "MG", "XA", "RF", "PT", "NM", "ES", "SM", "OP", "OT"];
+    &["CT", "MR", "DX", "CR", "US", "MG", "XA", "RF", "PT", "NM", "ES", "SM", "OT"];
 
 /// Quick ranges: value of `range`, days back from today.
 const RANGES: &[(&str, i64)] = &[("today", 0), ("7d", 6), ("30d", 29)];
@@ -37,6 +37,7 @@ pub(super) struct StudyCard {
     pub uid: String,
     pub href: String,
     pub viewer: String,
+    /// Empty when there is no picture to ask for.
     pub thumbnail: String,
     pub name: Option<Name>,
     pub patient_id: String,
@@ -58,10 +59,16 @@ impl StudyCard {
     pub fn new(row: &StudyRow, frame: &Frame) -> Self {
         let attributes = Attributes::parse(&row.json);
         let uid = encode(&row.uid).replace("%2E", ".");
+        let pictures = row.modalities.iter().any(|modality| format::has_picture(modality));
+        let thumbnail = if pictures || row.modalities.is_empty() {
+            format!("/dicom-web/studies/{uid}/thumbnail?viewport=192,192")
+        } else {
+            String::new()
+        };
         Self {
             href: format!("/studies/{uid}"),
             viewer: viewer(&row.uid),
-            thumbnail: format!("/dicom-web/studies/{uid}/thumbnail?viewport=192,192"),
+            thumbnail,
             uid: row.uid.clone(),
             name: attributes.name("00100010", frame.language),
             patient_id: attributes.text("00100020"),

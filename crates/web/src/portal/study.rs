@@ -35,6 +35,7 @@ struct SeriesCard {
     description: String,
     body_part: String,
     content: String,
+    /// Empty when there is no picture to ask for.
     thumbnail: String,
     web: String,
 }
@@ -44,13 +45,19 @@ impl SeriesCard {
         let attributes = Attributes::parse(&row.json);
         let uid = encode(&row.uid).replace("%2E", ".");
         let web = format!("/dicom-web/studies/{study}/series/{uid}");
+        let modality = attributes.text("00080060");
+        let thumbnail = if format::has_picture(&modality) {
+            format!("{web}/thumbnail?viewport=320,320")
+        } else {
+            String::new()
+        };
         Self {
             number: attributes.text("00200011"),
-            modality: attributes.text("00080060"),
+            modality,
             description: attributes.text("0008103E"),
             body_part: attributes.text("00180015"),
             content: format::images(row.instance_count, frame.language),
-            thumbnail: format!("{web}/thumbnail?viewport=320,320"),
+            thumbnail,
             web: format!("{web}/metadata"),
             uid: row.uid.clone(),
         }

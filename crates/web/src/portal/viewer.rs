@@ -1,7 +1,7 @@
 //! The OHIF viewer: its files, its configuration, and every path that nobody else answers.
 //!
 //! OHIF's bundle asks for its files at the root path, so they are served there, behind all routes of
-//! our own. Its pages live below [`MOUNT`], where its router is told to start, so that `/` stays
+//! our own. Its pages live below `/ohif`, where its router is told to start, so that `/` stays
 //! ours; `/viewer?StudyInstanceUIDs=…`, the address that everybody knows, opens there too.
 
 use std::path::Path;
@@ -17,11 +17,8 @@ use super::page::Frame;
 use crate::WebState;
 use crate::error::HttpError;
 
-/// Where OHIF's own pages begin: its study list; its viewer is `/ohif/viewer`.
-pub(super) const MOUNT: &str = "/ohif";
-
 /// OHIF's settings for this server, all paths relative to it. The first lines bring
-/// `/viewer?…` under the mount before OHIF's router looks at the address.
+/// `/viewer?…` under `/ohif` before OHIF's router looks at the address.
 const CONFIGURATION: &str = include_str!("../../static/app-config.js");
 
 #[derive(Template)]
@@ -40,7 +37,7 @@ pub(super) async fn config() -> Response {
     (headers, CONFIGURATION).into_response()
 }
 
-/// Every page of the viewer: `/viewer…` and everything below the mount.
+/// Every page of the viewer: `/viewer…` and everything below `/ohif`.
 pub(super) async fn open(
     State(state): State<WebState>,
     frame: Frame,

@@ -1,0 +1,170 @@
+//! The pages and the viewer's files through the router.
+
+use axum::http::{Method, header};
+
+use super::data::Instance;
+use super::node::{Answer, Node};
+use crate::{NodeInfo, WebConfig};
+
+async fn page(node: &Node, path: &str, language: &str) -> Answer {
+    let headers = [(header::ACCEPT_LANGUAGE, language)];
+    node.request(Method::GET, path, &headers, Vec::new()).await
+}
+
+fn config() -> WebConfig {
+    let node = NodeInfo {
+        aet: "QIANLI".into(),
+        dimse: "0.0.0.0:11112".into(),
+        database: "sqlite".into(),
+        store: "file:///data/objects".into(),
+        version: "1.2.3".into(),
+        ..NodeInfo::default()
+    };
+    WebConfig { node, ..WebConfig::default() }
+}
+
+#[tokio::test]
+async fn a_fresh_node_says_how_to_send_images() {
+    let node = Node::start_with(config()).await;
+    let english = page(&node, "/", "en").await;
+    assert_eq!(english.status, 200);
+    assert_eq!(english.header("content-language"), "en");
+    assert_eq!(english.header("cache-control"), "no-store");
+    for words in
+        ["Ready for the first study", "QIANLI", "11112", "http://h/dicom-web/studies", "SQLite"]
+    {
+        assert!(english.text().contains(words), "{words}");
+    }
+    let chinese = page(&node, "/", "zh-CN,zh;q=0.9").await;
+    assert!(chinese.text().contains("一切就绪") && chinese.text().contains("lang=\"zh-CN\""));
+}
+
+#[tokio::test]
+async fn studies_are_listed_searched_and_shown() {
+    let node = Node::start_with(config()).await;
+    let mut other = Instance::new(2, 1, 1);
+    other.patient_id = "P2";
+    other.patient_name = "<b>Doe^Jane";
+    node.store(&[Instance::new(1, 1, 1), Instance::new(1, 2, 1), other]).await;
+
+    let list = page(&node, "/studies", "zh").await.text();
+    assert!(list.contains("王五") && list.contains("Wang, Wu"), "both groups of the name");
+    assert!(list.contains("2024-01-02") && list.contains("2 个序列，2 幅"));
+    assert!(list.contains("/viewer?StudyInstanceUIDs=1.2.826.1\""));
+    assert!(!list.contains("<b>") && list.contains("Doe, Jane"), "values are escaped");
+
+    for (query, shown) in [
+        ("name=%E7%8E%8B", true),
+        ("name=wang+wu", true),
+        ("name=Jane", false),
+        ("id=P1", true),
+        ("modality=CT&accession=a1", true),
+        ("modality=MR", false),
+        ("from=2024-01-02&to=2024-01-02", true),
+        ("from=2024-01-03", false),
+        ("range=7d", false),
+        ("page=9", false),
+    ] {
+        let list = page(&node, &format!("/studies?{query}"), "en").await;
+        assert_eq!(list.status, 200, "{query}");
+        assert_eq!(list.text().contains("StudyInstanceUIDs=1.2.826.1\""), shown, "{query}");
+    }
+
+    let study = page(&node, "/studies/1.2.826.1", "en").await.text();
+    for words in ["Wang, Wu", "王五", "1.2.826.1.1", "1.2.826.1.2", "series/1.2.826.1.2/thumbnail"]
+    {
+        assert!(study.contains(words), "{words}");
+    }
+    for path in ["/studies/9.9", "/studies/none", "/nothing", "/index.html"] {
+        let answer = page(&node, path, "en").await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.text().contains("Nothing here"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_chosen_language_is_remembered() {
+    let node = Node::start_with(config()).await;
+    let chosen = page(&node, "/studies?lang=zh-CN", "en").await;
+    assert!(chosen.header("set-cookie").starts_with("lang=zh-CN;"));
+    let headers = [(header::COOKIE, "lang=zh-CN"), (header::ACCEPT_LANGUAGE, "en")];
+    let later = node.request(Method::GET, "/", &headers, Vec::new()).await;
+    assert_eq!(later.header("content-language"), "zh-CN");
+}
+
+#[tokio::test]
+async fn every_asset_of_a_page_is_there_and_kept() {
+    let node = Node::start_with(config()).await;
+    let home = page(&node, "/", "en").await.text();
+    let mut assets = 0;
+    for path in home.split('"').filter(|part| part.starts_with("/static/")) {
+        let asset = node.get(path).await;
+        assert_eq!(asset.status, 200, "{path}");
+        assert!(asset.header("cache-control").contains("immutable"), "{path}");
+        assets += 1;
+    }
+    assert!(assets >= 3);
+    for origin in ["src=\"http", "src=\"//", "href=\"http", "href=\"//"] {
+        assert!(!home.contains(origin), "{origin}: nothing is loaded from elsewhere");
+    }
+}
+
+#[tokio::test]
+async fn without_a_viewer_the_page_says_how_to_get_one() {
+    let node = Node::start_with(config()).await;
+    for path in ["/viewer?StudyInstanceUIDs=1.2", "/ohif", "/ohif/viewer"] {
+        let answer = page(&node, path, "en").await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.text().contains("make viewer"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_viewer_is_served_at_the_root_without_taking_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("a file of the viewer");
+    };
+    write("index.html", "OHIF");
+    write("app.bundle.0f6159c501addfe9.js", "plain");
+    write("app.bundle.0f6159c501addfe9.js.gz", "squeezed");
+    write("app.bundle.css", "css");
+    write("5130ccb17e3f3f5b.wasm", "wasm");
+    write("app-config.js", "points elsewhere");
+    write(".version", "3");
+    let mut config = config();
+    config.node.viewer = Some(folder.path().to_owned());
+    let node = Node::start_with(config).await;
+
+    for path in ["/viewer", "/viewer/", "/viewer?StudyInstanceUIDs=1.2", "/ohif", "/ohif/viewer"] {
+        let answer = node.get(path).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "OHIF"), "{path}");
+        assert_eq!(answer.header("cache-control"), "no-cache", "{path}");
+    }
+    assert!(page(&node, "/", "en").await.text().contains("OHIF installed"), "the root stays ours");
+
+    let bundle = "/app.bundle.0f6159c501addfe9.js";
+    let plain = node.get(bundle).await;
+    assert_eq!((plain.status, plain.text().as_str()), (200, "plain"));
+    assert!(plain.header("content-type").starts_with("text/javascript"));
+    assert!(plain.header("cache-control").contains("immutable"));
+    let gzip = [(header::ACCEPT_ENCODING, "gzip, br")];
+    let squeezed = node.request(Method::GET, bundle, &gzip, Vec::new()).await;
+    assert_eq!(squeezed.text(), "squeezed");
+    assert_eq!(squeezed.header("content-encoding"), "gzip");
+    assert_eq!(node.get("/5130ccb17e3f3f5b.wasm").await.header("content-type"), "application/wasm");
+    assert_eq!(node.get("/app.bundle.css").await.header("cache-control"), "no-cache");
+
+    let config = node.get("/app-config.js").await;
+    assert!(config.text().contains("/dicom-web") && !config.text().contains("https://"));
+    for path in ["/.version", "/..%2Fsecret.txt", "/%2e%2e/secret.txt", "/absent.js", "/index.html"]
+    {
+        assert_eq!(node.get(path).await.status, 404, "{path}");
+    }
+    let posted = node.request(Method::POST, "/app.bundle.css", &[], Vec::new()).await;
+    assert!(posted.status >= 400, "files are only read");
+    assert_eq!(
+        node.get("/dicom-web/nothing.js").await.header("content-type"),
+        "text/plain; charset=utf-8"
+    );
+}

@@ -21,26 +21,26 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
     let method = request.method().clone();
-    // Paths of our own routes hold UIDs and frame numbers only.
-    let path = (route != "unmatched").then(|| request.uri().path().to_owned());
+    let path = request.uri().path().to_owned();
 
     let response = next.run(request).await;
 
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
+    // Paths of our own routes hold UIDs and frame numbers, unless somebody typed something else
+    // into one, which a route takes for a malformed UID.
+    let path = (route != "unmatched" && status != 400).then_some(path);
     let bytes = response.body().size_hint().exact().or_else(|| {
         response.headers().get(axum::http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     });
     let duration_ms = elapsed.as_secs_f64() * 1000.0;
-    tracing::info!(
-        %method,
-        route,
-        path,
-        status,
-        duration_ms = (duration_ms * 10.0).round() / 10.0,
-        bytes,
-        "request answered"
-    );
+    let duration_ms = (duration_ms * 10.0).round() / 10.0;
+    // A viewer fetches thousands of frames; their lines would bury and slow down all others.
+    if status < 400 && route.contains("/frames/") {
+        tracing::debug!(%method, route, path, status, duration_ms, bytes, "request answered");
+    } else {
+        tracing::info!(%method, route, path, status, duration_ms, bytes, "request answered");
+    }
     let method = method.as_str().to_owned();
     metrics::counter!(
         "qianli_http_requests_total",

@@ -18,6 +18,13 @@ pub(super) const DEFAULT_LIMIT: u32 = 1_000;
 /// Most rows of an answer.
 pub(super) const MAX_LIMIT: u32 = 10_000;
 
+/// Most values of one attribute. Together with the next bound it keeps a query from costing the
+/// database out of proportion.
+const MAX_VALUES: usize = 500;
+
+/// Most `*` in one value: each may make the database try every place again.
+const MAX_STARS: usize = 16;
+
 /// Which attributes the client wants beyond the defaults of its level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Include {
@@ -113,25 +120,36 @@ impl Search {
         };
         let rule = parse_rule(attribute, value)
             .map_err(|error| HttpError::bad_request(error.to_string()))?;
-        if let Some(rule) = rule {
-            self.add(attribute, rule);
+        match rule {
+            Some(rule) => self.add(attribute, rule),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The same attribute twice means either value, as one list of values would.
-    fn add(&mut self, attribute: Indexed, rule: Rule) {
+    fn add(&mut self, attribute: Indexed, rule: Rule) -> Result<(), HttpError> {
         let known = self.query.conditions.iter_mut().find(|c| c.attribute == attribute);
-        match (known, rule) {
-            (Some(Condition { rule: Rule::AnyOf(values), .. }), Rule::AnyOf(more)) => {
-                for value in more {
-                    if !values.contains(&value) {
-                        values.push(value);
-                    }
+        let condition = match (known, rule) {
+            (Some(condition), Rule::AnyOf(more)) if matches!(condition.rule, Rule::AnyOf(_)) => {
+                if let Rule::AnyOf(values) = &mut condition.rule {
+                    values.extend(more);
                 }
+                condition
             }
-            (_, rule) => self.query.conditions.push(Condition { attribute, rule }),
+            (_, rule) => self.query.conditions.push_mut(Condition { attribute, rule }),
+        };
+        let Rule::AnyOf(values) = &mut condition.rule else { return Ok(()) };
+        if values.len() > MAX_VALUES {
+            let message = format!("more than {MAX_VALUES} values for one attribute");
+            return Err(HttpError::bad_request(message));
         }
+        if values.iter().any(|value| value.matches('*').count() > MAX_STARS) {
+            let message = format!("more than {MAX_STARS} wildcards in one value");
+            return Err(HttpError::bad_request(message));
+        }
+        values.sort();
+        values.dedup();
+        Ok(())
     }
 
     fn path(&mut self, target: &Target) {
@@ -286,6 +304,24 @@ mod tests {
     fn fuzzy_matching_is_warned_about() {
         assert_eq!(parse("fuzzymatching=true", Level::Study).warnings.len(), 1);
         assert!(parse("fuzzymatching=false", Level::Study).warnings.is_empty());
+    }
+
+    #[test]
+    fn lists_and_wildcards_are_bounded() {
+        let list = |count: usize| {
+            let uids: Vec<String> = (0..count).map(|i| format!("1.2.{i}")).collect();
+            format!("StudyInstanceUID={}", uids.join(","))
+        };
+        let stars = |count: usize| format!("PatientName={}", "*a".repeat(count));
+        for (legal, excessive) in [
+            (list(MAX_VALUES), list(MAX_VALUES + 1)),
+            (stars(MAX_STARS), stars(MAX_STARS + 1)),
+            (list(MAX_VALUES), format!("{}&StudyInstanceUID=9", list(MAX_VALUES))),
+        ] {
+            assert!(Search::parse(&legal, Level::Study, None).is_ok());
+            let error = Search::parse(&excessive, Level::Study, None).expect_err("too much");
+            assert_eq!(error.status(), 400);
+        }
     }
 
     #[test]

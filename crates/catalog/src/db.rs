@@ -94,13 +94,10 @@ impl Db {
 async fn open_postgres(config: &CatalogConfig) -> Result<Pools<Postgres>, CatalogError> {
     let options = postgres_options(&config.url)?;
     let milliseconds = config.timeout.as_millis();
-    // Custom plans: a generic plan cannot know that a pattern is selective. JIT costs more than our
-    // statements. The time limit ends a statement whose caller has given up.
-    let session = format!(
-        "SET plan_cache_mode = force_custom_plan; SET jit = off; SET statement_timeout = {milliseconds}"
-    );
-    let pool = |connections: u32| {
-        let session = session.clone();
+    // JIT costs more than our statements. The time limit ends one whose caller has given up.
+    let session = format!("SET jit = off; SET statement_timeout = {milliseconds}; ");
+    let pool = |connections: u32, plans: &str| {
+        let session = format!("{session}{plans}");
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(config.timeout.min(Duration::from_secs(10)))
@@ -124,8 +121,8 @@ async fn open_postgres(config: &CatalogConfig) -> Result<Pools<Postgres>, Catalo
             .connect_lazy_with(options.clone())
     };
     let pools = Pools {
-        read: pool(config.max_connections.saturating_sub(2).max(1)),
-        write: pool(2),
+        read: pool(config.max_connections.saturating_sub(2).max(1), READING),
+        write: pool(2, WRITING),
         _folder: None,
     };
     sqlx::query("SELECT 1").execute(&pools.write).await.map_err(|error| CatalogError::Connect {
@@ -136,6 +133,14 @@ async fn open_postgres(config: &CatalogConfig) -> Result<Pools<Postgres>, Catalo
     })?;
     Ok(pools)
 }
+
+/// Plans are made for the values at hand: a general plan cannot know that a pattern is selective.
+const READING: &str = "SET plan_cache_mode = force_custom_plan";
+
+/// Statements that write find a few rows by their keys, whatever the tables hold: planned once, and
+/// never from the statistics of a table that was empty then.
+const WRITING: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
+    SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 /// Options of a Postgres URL. The driver's own error is dropped: it may quote the password.
 pub(crate) fn postgres_options(url: &str) -> Result<PgConnectOptions, CatalogError> {

@@ -3,6 +3,7 @@
 //! whoever holds a study's lock owns its series and instances.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
 
@@ -31,7 +32,7 @@ pub(super) async fn record(
     insert_patients(&mut transaction, &mut plan, batch).await?;
     insert_studies(&mut transaction, &mut plan).await?;
     insert_series(&mut transaction, &mut plan).await?;
-    insert_instances(&mut transaction, &plan, batch).await?;
+    retire(&mut transaction, &plan).await?;
     fill(&mut transaction, &mut plan).await?;
     finish(&mut transaction, settings, &plan, batch).await?;
     transaction.commit().await?;
@@ -53,48 +54,47 @@ async fn load(connection: &mut PgConnection, batch: &[Prepared]) -> Result<Plan,
     }
     let by_id: HashMap<i64, usize> =
         plan.studies.iter().enumerate().filter_map(|(i, s)| Some((s.id?, i))).collect();
-    let mut wanted: BTreeSet<(i64, &str)> = BTreeSet::new();
+    let mut wanted: BTreeSet<(i64, &str, &str)> = BTreeSet::new();
     for item in batch {
         if let Some(id) = plan.study_of(item).and_then(|study| plan.studies[study].id) {
-            wanted.insert((id, &item.series_uid));
+            wanted.insert((id, &item.series_uid, item.sop_uid()));
         }
     }
-    let (studies, uids): (Vec<i64>, Vec<&str>) = wanted.into_iter().unzip();
-    let rows =
-        sqlx::query(LOAD_SERIES).bind(studies).bind(uids).fetch_all(&mut *connection).await?;
+    let mut columns: (Vec<i64>, Vec<&str>, Vec<&str>) = Default::default();
+    for (study, series, instance) in wanted {
+        columns.0.push(study);
+        columns.1.push(series);
+        columns.2.push(instance);
+    }
+    let rows = sqlx::query(LOAD)
+        .bind(columns.0)
+        .bind(columns.1)
+        .bind(columns.2)
+        .fetch_all(connection)
+        .await?;
+    let mut series: HashMap<i64, usize> = HashMap::new();
     for row in rows {
         let Some(study) = by_id.get(&row.try_get::<i64, _>("study_id")?) else { continue };
-        plan.add_series(series_from(&row, *study)?);
-    }
-    load_versions(connection, &mut plan, batch).await?;
-    Ok(plan)
-}
-
-async fn load_versions(
-    connection: &mut PgConnection,
-    plan: &mut Plan,
-    batch: &[Prepared],
-) -> Result<(), RecordError> {
-    let by_id: HashMap<i64, usize> =
-        plan.series.iter().enumerate().filter_map(|(i, s)| Some((s.id?, i))).collect();
-    let mut wanted: BTreeSet<(i64, &str)> = BTreeSet::new();
-    for item in batch {
-        if let Some(id) = plan.series_of(item).and_then(|series| plan.series[series].id) {
-            wanted.insert((id, item.sop_uid()));
+        let id: i64 = row.try_get("id")?;
+        let series = match series.get(&id) {
+            Some(series) => *series,
+            None => {
+                let added = plan.add_series(series_from(&row, *study)?);
+                series.insert(id, added);
+                added
+            }
+        };
+        if let Some(stored) = row.try_get::<Option<i64>, _>("instance_id")? {
+            let version = Version {
+                hash: row.try_get("content_hash")?,
+                is_current: row.try_get("is_current")?,
+                size: row.try_get("blob_size")?,
+                row: VersionRow::Stored(stored),
+            };
+            plan.add_version(series, row.try_get("sop_uid")?, version);
         }
     }
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let (series, uids): (Vec<i64>, Vec<&str>) = wanted.into_iter().unzip();
-    let rows: Vec<(i64, i64, String, String, bool, i64)> =
-        sqlx::query_as(LOAD_VERSIONS).bind(series).bind(uids).fetch_all(connection).await?;
-    for (id, series, sop_uid, hash, is_current, size) in rows {
-        let Some(series) = by_id.get(&series) else { continue };
-        let row = VersionRow::Stored(id);
-        plan.add_version(*series, sop_uid, Version { hash, is_current, size, row });
-    }
-    Ok(())
+    Ok(plan)
 }
 
 const LOCK_STUDIES: &str = "SELECT s.* FROM studies s
@@ -102,14 +102,12 @@ const LOCK_STUDIES: &str = "SELECT s.* FROM studies s
         ON s.tenant_id = u.tenant_id AND s.study_uid = u.study_uid
     ORDER BY s.tenant_id, s.study_uid FOR UPDATE OF s";
 
-const LOAD_SERIES: &str = "SELECT r.* FROM series r
-    JOIN UNNEST($1::bigint[], $2::text[]) AS u (study_id, series_uid)
-        ON r.study_id = u.study_id AND r.series_uid = u.series_uid";
-
-const LOAD_VERSIONS: &str =
-    "SELECT i.id, i.series_id, i.sop_uid, i.content_hash, i.is_current, i.blob_size
-    FROM instances i JOIN UNNEST($1::bigint[], $2::text[]) AS u (series_id, sop_uid)
-        ON i.sop_uid = u.sop_uid AND i.series_id = u.series_id";
+/// A statement of its own, after the lock: only then does it see what the holder before committed.
+const LOAD: &str = "SELECT r.*, i.id AS instance_id, i.sop_uid, i.content_hash, i.is_current,
+        i.blob_size
+    FROM UNNEST($1::bigint[], $2::text[], $3::text[]) AS u (study_id, series_uid, sop_uid)
+    JOIN series r ON r.study_id = u.study_id AND r.series_uid = u.series_uid
+    LEFT JOIN instances i ON i.sop_uid = u.sop_uid AND i.series_id = r.id";
 
 /// Finds or makes the patients of studies that have none yet, and counts those that are new.
 async fn insert_patients(
@@ -264,42 +262,15 @@ async fn insert_series(connection: &mut PgConnection, plan: &mut Plan) -> Result
     Ok(())
 }
 
-async fn insert_instances(
-    connection: &mut PgConnection,
-    plan: &Plan,
-    batch: &[Prepared],
-) -> Result<(), RecordError> {
+/// Takes superseded instances out of the answers, before their successors come in: there is only
+/// one current row per instance at any moment.
+async fn retire(connection: &mut PgConnection, plan: &Plan) -> Result<(), RecordError> {
     if !plan.retired.is_empty() {
         sqlx::query("UPDATE instances SET is_current = FALSE WHERE id = ANY($1)")
             .bind(&plan.retired)
-            .execute(&mut *connection)
+            .execute(connection)
             .await?;
     }
-    let items = || plan.inserts.iter().map(|insert| &batch[insert.item]);
-    let all = |f: fn(&Prepared) -> i64| items().map(f).collect::<Vec<i64>>();
-    let series_ids: Vec<i64> =
-        plan.inserts.iter().map(|i| plan.series[i.series].id.unwrap_or_default()).collect();
-    let mut sql = Insertion::new("instances");
-    sql.columns("bigint", &["series_id", "instance_number", "blob_digest", "blob_size"]);
-    sql.columns("bigint", &["data_set_offset", "received_ms"]);
-    sql.columns("boolean", &["is_current"]);
-    sql.columns("bytea", &["header", "layout"]);
-    sql.columns("text", &INSTANCE_TEXT);
-    let mut query = sqlx::query(AssertSqlSafe(sql.finish("")))
-        .bind(series_ids)
-        .bind(items().map(|item| item.instance_number).collect::<Vec<_>>())
-        .bind(all(|item| item.blob_digest))
-        .bind(all(|item| item.blob_size))
-        .bind(all(|item| item.data_set_offset))
-        .bind(all(|item| item.received_ms))
-        .bind(plan.inserts.iter().map(|insert| insert.is_current).collect::<Vec<_>>())
-        .bind(items().map(|item| item.header.as_slice()).collect::<Vec<_>>())
-        .bind(items().map(|item| item.layout.as_slice()).collect::<Vec<_>>());
-    for column in 0..INSTANCE_TEXT.len() {
-        query =
-            query.bind(items().map(|item| item.instance_text[column].as_str()).collect::<Vec<_>>());
-    }
-    query.execute(connection).await?;
     Ok(())
 }
 
@@ -331,7 +302,7 @@ async fn fill(connection: &mut PgConnection, plan: &mut Plan) -> Result<(), Reco
     Ok(())
 }
 
-/// Counters, totals, events and the jobs that they cause: one statement.
+/// Instances, counters, totals, events and the jobs that they cause: one statement.
 async fn finish(
     connection: &mut PgConnection,
     settings: &Settings,
@@ -347,7 +318,11 @@ async fn finish(
     let studies = |f: fn(&Study) -> i64| old_studies.iter().map(|s| f(s)).collect::<Vec<i64>>();
     let totals = |f: fn(&Delta) -> i64| plan.totals.values().map(f).collect::<Vec<i64>>();
     let event_items = || plan.events.iter().map(|(_, item)| &batch[*item]);
-    sqlx::query(FINISH)
+    let items = || plan.inserts.iter().map(|insert| &batch[insert.item]);
+    let all = |f: fn(&Prepared) -> i64| items().map(f).collect::<Vec<i64>>();
+    let series_ids: Vec<i64> =
+        plan.inserts.iter().map(|i| plan.series[i.series].id.unwrap_or_default()).collect();
+    let mut query = sqlx::query(AssertSqlSafe(FINISH_TEXT.as_str()))
         .bind(series(|s| s.id.unwrap_or_default()))
         .bind(series(|s| s.instance_count))
         .bind(series(|s| s.size))
@@ -378,13 +353,36 @@ async fn finish(
         .bind(event_items().map(|item| item.series_uid.as_str()).collect::<Vec<_>>())
         .bind(event_items().map(Prepared::sop_uid).collect::<Vec<_>>())
         .bind(event_items().map(|item| item.received_ms).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
+        .bind(series_ids)
+        .bind(items().map(|item| item.instance_number).collect::<Vec<_>>())
+        .bind(all(|item| item.blob_digest))
+        .bind(all(|item| item.blob_size))
+        .bind(all(|item| item.data_set_offset))
+        .bind(all(|item| item.received_ms))
+        .bind(plan.inserts.iter().map(|insert| insert.is_current).collect::<Vec<_>>())
+        .bind(items().map(|item| item.header.as_slice()).collect::<Vec<_>>())
+        .bind(items().map(|item| item.layout.as_slice()).collect::<Vec<_>>());
+    for column in 0..INSTANCE_TEXT.len() {
+        query =
+            query.bind(items().map(|item| item.instance_text[column].as_str()).collect::<Vec<_>>());
+    }
+    query.execute(connection).await?;
     Ok(())
 }
 
+/// [`FINISH`] with the insertion of instances, whose columns are a list, in front.
+static FINISH_TEXT: LazyLock<String> = LazyLock::new(|| {
+    let mut sql = Insertion { bound: 30, ..Insertion::new("instances") };
+    sql.columns("bigint", &["series_id", "instance_number", "blob_digest", "blob_size"]);
+    sql.columns("bigint", &["data_set_offset", "received_ms"]);
+    sql.columns("boolean", &["is_current"]);
+    sql.columns("bytea", &["header", "layout"]);
+    sql.columns("text", &INSTANCE_TEXT);
+    format!("WITH instances_done AS ({}), {FINISH}", sql.finish(""))
+});
+
 /// The last sub-statement's arithmetic is explained at `feed` in the migration.
-const FINISH: &str = "WITH series_done AS (
+const FINISH: &str = "series_done AS (
         UPDATE series SET instance_count = u.instances, size = u.size, updated_ms = u.at
         FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
             AS u (id, instances, size, at)
@@ -428,19 +426,21 @@ const FINISH: &str = "WITH series_done AS (
 /// An INSERT from one array per column.
 struct Insertion {
     table: &'static str,
+    /// Values bound before.
+    bound: usize,
     names: Vec<&'static str>,
     arrays: Vec<String>,
 }
 
 impl Insertion {
     fn new(table: &'static str) -> Self {
-        Self { table, names: Vec::new(), arrays: Vec::new() }
+        Self { table, bound: 0, names: Vec::new(), arrays: Vec::new() }
     }
 
     fn columns(&mut self, kind: &str, names: &[&'static str]) {
         for name in names {
             self.names.push(name);
-            self.arrays.push(format!("${}::{kind}[]", self.names.len()));
+            self.arrays.push(format!("${}::{kind}[]", self.bound + self.names.len()));
         }
     }
 

@@ -233,6 +233,7 @@ async fn the_last_of_an_odd_number_of_big_endian_bytes() {
     let path = format!("{}/frames/1", instance.path());
     let frame = node.get_as(&path, "application/octet-stream").await;
     assert_eq!((frame.status, frame.body), (200, vec![1, 2, 3]));
+    assert_eq!(node.get(&format!("{}/rendered", instance.path())).await.status, 200);
 }
 
 #[tokio::test]

@@ -316,7 +316,7 @@ async fn load(
 
 /// The whole pixel data value where the only frame is one byte shorter: of big-endian words the
 /// last sample of an odd number of 8-bit samples lies in the padding (PS3.5 section 8.1.1).
-async fn padded_frame(
+pub(super) async fn padded_frame(
     state: &WebState,
     caller: &Caller,
     detail: &Detail,

@@ -9,6 +9,7 @@ use axum::response::Response;
 use qianli_catalog::types::{Detail, Location, Target};
 use qianli_imaging::{Format, RenderOptions, VoiFunction, Window};
 
+use super::frames::padded_frame;
 use super::nothing_here;
 use crate::WebState;
 use crate::caller::Caller;
@@ -185,8 +186,13 @@ async fn render(
         let message = format!("this image cannot be rendered here: it is {}", stored.name());
         return Err(HttpError::not_acceptable(message));
     }
-    let frames = state.archive().frames(&caller.scope, detail, &[number]).await?;
-    let frame = frames.into_iter().next().ok_or_else(nothing_here)?;
+    let frame = match padded_frame(state, caller, detail).await? {
+        Some(frame) => frame,
+        None => {
+            let frames = state.archive().frames(&caller.scope, detail, &[number]).await?;
+            frames.into_iter().next().ok_or_else(nothing_here)?
+        }
+    };
     let bit_offset = detail.frames.bit_offset(number);
     let detail = Arc::clone(detail);
     let work =

@@ -94,8 +94,12 @@ impl Db {
 async fn open_postgres(config: &CatalogConfig) -> Result<Pools<Postgres>, CatalogError> {
     let options = postgres_options(&config.url)?;
     let milliseconds = config.timeout.as_millis();
-    // JIT costs more than our statements. The time limit ends one whose caller has given up.
-    let session = format!("SET jit = off; SET statement_timeout = {milliseconds}; ");
+    // JIT costs more than our statements. The time limits end a statement whose caller has given up,
+    // and a transaction whose node hangs: its locks stop other nodes, its age stops the change feed.
+    let session = format!(
+        "SET jit = off; SET statement_timeout = {milliseconds};
+        SET idle_in_transaction_session_timeout = {milliseconds}; "
+    );
     let pool = |connections: u32, plans: &str| {
         let session = format!("{session}{plans}");
         PgPoolOptions::new()

@@ -16,6 +16,22 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
     include_str!("../../../migrations/sqlite/0001_index.sql"),
 )];
 
+/// Asks a connection, of either database, how many migrations were applied.
+macro_rules! applied {
+    ($connection:expr, $there:literal) => {{
+        let (there,): (bool,) =
+            sqlx::query_as(concat!("SELECT ", $there)).fetch_one($connection).await?;
+        if there {
+            let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM _sqlx_migrations")
+                .fetch_one($connection)
+                .await?;
+            u32::try_from(count).unwrap_or(u32::MAX)
+        } else {
+            0
+        }
+    }};
+}
+
 /// Brings the schema up to date and returns how many migrations were applied.
 pub(crate) async fn run(db: &Db) -> Result<u32, CatalogError> {
     match db {
@@ -28,12 +44,12 @@ pub(crate) async fn run(db: &Db) -> Result<u32, CatalogError> {
 /// that sqlx takes makes other nodes wait and then find nothing to do.
 async fn run_postgres(pool: &PgPool) -> Result<u32, CatalogError> {
     let mut connection = sqlx::PgConnection::connect_with(&pool.connect_options()).await?;
-    let before = applied(&mut connection, "to_regclass('_sqlx_migrations') IS NOT NULL").await?;
+    let before = applied!(&mut connection, "to_regclass('_sqlx_migrations') IS NOT NULL");
     migrator(|migration| migration.2)
         .run_direct(None, &mut connection, false)
         .await
         .map_err(why)?;
-    let after = applied(&mut connection, "TRUE").await?;
+    let after = applied!(&mut connection, "TRUE");
     // A dump restored into a new cluster brings events whose numbers lie above its transactions.
     sqlx::query(
         "UPDATE feed SET base = events.top - pg_current_xact_id()::text::bigint + 1
@@ -48,13 +64,15 @@ async fn run_postgres(pool: &PgPool) -> Result<u32, CatalogError> {
 
 async fn run_sqlite(pool: &SqlitePool) -> Result<u32, CatalogError> {
     let mut connection = pool.acquire().await?;
-    let there = "EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')";
-    let before = applied_sqlite(&mut connection, there).await?;
+    let before = applied!(
+        &mut *connection,
+        "EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')"
+    );
     migrator(|migration| migration.3)
         .run_direct(None, &mut *connection, false)
         .await
         .map_err(why)?;
-    let after = applied_sqlite(&mut connection, "TRUE").await?;
+    let after = applied!(&mut *connection, "TRUE");
     Ok(after.saturating_sub(before))
 }
 
@@ -72,36 +90,6 @@ fn migrator(
         )
     });
     Migrator::with_migrations(migrations.collect())
-}
-
-async fn applied(
-    connection: &mut sqlx::PgConnection,
-    there: &'static str,
-) -> Result<u32, CatalogError> {
-    let (there,): (bool,) = sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT {there}")))
-        .fetch_one(&mut *connection)
-        .await?;
-    if !there {
-        return Ok(0);
-    }
-    let (count,): (i64,) =
-        sqlx::query_as("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(connection).await?;
-    Ok(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-async fn applied_sqlite(
-    connection: &mut sqlx::SqliteConnection,
-    there: &'static str,
-) -> Result<u32, CatalogError> {
-    let (there,): (bool,) = sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT {there}")))
-        .fetch_one(&mut *connection)
-        .await?;
-    if !there {
-        return Ok(0);
-    }
-    let (count,): (i64,) =
-        sqlx::query_as("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(connection).await?;
-    Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 fn why(error: MigrateError) -> CatalogError {

@@ -76,6 +76,7 @@ async fn a_patient_id_that_comes_later_is_adopted(catalog: &Catalog) {
     assert_eq!(catalog.record(&scope(), named).await.unwrap(), STORED);
     assert_eq!(studies(catalog, &matching(Indexed::PatientId, "p1")).await, [1, 9]);
     assert_eq!(studies(catalog, &matching(Indexed::PatientName, "doe*")).await, [1, 9]);
+    assert_eq!(studies(catalog, &matching(Indexed::PatientName, "*oe jan*")).await, [1, 9]);
     assert_eq!(catalog.totals(&scope()).await.unwrap().patients, 1);
     assert_eq!(number(catalog, "SELECT COUNT(*) FROM patients").await, 1);
     assert_eq!(number(catalog, "SELECT study_count FROM patients").await, 2);

@@ -1,7 +1,8 @@
 //! JPEG streams (ITU-T T.81) as DICOM frames: headers, colour, and the choice of decoder.
 //!
-//! Lossless streams are decoded by [`crate::jpeg_lossless`], 8-bit DCT streams by the jpeg-decoder
-//! crate, whose input is checked here first: it allocates what a header claims.
+//! Lossless streams are decoded by [`crate::jpeg_lossless`], 12-bit ones by
+//! [`crate::jpeg_extended`], 8-bit DCT streams by the jpeg-decoder crate, whose input is checked
+//! here first: it allocates what a header claims.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
 use crate::attributes::{Image, Photometric};
 use crate::decode::Frame;
-use crate::{ImagingError, colour, jpeg_lossless, malformed, unsupported};
+use crate::{ImagingError, colour, jpeg_extended, jpeg_lossless, malformed, unsupported};
 
 /// Progressive streams may repeat scans over the same few bytes; more than this serves nobody.
 const MAX_SCANS: usize = 128;
@@ -164,6 +165,7 @@ pub(crate) fn decode(image: &Image, data: &[u8]) -> Result<Frame<'static>, Imagi
     }
     let mut samples = match (frame.marker, frame.precision) {
         (0xC3, 2..=16) => Samples::Words(jpeg_lossless::decode(data)?),
+        (0xC1, 12) => Samples::Words(jpeg_extended::decode(data)?),
         (0xC0..=0xC2, 8) => Samples::Bytes(decode_dct(image, frame, data)?),
         (0xC0..=0xC2, precision) => {
             return unsupported(format!("JPEG with {precision} bits per sample"));

@@ -14,6 +14,7 @@ mod encode;
 mod gray;
 mod huffman;
 mod jpeg;
+mod jpeg_extended;
 mod jpeg_lossless;
 mod lut;
 mod native;

@@ -16,11 +16,6 @@ const LOSSY_MEAN: f64 = 1.0;
 
 /// Files whose first frame we know we treat differently, and why.
 const DIFFERENT: &[(&str, &str)] = &[
-    (
-        "cornerstone/CTImage.dcm_JPEGProcess2_4TransferSyntax_1.2.840.10008.1.2.4.51.dcm",
-        "JPEG of 12 bits is not decoded",
-    ),
-    ("pydicom/JPGExtended.dcm", "JPEG of 12 bits is not decoded"),
     ("fo-dicom/GH195.dcm", "claims RGB over a YCbCr stream, which the reference left unconverted"),
     ("pydicom-data/mlut_18.dcm", "the modality LUT is a bulk value, so it is not rendered"),
     (

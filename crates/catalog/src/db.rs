@@ -10,7 +10,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, Executor, Pool, Postgres, Sqlite};
 
 use crate::config::CatalogConfig;
-use crate::error::CatalogError;
+use crate::error::{CatalogError, Cause};
+
+/// How long a call waits for a connection. While a database is away every call ends with an error
+/// after this time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a sign of life may take: whoever asks wants to know now.
+const PING: Duration = Duration::from_secs(2);
 
 /// The open database.
 #[derive(Clone)]
@@ -73,10 +80,15 @@ impl Db {
     }
 
     pub(crate) async fn ping(&self) -> Result<(), CatalogError> {
-        on_db!(self, pools => {
-            sqlx::query("SELECT 1").execute(&pools.read).await?;
-        });
-        Ok(())
+        let sign = async {
+            on_db!(self, pools => {
+                sqlx::query("SELECT 1").execute(&pools.read).await?;
+            });
+            Ok(())
+        };
+        tokio::time::timeout(PING, sign).await.unwrap_or_else(|_| {
+            Err(CatalogError::Unavailable(Cause::new("it did not answer within two seconds")))
+        })
     }
 
     pub(crate) async fn close(&self) {
@@ -104,7 +116,7 @@ async fn open_postgres(config: &CatalogConfig) -> Result<Pools<Postgres>, Catalo
         let session = format!("{session}{plans}");
         PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(config.timeout.min(Duration::from_secs(10)))
+            .acquire_timeout(config.timeout.min(PATIENCE))
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
@@ -192,10 +204,10 @@ async fn open_sqlite(config: &CatalogConfig, path: &str) -> Result<Pools<Sqlite>
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .foreign_keys(true)
-        .busy_timeout(config.timeout.min(Duration::from_secs(10)))
+        .busy_timeout(config.timeout.min(PATIENCE))
         .pragma("mmap_size", "268435456")
         .statement_cache_capacity(200);
-    let acquire = config.timeout.min(Duration::from_secs(10));
+    let acquire = config.timeout.min(PATIENCE);
     let write = SqlitePoolOptions::new()
         .max_connections(1)
         .acquire_timeout(config.timeout)

@@ -102,7 +102,6 @@ async fn viewer_file(folder: &Path, path: &str, request: Request) -> Option<Resp
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
     Some(response)
 }
 

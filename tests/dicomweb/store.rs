@@ -57,7 +57,8 @@ fn statuses(setup: &Setup) {
         let answer = web.stow([file.as_slice()]);
         assert_eq!(answer.status, 409, "{what}: {}", answer.text());
         let body = answer.json();
-        let failed = items(&body, "00081198");
+        // OtherFailuresSequence holds what has no SOP Instance UID to be named by.
+        let failed = [items(&body, "00081198"), items(&body, "0008119A")].concat();
         assert_eq!(failed.len(), 1, "{what}: {body}");
         let reason: u32 = value(&failed[0], "00081197").parse().expect("a Failure Reason");
         assert!(reasons.contains(&reason), "{what}: 0x{reason:04X}");

@@ -17,10 +17,19 @@ ARTIFACTS = os.environ["QIANLI_ARTIFACTS"]
 DICOMWEB = HTTP + "/dicom-web"
 
 
+# The manifest calls it valid because pydicom swallows its second half as one value. An element has a
+# VR of two spaces and another has lost its length: DCMTK cannot send it, nobody can walk it.
+DAMAGED = ("fo-dicom/GH179B.dcm",)
+
+
 def manifest(folder, validities):
-    with open(os.path.join(folder, "manifest.tsv"), encoding="utf-8", newline="") as rows:
-        reader = csv.DictReader(rows, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [row for row in reader if row["validity"] in validities]
+    with open(os.path.join(folder, "manifest.tsv"), encoding="utf-8", newline="") as table:
+        reader = csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE)
+        rows = [row for row in reader if row["validity"] in validities]
+    for row in rows:
+        if row["file"] in DAMAGED:
+            row["validity"] = "quirk"
+    return rows
 
 
 def data_set_bytes(path):

@@ -43,7 +43,7 @@ def values(element):
     return found
 
 
-def compare(ours, theirs, where=""):
+def compare(ours, theirs, big_endian, where=""):
     for tag in sorted(set(ours) | set(theirs)):
         at = where + tag
         if tag.endswith("0000") or tag.startswith("0002") or tag in ("FFFCFFFC", "00080005"):
@@ -60,10 +60,16 @@ def compare(ours, theirs, where=""):
             if len(left) != len(right):
                 yield f"{at}: {len(left)} items, not {len(right)}"
             for number, pair in enumerate(zip(left, right)):
-                yield from compare(*[item or {} for item in pair], where=f"{at}[{number}].")
+                yield from compare(*[item or {} for item in pair], big_endian, where=f"{at}[{number}].")
+        elif "BulkDataURI" in one:
+            # What is behind it is compared in the Rust tests.
+            continue
         elif one["vr"] in BINARY or other["vr"] in BINARY:
             if "InlineBinary" in one and "InlineBinary" in other:
                 left, right = [base64.b64decode(e["InlineBinary"]) for e in (one, other)]
+                if big_endian and one["vr"] == "OW":
+                    # PS3.18 F.2.7 wants little endian; pydicom passes on what it read.
+                    right = b"".join(right[at + 1 : at + 2] + right[at : at + 1] for at in range(0, len(right), 2))
                 if left.rstrip(b"\0") != right.rstrip(b"\0"):
                     yield f"{at}: other bytes"
         elif values(one) != values(other):
@@ -75,7 +81,7 @@ def main():
     client = DICOMwebClient(DICOMWEB)
     checked, wrong = 0, []
     for row in manifest(folder, ("valid",)):
-        if int(row["size"]) > 1_000_000:
+        if int(row["size"]) > 1_000_000 or row["validity"] != "valid":
             continue
         path = os.path.join(folder, row["file"])
         try:
@@ -93,7 +99,7 @@ def main():
             wrong.append(f"{row['file']}: {type(error).__name__}: {error}")
             continue
         checked += 1
-        found = list(compare(ours, theirs))
+        found = list(compare(ours, theirs, row["transfer_syntax_uid"] == "1.2.840.10008.1.2.2"))
         if found:
             more = f" and {len(found) - 4} more" if len(found) > 4 else ""
             wrong.append(f"{row['file']}: " + "; ".join(found[:4]) + more)

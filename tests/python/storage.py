@@ -1,5 +1,8 @@
-"""pynetdicom as a sender: a private SOP class, 128 presentation contexts, every uncompressed syntax."""
+"""pynetdicom as a sender: a private SOP class, every storage class it knows, every uncompressed syntax."""
 
+from io import BytesIO
+
+from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import generate_uid
 from dicomweb_client.api import DICOMwebClient
@@ -57,20 +60,27 @@ def main():
                 media_types=(("application/dicom", "*"),),
             )
             assert back.file_meta.TransferSyntaxUID == syntax, back.file_meta.TransferSyntaxUID
-            wrong = list(differences(sent, back))
+            # Encoded and read again: Implicit VR does not carry the VR of private elements.
+            encoded = BytesIO()
+            dcmwrite(encoded, sent, enforce_file_format=True)
+            wrong = list(differences(dcmread(BytesIO(encoded.getvalue())), back))
             assert not wrong, wrong
 
     ae = AE(ae_title="PYNETDICOM")
     ae.requested_contexts = StoragePresentationContexts[:128]
+    proposed = len(ae.requested_contexts)
     association = ae.associate("127.0.0.1", PORT, ae_title=TITLE)
     accepted = len(association.accepted_contexts)
-    assert accepted == 128, f"{accepted} of 128 contexts accepted"
+    refused = [context.abstract_syntax.name for context in association.rejected_contexts]
+    if refused:
+        association.release()
+        raise AssertionError(f"{accepted} of {proposed} contexts accepted, not {refused}")
     for _ in range(20):
         sent = instance("1.2.840.10008.5.1.4.1.1.2", IMPLICIT)
         status = association.send_c_store(sent)
         assert status and status.Status == 0, status
     association.release()
-    print("pynetdicom: private class, uncompressed syntaxes and 128 contexts stored")
+    print("pynetdicom: private class, uncompressed syntaxes and many contexts stored")
 
 
 main()

@@ -51,7 +51,10 @@ impl Corpus {
                 Entry {
                     file: cell(file),
                     path: folder.join(cell(file)),
-                    validity: cell(validity),
+                    validity: match cell(file).as_str() {
+                        DAMAGED => "quirk".to_owned(),
+                        _ => cell(validity),
+                    },
                     class: cell(class),
                     transfer_syntax: cell(syntax),
                     instance: cell(instance),
@@ -66,6 +69,10 @@ impl Corpus {
         self.entries.iter().filter(|entry| validities.contains(&entry.validity.as_str())).collect()
     }
 }
+
+/// The manifest calls it valid because pydicom swallows its second half as one value. An element
+/// has a VR of two spaces and another has lost its length: DCMTK cannot send it, nobody can walk it.
+const DAMAGED: &str = "fo-dicom/GH179B.dcm";
 
 impl Entry {
     /// The file's bytes.

@@ -48,15 +48,15 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 /// Files in the node's data folder that are neither the index nor a finished object nor a
 /// setting: what an aborted or refused store must not leave.
 pub fn leftovers(node: &Node) -> Vec<PathBuf> {
-    let expected = |path: &PathBuf| {
+    let left = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let index = name.contains(".sqlite") || name.contains(".db");
         let finished = name.ends_with(".dcm") || name.ends_with(".toml");
-        let text = path.to_string_lossy();
-        let temporary = text.contains("/spool/") || text.contains("/tmp/") || name.contains('#');
-        !temporary && (index || finished || name.ends_with(".lock"))
+        let inside = path.strip_prefix(node.data()).unwrap_or(path);
+        let temporary = inside.starts_with("spool") || name.contains('#');
+        temporary || !(index || finished || name.ends_with(".lock"))
     };
-    files(&node.data()).into_iter().filter(|path| !expected(path)).collect()
+    files(&node.data()).into_iter().filter(left).collect()
 }
 
 fn resident_of(pid: u32) -> u64 {

@@ -17,6 +17,10 @@ pub enum SopClassPolicy {
 /// Roots under which the standard registers SOP classes that carry objects to be stored
 /// (PS3.4 annexes B.5, GG.3).
 const STORAGE_ROOTS: &[&str] = &[
+    // Stored Print, Hardcopy Grayscale and Hardcopy Color Image Storage, retired.
+    "1.2.840.10008.5.1.1.27",
+    "1.2.840.10008.5.1.1.29",
+    "1.2.840.10008.5.1.1.30",
     "1.2.840.10008.5.1.4.1.1.",
     "1.2.840.10008.5.1.4.34.7",
     "1.2.840.10008.5.1.4.34.10",
@@ -78,6 +82,8 @@ mod tests {
     fn storage_classes_are_told_from_services() {
         check("1.2.840.10008.5.1.4.1.1.2", true, true);
         check("1.2.840.10008.5.1.4.39.1", true, true);
+        check("1.2.840.10008.5.1.1.29", true, true);
+        check("1.2.840.10008.5.1.1.9", false, false);
         check("1.3.46.670589.5.0.1.1", true, false);
         check("1.2.840.10008.1.1", false, false);
         check("1.2.840.10008.1.3.10", false, false);

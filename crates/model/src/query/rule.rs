@@ -63,7 +63,7 @@ fn dates(text: &str) -> Option<Option<Rule>> {
     let Some((from, to)) = text.split_once('-') else {
         return values(list(text, false), date);
     };
-    range(from, to, date, date)
+    range(from, to, date_bound, date_bound)
 }
 
 /// Both ends are parsed if they are there; one of them must be.
@@ -82,15 +82,19 @@ fn range(
     Some(Some(Rule::Range(from, to)))
 }
 
+/// One end of a range. Clients ask for a month as `20240201-20240231`: the days need not exist, and
+/// compared as text they still bound the month.
+fn date_bound(text: &str) -> Option<String> {
+    let digits = date_digits(text)?;
+    let in_range = |from, to, most| {
+        digits.get(from..to)?.parse::<u8>().ok().filter(|n| (1..=most).contains(n))
+    };
+    (in_range(4, 6, 12).is_some() && in_range(6, 8, 31).is_some()).then_some(digits.clone())
+}
+
 /// `YYYYMMDD`, also written `YYYY.MM.DD` (ACR-NEMA).
 fn date(text: &str) -> Option<String> {
-    let digits = match text.as_bytes() {
-        [_, _, _, _, b'.', _, _, b'.', _, _] => text.replace('.', ""),
-        _ => text.to_owned(),
-    };
-    if digits.len() != 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
+    let digits = date_digits(text)?;
     let part = |from: usize, to: usize| digits.get(from..to)?.parse::<u16>().ok();
     let (year, month, day) = (part(0, 4)?, part(4, 6)?, part(6, 8)?);
     let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
@@ -101,6 +105,18 @@ fn date(text: &str) -> Option<String> {
         _ => return None,
     };
     (1..=days).contains(&day).then_some(digits)
+}
+
+/// The eight digits of a date, with or without dots.
+fn date_digits(text: &str) -> Option<String> {
+    let digits = match text.as_bytes() {
+        [_, _, _, _, b'.', _, _, b'.', _, _] => text.replace('.', ""),
+        _ => text.to_owned(),
+    };
+    if digits.len() != 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some(digits)
 }
 
 /// A single time is the range of instants that it covers: `10` is the whole hour. Of a list, whose
@@ -222,6 +238,9 @@ mod tests {
             "19600101-19691231",
             between(Some("19600101"), Some("19691231")),
         );
+        check(Indexed::StudyDate, "20240201-20240231", between(Some("20240201"), Some("20240231")));
+        check_error(Indexed::StudyDate, "20240101-20240132");
+        check_error(Indexed::StudyDate, "20241301-");
         for bad in ["2024", "20230229", "20241301", "20240100", "-", "2024-01-01", "2024*", "today"]
         {
             check_error(Indexed::StudyDate, bad);

@@ -99,7 +99,9 @@ pub fn run() -> ExitCode {
 fn settings(arguments: &Arguments) -> anyhow::Result<Config> {
     let file = match &arguments.config {
         Some(path) => Settings::from_file(path)?,
-        None if Path::new("qianli.toml").is_file() => Settings::from_file(Path::new("qianli.toml"))?,
+        None if Path::new("qianli.toml").is_file() => {
+            Settings::from_file(Path::new("qianli.toml"))?
+        }
         None => Settings::default(),
     };
     arguments.settings.clone().decide(file)

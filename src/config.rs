@@ -21,7 +21,9 @@ pub struct Span(pub Duration);
 impl FromStr for Span {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text).map(Self).map_err(|error| format!("{error}; write 30s or 5m"))
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|error| format!("{error}; write 30s or 5m"))
     }
 }
 
@@ -99,7 +101,13 @@ pub struct Settings {
     #[arg(long, env = "QIANLI_AET", value_name = "TITLE", global = true)]
     pub aet: Option<String>,
     /// Index: sqlite:PATH or postgres://USER@HOST/NAME [default: sqlite:DATA/qianli.db].
-    #[arg(long, env = "QIANLI_DATABASE", value_name = "URL", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        env = "QIANLI_DATABASE",
+        value_name = "URL",
+        hide_env_values = true,
+        global = true
+    )]
     pub database: Option<String>,
     /// Objects: file:///DIR, s3://BUCKET/PREFIX, az://… or gs://… [default: file://DATA/objects].
     #[arg(long, env = "QIANLI_STORE", value_name = "URL", global = true)]
@@ -121,13 +129,25 @@ pub struct Settings {
     #[arg(long, env = "QIANLI_PUBLIC_URL", value_name = "URL", global = true)]
     pub public_url: Option<String>,
     /// Origins whose pages may call DICOMweb from a browser [default: none].
-    #[arg(long, env = "QIANLI_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN", global = true)]
+    #[arg(
+        long,
+        env = "QIANLI_CORS_ORIGINS",
+        value_delimiter = ',',
+        value_name = "ORIGIN",
+        global = true
+    )]
     pub cors_origins: Option<Vec<String>>,
     /// Reject associations that call another AE title than ours [default: true].
     #[arg(long, env = "QIANLI_CHECK_CALLED_AET", num_args = 0..=1, default_missing_value = "true", global = true)]
     pub check_called_aet: Option<bool>,
     /// AE titles that may call; empty means every one.
-    #[arg(long, env = "QIANLI_CALLING_AETS", value_delimiter = ',', value_name = "TITLE", global = true)]
+    #[arg(
+        long,
+        env = "QIANLI_CALLING_AETS",
+        value_delimiter = ',',
+        value_name = "TITLE",
+        global = true
+    )]
     pub calling_aets: Option<Vec<String>>,
     /// Associations at once [default: 256].
     #[arg(long, env = "QIANLI_MAX_ASSOCIATIONS", value_name = "N", global = true)]
@@ -322,7 +342,11 @@ impl Config {
     fn check_loopback(&self, no_auth: bool) -> anyhow::Result<()> {
         for (name, address) in [("http", self.http), ("dimse", self.dimse)] {
             if !is_loopback(address.ip()) {
-                let advice = if no_auth { "--no-auth is for loopback only" } else { "logins do not exist yet" };
+                let advice = if no_auth {
+                    "--no-auth is for loopback only"
+                } else {
+                    "logins do not exist yet"
+                };
                 bail!(
                     "refusing to listen on {address} ({name}): {advice}, so only loopback addresses \
                      such as 127.0.0.1 are allowed; to reach this node from elsewhere, put a tunnel \

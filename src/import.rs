@@ -241,7 +241,9 @@ async fn import_one(archive: &Archive, scope: &Scope, candidate: Candidate) -> O
     let from = Provenance::new(Route::Import, "");
     match archive.ingest(scope, from, spool, Format::Part10).await {
         Ok(stored) => Outcome::Kept(Box::new(stored)),
-        Err(IngestError { sop_class: Some(class), .. }) if class == MEDIA_DIRECTORY => Outcome::NotDicom,
+        Err(IngestError { sop_class: Some(class), .. }) if class == MEDIA_DIRECTORY => {
+            Outcome::NotDicom
+        }
         Err(error) => Outcome::Refused(error.refusal.to_string()),
     }
 }

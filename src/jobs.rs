@@ -53,8 +53,12 @@ async fn work(app: &App, job: &Job) {
     let given_back = catalog.fail_job(job, now_ms().saturating_add(wait), MAX_ATTEMPTS).await;
     match given_back {
         Ok(true) => tracing::error!(job = job.id, kind = job.kind, %error, "a job failed for good"),
-        Ok(false) => tracing::warn!(job = job.id, kind = job.kind, %error, "a job failed; it is tried again"),
-        Err(failed) => tracing::error!(job = job.id, %error, %failed, "a job could not be given back"),
+        Ok(false) => {
+            tracing::warn!(job = job.id, kind = job.kind, %error, "a job failed; it is tried again")
+        }
+        Err(failed) => {
+            tracing::error!(job = job.id, %error, %failed, "a job could not be given back")
+        }
     }
 }
 

@@ -135,7 +135,10 @@ async fn check_ports(config: &Config, report: &mut Report) {
         match TcpListener::bind(address).await {
             Ok(_) => report.good(name, format!("{address} is free")),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                report.hint(name, format!("{address} is in use: by a running node, or choose another"));
+                report.hint(
+                    name,
+                    format!("{address} is in use: by a running node, or choose another"),
+                );
             }
             Err(error) => report.bad(name, format!("{address}: {error}")),
         }
@@ -150,14 +153,18 @@ fn check_spool(config: &Config, report: &mut Report) {
             let _ = std::fs::remove_file(probe);
             report.good("spool", format!("{} takes writes", path.display()));
         }
-        Err(error) => report.bad("spool", format!("{}: {error}; choose another --spool", path.display())),
+        Err(error) => {
+            report.bad("spool", format!("{}: {error}; choose another --spool", path.display()))
+        }
     }
 }
 
 fn check_clock(report: &mut Report) {
     // 2024-01-01: a clock before this was never set; object stores refuse requests from it.
     match now_ms() {
-        now if now < 1_704_067_200_000 => report.bad("clock", "it is not set; start time synchronisation".into()),
+        now if now < 1_704_067_200_000 => {
+            report.bad("clock", "it is not set; start time synchronisation".into())
+        }
         _ => report.good("clock", "set".into()),
     }
 }

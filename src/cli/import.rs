@@ -47,7 +47,10 @@ fn print(summary: &Summary) {
     println!("stored        {:>8}", summary.stored);
     println!("already here  {:>8}", summary.already_here);
     if summary.superseded > 0 {
-        println!("superseded    {:>8}  other content under a known UID; the new one answers", summary.superseded);
+        println!(
+            "superseded    {:>8}  other content under a known UID; the new one answers",
+            summary.superseded
+        );
     }
     println!("not DICOM     {:>8}", summary.not_dicom);
     println!("refused       {:>8}", summary.refused_total());

@@ -22,7 +22,8 @@ pub(super) struct Peer {
 impl FromStr for Peer {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a peer; write TITLE@host:port, e.g. PACS@10.0.0.5:104");
+        let wrong =
+            || format!("{text:?} is not a peer; write TITLE@host:port, e.g. PACS@10.0.0.5:104");
         let (title, address) = text.split_once('@').ok_or_else(wrong)?;
         let title = AeTitle::parse(title).map_err(|error| error.to_string())?;
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
@@ -86,7 +87,14 @@ mod tests {
         let peer: Peer = "PACS@10.0.0.5:104".parse().unwrap();
         assert_eq!((peer.title.as_str(), peer.address.as_str()), ("PACS", "10.0.0.5:104"));
         assert!("PACS@[::1]:104".parse::<Peer>().is_ok());
-        for wrong in ["PACS", "PACS@host", "PACS@:104", "@host:104", "PACS@host:port", "TOOLONGTITLE12345@h:1"] {
+        for wrong in [
+            "PACS",
+            "PACS@host",
+            "PACS@:104",
+            "@host:104",
+            "PACS@host:port",
+            "TOOLONGTITLE12345@h:1",
+        ] {
             assert!(wrong.parse::<Peer>().is_err(), "{wrong}");
         }
     }

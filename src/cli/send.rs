@@ -94,8 +94,11 @@ fn read(path: &Path) -> Option<Instance> {
 }
 
 /// Splits instances so that one association never needs more contexts than there are numbers.
-fn associations(instances: Vec<Instance>) -> Vec<BTreeMap<(SopClassUid, &'static str), Vec<Instance>>> {
-    let mut groups: Vec<BTreeMap<(SopClassUid, &'static str), Vec<Instance>>> = vec![BTreeMap::new()];
+fn associations(
+    instances: Vec<Instance>,
+) -> Vec<BTreeMap<(SopClassUid, &'static str), Vec<Instance>>> {
+    let mut groups: Vec<BTreeMap<(SopClassUid, &'static str), Vec<Instance>>> =
+        vec![BTreeMap::new()];
     for instance in instances {
         let key = (instance.sop_class.clone(), instance.syntax.uid());
         let fits = |group: &BTreeMap<_, _>| group.contains_key(&key) || group.len() < MAX_CONTEXTS;

@@ -116,7 +116,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
 async fn bind(name: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
-        format!("listen on {address} for {name}; choose another with --{name}, or port 0 for a free one")
+        format!(
+            "listen on {address} for {name}; choose another with --{name}, or port 0 for a free one"
+        )
     })
 }
 

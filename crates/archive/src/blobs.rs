@@ -128,8 +128,9 @@ impl Blobs {
             }
             "memory" => Backend::Remote(Arc::new(object_store::memory::InMemory::new())),
             "s3" => {
-                let mut builder =
-                    AmazonS3Builder::from_env().with_bucket_name(bucket).with_client_options(client);
+                let mut builder = AmazonS3Builder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_client_options(client);
                 if std::env::var_os("AWS_REGION").is_none()
                     && std::env::var_os("AWS_DEFAULT_REGION").is_none()
                 {
@@ -170,7 +171,11 @@ impl Blobs {
     }
 
     fn remote_path(&self, key: &str) -> Path {
-        if self.prefix.is_empty() { Path::from(key) } else { Path::from(format!("{}/{key}", self.prefix)) }
+        if self.prefix.is_empty() {
+            Path::from(key)
+        } else {
+            Path::from(format!("{}/{key}", self.prefix))
+        }
     }
 
     /// Proves that the store takes writes (local) or answers us (remote).
@@ -259,7 +264,11 @@ impl Blobs {
     }
 
     /// Streams a range of an object in bounded steps.
-    pub(crate) async fn stream(&self, key: &str, range: Range<u64>) -> Result<ByteStream, BlobError> {
+    pub(crate) async fn stream(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<ByteStream, BlobError> {
         match &self.backend {
             Backend::Local(directory) => {
                 let (directory, key) = (Arc::clone(directory), key.to_owned());
@@ -269,7 +278,9 @@ impl Blobs {
                 let (file, first) = blocking(move || {
                     let (mut file, size) = directory.open_at(&key, start)?;
                     if start.checked_add(length).is_none_or(|end| end > size) {
-                        return Err(BlobError::Failed("the object is shorter than its row says".into()));
+                        return Err(BlobError::Failed(
+                            "the object is shorter than its row says".into(),
+                        ));
                     }
                     let first = local::read_exactly(&mut file, length.min(LOCAL_READ))?;
                     Ok((file, first))
@@ -327,7 +338,8 @@ impl Blobs {
                 (Arc::clone(store), root)
             }
         };
-        let strip = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
+        let strip =
+            if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
         store
             .list(root.as_ref())
             .map_ok(move |meta| Listed {
@@ -342,7 +354,8 @@ impl Blobs {
 
 /// Large objects and slow readers outlast the default of 30 s for a whole request.
 fn client_options() -> ClientOptions {
-    let allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true" || value == "1");
+    let allow_http =
+        std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true" || value == "1");
     ClientOptions::new()
         .with_timeout(Duration::from_secs(3600))
         .with_connect_timeout(Duration::from_secs(5))

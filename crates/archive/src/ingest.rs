@@ -113,7 +113,8 @@ impl Archive {
             },
             Err(_) => "refused",
         };
-        metrics::counter!("qianli_ingest_total", "route" => route, "outcome" => outcome).increment(1);
+        metrics::counter!("qianli_ingest_total", "route" => route, "outcome" => outcome)
+            .increment(1);
         metrics::histogram!("qianli_ingest_seconds", "route" => route).record(started.elapsed());
         result
     }
@@ -157,7 +158,9 @@ impl Archive {
         let (study, series, instance) =
             (&header.study_uid, &header.series_uid, &header.sop_instance_uid);
         match self.0.catalog.known(scope, study, series, instance).await {
-            Ok(Some(hash)) if hash == parsed.content_hash => return Ok(stored(Recorded::AlreadyHere)),
+            Ok(Some(hash)) if hash == parsed.content_hash => {
+                return Ok(stored(Recorded::AlreadyHere));
+            }
             Ok(Some(_)) if config.duplicates == DuplicatePolicy::Refuse => {
                 return Err(known_uids(Refusal::DuplicateWithOtherContent));
             }
@@ -264,7 +267,8 @@ async fn parse(
     })
     .await
     .unwrap_or_else(|_| {
-        Err(Refusal::CannotUnderstand("reading the data set failed in an unexpected way".into()).into())
+        Err(Refusal::CannotUnderstand("reading the data set failed in an unexpected way".into())
+            .into())
     })
 }
 

@@ -25,7 +25,7 @@ use qianli_model::dataset::Limits;
 use qianli_model::{Query, Scope};
 
 pub use admit::SopClassPolicy;
-pub use blobs::{BlobError, BlobsConfig, Blobs};
+pub use blobs::{BlobError, Blobs, BlobsConfig};
 pub use error::{ArchiveError, IngestError};
 pub use ingest::{Format, Stored};
 pub use retrieve::ByteStream;
@@ -85,7 +85,11 @@ impl Archive {
     /// # Errors
     ///
     /// The spool folder cannot be created.
-    pub fn new(catalog: Catalog, blobs: Blobs, config: ArchiveConfig) -> Result<Self, ArchiveError> {
+    pub fn new(
+        catalog: Catalog,
+        blobs: Blobs,
+        config: ArchiveConfig,
+    ) -> Result<Self, ArchiveError> {
         let spool = spool::Spooler::new(&config)?;
         let details = retrieve::DetailCache::new(4096);
         Ok(Self(Arc::new(Inner { catalog, blobs, config, spool, details })))

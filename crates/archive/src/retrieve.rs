@@ -74,7 +74,11 @@ impl Archive {
     /// # Errors
     ///
     /// The catalog failed.
-    pub async fn locate(&self, scope: &Scope, target: &Target) -> Result<Vec<Location>, ArchiveError> {
+    pub async fn locate(
+        &self,
+        scope: &Scope,
+        target: &Target,
+    ) -> Result<Vec<Location>, ArchiveError> {
         Ok(self.0.catalog.locate(scope, target).await?)
     }
 

@@ -209,9 +209,7 @@ impl Spooled {
     pub(crate) fn reader(&self) -> io::Result<SpoolReader<'_>> {
         Ok(match &self.content {
             Content::Memory(chunks) => SpoolReader::Memory(ChunkSource::new(chunks)),
-            Content::File(file) => {
-                SpoolReader::File(reopen(file, 0)?)
-            }
+            Content::File(file) => SpoolReader::File(reopen(file, 0)?),
         })
     }
 

@@ -172,8 +172,7 @@ async fn other_content_supersedes_or_is_refused() {
     assert_eq!(versions.unwrap().len(), 2, "the older stays retrievable by an operator");
 
     let folder = tempfile::tempdir().unwrap();
-    let refuse =
-        archive(folder.path(), |config| config.duplicates = DuplicatePolicy::Refuse).await;
+    let refuse = archive(folder.path(), |config| config.duplicates = DuplicatePolicy::Refuse).await;
     store(&refuse, as_data_set("1.5"), &image("1.5", 1, 1), 64).await.unwrap();
     let second = store(&refuse, as_data_set("1.5"), &image("1.5", 1, 2), 64).await.unwrap_err();
     assert_eq!(second.refusal, Refusal::DuplicateWithOtherContent);

@@ -29,9 +29,8 @@ pub async fn serve(
         let text = metrics();
         async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
     };
-    let service = router
-        .route("/metrics", get(render))
-        .into_make_service_with_connect_info::<SocketAddr>();
+    let service =
+        router.route("/metrics", get(render)).into_make_service_with_connect_info::<SocketAddr>();
     // Small answers must not wait for the client's acknowledgement of the one before.
     let listener = listener.tap_io(|socket| {
         if let Err(error) = socket.set_nodelay(true) {

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use qianli_catalog::types::{DuplicatePolicy, NewInstance, Recorded};
+use qianli_catalog::types::{NewInstance, Recorded};
 use qianli_model::dataset::{Limits, ReaderSource, Source};
 use qianli_model::file_meta::{self, FileMeta};
 use qianli_model::header::{HeaderError, Warning};
@@ -157,17 +157,17 @@ impl Archive {
 
         let (study, series, instance) =
             (&header.study_uid, &header.series_uid, &header.sop_instance_uid);
-        match self.0.catalog.known(scope, study, series, instance).await {
-            Ok(Some(hash)) if hash == parsed.content_hash => {
-                return Ok(stored(Recorded::AlreadyHere));
-            }
-            Ok(Some(_)) if config.duplicates == DuplicatePolicy::Refuse => {
-                return Err(known_uids(Refusal::DuplicateWithOtherContent));
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::error!(%error, "the catalog could not be asked for a known instance");
-                return Err(known_uids(Refusal::StorageFailed));
+        let resent = (scope.tenant(), series.clone());
+        if self.0.resent.get(&resent).is_some() {
+            match self.0.catalog.known(scope, study, series, instance).await {
+                Ok(Some(hash)) if hash == parsed.content_hash => {
+                    return Ok(stored(Recorded::AlreadyHere));
+                }
+                Ok(_) => drop(self.0.resent.remove(&resent)),
+                Err(error) => {
+                    tracing::error!(%error, "the catalog could not be asked for a known instance");
+                    return Err(known_uids(Refusal::StorageFailed));
+                }
             }
         }
 
@@ -208,8 +208,10 @@ impl Archive {
         match outcome {
             Recorded::Stored { .. } => {}
             Recorded::Superseded { .. } => self.0.details.forget(scope, study, series, instance),
-            // Another sender was faster with the same content: our copy has no row.
+            // It was here, or another sender was faster: our copy has no row. Whoever sends one
+            // instance again sends the whole series again; the next ones are asked for first.
             Recorded::AlreadyHere | Recorded::RefusedDuplicate => {
+                self.0.resent.insert(resent, ());
                 if let Err(error) = self.0.blobs.delete(&key).await {
                     tracing::warn!(%error, key, "a needless copy stays until the next sweep");
                 }

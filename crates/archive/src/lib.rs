@@ -22,7 +22,7 @@ use std::time::Duration;
 use qianli_catalog::Catalog;
 use qianli_catalog::types::{DuplicatePolicy, Found, Totals};
 use qianli_model::dataset::Limits;
-use qianli_model::{Query, Scope};
+use qianli_model::{Query, Scope, SeriesUid, TenantId};
 
 pub use admit::SopClassPolicy;
 pub use blobs::{BlobError, Blobs, BlobsConfig};
@@ -73,6 +73,9 @@ struct Inner {
     config: ArchiveConfig,
     spool: spool::Spooler,
     details: retrieve::DetailCache,
+    /// Series of which something arrived a second time. For these the catalog is asked before the
+    /// blob is written; asking for every instance would cost each a round trip.
+    resent: quick_cache::sync::Cache<(TenantId, SeriesUid), ()>,
 }
 
 /// The archive. Cheap to clone; all clones are one.
@@ -92,7 +95,8 @@ impl Archive {
     ) -> Result<Self, ArchiveError> {
         let spool = spool::Spooler::new(&config)?;
         let details = retrieve::DetailCache::new(4096);
-        Ok(Self(Arc::new(Inner { catalog, blobs, config, spool, details })))
+        let resent = quick_cache::sync::Cache::new(1024);
+        Ok(Self(Arc::new(Inner { catalog, blobs, config, spool, details, resent })))
     }
 
     /// The catalog below; for health checks and jobs.

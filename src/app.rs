@@ -1,5 +1,7 @@
 //! Every long-lived handle of a process, built from [`Config`] in one place.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use qianli_archive::{Archive, ArchiveConfig, Blobs, BlobsConfig, SopClassPolicy};
 use qianli_catalog::types::DuplicatePolicy;
@@ -8,6 +10,9 @@ use qianli_model::scope::Principal;
 use qianli_model::{Scope, TenantId};
 
 use crate::config::{Config, Duplicates, SopClasses};
+
+/// How long a commit may take before its senders are told to try again.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The handles.
 #[derive(Clone)]
@@ -48,6 +53,7 @@ impl App {
 pub async fn open_catalog(config: &Config) -> anyhow::Result<Catalog> {
     let settings = CatalogConfig {
         max_connections: config.database_connections,
+        timeout: COMMIT_PATIENCE,
         ..CatalogConfig::new(config.database.clone())
     };
     let place = config.database_for_people();

@@ -113,7 +113,7 @@ fn settings_are_documented() {
     let documented: Vec<_> = annotated
         .lines()
         .filter_map(|line| {
-            let line = line.trim_start_matches(['#', ' ']);
+            let line = line.trim_start_matches(['#', ':', ' ']);
             let (key, _) = line.split_once(" = ")?;
             let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
             (!key.is_empty() && key.chars().all(legal)).then(|| key.to_owned())

@@ -1,8 +1,8 @@
 """Sends every valid and quirky file of the corpus over DIMSE and gets it back over DICOMweb.
 
-DCMTK's dcmsend sends each file in its own transfer syntax; what dcmsend cannot propose or read goes
-as raw bytes. Every file is checked right after it was sent, since several files of the corpus carry
-one SOP Instance UID with different content and the newest answers.
+DCMTK sends each file in its own transfer syntax; what it cannot propose or read goes as raw bytes.
+Every file is checked right after it was sent, since several files of the corpus carry one SOP Instance
+UID with different content and the newest answers.
 
 Writes corpus-dimse-NAME.tsv: file, validity, sender, status, comment, verdict.
 """
@@ -24,25 +24,33 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 SUCCESS = (0x0000, 0xB000, 0xB006, 0xB007)
 
 
-def dcmsend(path):
-    """Returns (sent, words): whether the node answered Success, and what dcmsend said if not."""
-    command = ["dcmsend", "-v", "-dn", "-nuc", "-aec", TITLE, "127.0.0.1", str(PORT), path]
+# dcmsend offers Explicit VR Little Endian first for every uncompressed file; storescu can be told.
+STORESCU = {"1.2.840.10008.1.2": "-xi", "1.2.840.10008.1.2.2": "-xb"}
+
+
+def dcmtk(path, syntax):
+    """Returns (sent, tool, words): whether the node answered Success, and what DCMTK said if not."""
+    peer = ["-aec", TITLE, "127.0.0.1", str(PORT), path]
+    command = ["dcmsend", "-v", "-dn", "-nuc", *peer]
+    success = "Received C-STORE Response (Success)"
+    if syntax in STORESCU:
+        command = ["storescu", "-v", "-R", STORESCU[syntax], *peer]
+        success = "Received Store Response (Success)"
     ran = subprocess.run(command, capture_output=True, text=True, errors="replace")
     words = ran.stdout + ran.stderr
-    if ran.returncode == 0 and "C-STORE Response (Success)" in words:
-        return True, ""
-    return False, " / ".join(line for line in words.splitlines() if line[:2] in ("E:", "F:"))
+    errors = " / ".join(line for line in words.splitlines() if line[:2] in ("E:", "F:"))
+    return ran.returncode == 0 and success in words, command[0], errors
 
 
 def send(row, path):
     """Returns sender, status (None when there was no answer) and comment."""
     known = row["sop_class_uid"] and row["sop_uid"]
-    sent, words = dcmsend(path)
+    sent, tool, words = dcmtk(path, row["transfer_syntax_uid"])
     if sent:
-        return "dcmsend", 0, ""
+        return tool, 0, ""
     if not known:
         return "none", None, "no SOP class or instance UID to send it with"
-    # Also when the node refused: the raw bytes tell whether dcmsend's encoding was the reason.
+    # Also when the node refused: the raw bytes tell whether DCMTK's encoding was the reason.
     status, comment = store_raw(path, row["sop_class_uid"], row["sop_uid"].strip())
     return "raw", status, comment or (words if status is None else "")
 
@@ -117,10 +125,10 @@ def main():
                 accepted.append(row)
                 try:
                     wrong = check(client, row, path)
-                    if wrong and sender == "dcmsend":
-                        # dcmsend alters some files on the way: uncompressed syntaxes, OW to OB, odd
-                        # lengths. The bytes as they are tell whether the node altered anything.
-                        sender = f"dcmsend ({wrong[0]}), raw"
+                    if wrong and sender in ("dcmsend", "storescu"):
+                        # DCMTK alters some files on the way: OW to OB, odd lengths, repeated
+                        # elements. The bytes as they are tell whether the node altered anything.
+                        sender = f"{sender} ({wrong[0]}), raw"
                         status, comment = store_raw(path, row["sop_class_uid"], row["sop_uid"])
                         wrong = check(client, row, path)
                 except Exception as error:

@@ -14,7 +14,8 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::{
-    ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart,
+    ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    WriteMultipart,
 };
 
 use crate::local::{self, LocalDir};
@@ -25,6 +26,9 @@ const STEP: usize = 8 << 20;
 
 /// Bytes per read when a local object is streamed.
 const LOCAL_READ: u64 = 512 << 10;
+
+/// How long a remote store may be silent, or an attempt to write a part may take, before it fails.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// Parts of one multipart upload that may be under way at once.
 const PARTS_AT_ONCE: usize = 2;
@@ -130,7 +134,9 @@ impl Blobs {
             "s3" => {
                 let mut builder = AmazonS3Builder::from_env()
                     .with_bucket_name(bucket)
-                    .with_client_options(client);
+                    .with_client_options(client)
+                    .with_retry(retries())
+                    .with_retry(retry());
                 if std::env::var_os("AWS_REGION").is_none()
                     && std::env::var_os("AWS_DEFAULT_REGION").is_none()
                 {
@@ -142,6 +148,8 @@ impl Blobs {
                 MicrosoftAzureBuilder::from_env()
                     .with_container_name(bucket)
                     .with_client_options(client)
+                    .with_retry(retries())
+                    .with_retry(retry())
                     .build()
                     .map_err(|e| wrong(e.to_string()))?,
             )),
@@ -149,6 +157,8 @@ impl Blobs {
                 GoogleCloudStorageBuilder::from_env()
                     .with_bucket_name(bucket)
                     .with_client_options(client)
+                    .with_retry(retries())
+                    .with_retry(retry())
                     .build()
                     .map_err(|e| wrong(e.to_string()))?,
             )),
@@ -352,6 +362,12 @@ impl Blobs {
     }
 }
 
+/// A request whose answer does not come or stops for this long has failed.
+const STALLED: Duration = Duration::from_secs(40);
+
+/// After this long no request is tried again.
+const RETRY_FOR: Duration = Duration::from_secs(20);
+
 /// Large objects and slow readers outlast the default of 30 s for a whole request.
 fn client_options() -> ClientOptions {
     let allow_http =
@@ -359,7 +375,19 @@ fn client_options() -> ClientOptions {
     ClientOptions::new()
         .with_timeout(Duration::from_secs(3600))
         .with_connect_timeout(Duration::from_secs(5))
+        .with_read_timeout(SILENCE)
+        .with_read_timeout(STALLED)
         .with_allow_http(allow_http)
+}
+
+/// A sender waits for the outcome, and many give up after a minute.
+fn retry() -> RetryConfig {
+    RetryConfig { retry_timeout: RETRY_FOR, ..RetryConfig::default() }
+}
+
+/// A sender waits while we try again; its patience is rarely more than a minute.
+fn retries() -> RetryConfig {
+    RetryConfig { max_retries: 5, retry_timeout: SILENCE, ..RetryConfig::default() }
 }
 
 /// Runs file work off the async threads.

@@ -1,5 +1,7 @@
 //! What can go wrong, seen from a caller of the archive.
 
+use std::time::Duration;
+
 use qianli_catalog::CatalogError;
 use qianli_model::Refusal;
 
@@ -11,6 +13,9 @@ pub enum ArchiveError {
     /// The catalog failed.
     #[error("catalog: {0}")]
     Catalog(#[from] CatalogError),
+    /// The catalog did not answer in time.
+    #[error("catalog: no answer within {} s", .0.as_secs())]
+    CatalogSilent(Duration),
     /// The blob store failed.
     #[error("blob store: {0}")]
     Blob(#[from] BlobError),

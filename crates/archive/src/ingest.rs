@@ -17,7 +17,7 @@ use crate::admit::admit;
 use crate::error::IngestError;
 use crate::key::blob_key;
 use crate::spool::{Content, SpoolReader, SpoolWriter, Spooled, reopen};
-use crate::{Archive, BlobError};
+use crate::{Archive, BlobError, in_time};
 
 /// What the spooled bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,7 +159,7 @@ impl Archive {
             (&header.study_uid, &header.series_uid, &header.sop_instance_uid);
         let resent = (scope.tenant(), series.clone());
         if self.0.resent.get(&resent).is_some() {
-            match self.0.catalog.known(scope, study, series, instance).await {
+            match in_time(self.0.catalog.known(scope, study, series, instance)).await {
                 Ok(Some(hash)) if hash == parsed.content_hash => {
                     return Ok(stored(Recorded::AlreadyHere));
                 }
@@ -180,6 +180,8 @@ impl Archive {
         ));
         let meta_length = meta.len() as u64;
         let key = blob_key(scope, header, &parsed.content_hash);
+        // Nobody should wait for the blob of a large object.
+        let announced = (!spooled.is_file()).then(|| self.0.catalog.announce());
         self.put(&key, meta, &spooled, parsed.data_set_offset).await.map_err(|error| {
             tracing::error!(%error, sop_instance = %instance, "the blob store did not take an object");
             known_uids(match error {
@@ -201,7 +203,8 @@ impl Archive {
         drop(spooled);
         // After a failed record the blob stays: the commit may have happened without our hearing of
         // it. If it did not, the sweep finds the orphan.
-        let outcome = self.0.catalog.record(scope, new).await.map_err(|error| {
+        let recorded = self.0.catalog.record_announced(scope, new, announced).await;
+        let outcome = recorded.map_err(|error| {
             tracing::error!(%error, sop_instance = %instance, "the catalog did not record an instance");
             known_uids(Refusal::StorageFailed)
         })?;

@@ -19,8 +19,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qianli_catalog::Catalog;
 use qianli_catalog::types::{DuplicatePolicy, Found, Totals};
+use qianli_catalog::{Catalog, CatalogError};
 use qianli_model::dataset::Limits;
 use qianli_model::{Query, Scope, SeriesUid, TenantId};
 
@@ -31,6 +31,9 @@ pub use ingest::{Format, Stored};
 pub use retrieve::ByteStream;
 pub use spool::SpoolWriter;
 pub use sweep::Swept;
+
+/// How long a read of the catalog may take.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What an archive needs to know beside its catalog and blob store.
 #[derive(Debug, Clone)]
@@ -120,7 +123,7 @@ impl Archive {
     ///
     /// The catalog failed.
     pub async fn find(&self, scope: &Scope, query: &Query) -> Result<Vec<Found>, ArchiveError> {
-        Ok(self.0.catalog.find(scope, query).await?)
+        in_time(self.0.catalog.find(scope, query)).await
     }
 
     /// Counts what a query without its page would return.
@@ -129,7 +132,7 @@ impl Archive {
     ///
     /// The catalog failed.
     pub async fn count(&self, scope: &Scope, query: &Query) -> Result<i64, ArchiveError> {
-        Ok(self.0.catalog.count(scope, query).await?)
+        in_time(self.0.catalog.count(scope, query)).await
     }
 
     /// Counters of the scope's tenant.
@@ -138,7 +141,7 @@ impl Archive {
     ///
     /// The catalog failed.
     pub async fn totals(&self, scope: &Scope) -> Result<Totals, ArchiveError> {
-        Ok(self.0.catalog.totals(scope).await?)
+        in_time(self.0.catalog.totals(scope)).await
     }
 
     /// Checks that objects and rows can be written: catalog first, then the blob store.
@@ -158,5 +161,16 @@ impl Archive {
             Ok(Err(error)) => Err(format!("blob store: {error}")),
             Err(_) => Err("blob store: no answer within 5 s".into()),
         }
+    }
+}
+
+/// Waits for a read of the catalog, but not for ever: a database whose line went dead without a word
+/// must not hold requests.
+async fn in_time<T>(
+    work: impl Future<Output = Result<T, CatalogError>>,
+) -> Result<T, ArchiveError> {
+    match tokio::time::timeout(CATALOG_PATIENCE, work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(ArchiveError::CatalogSilent(CATALOG_PATIENCE)),
     }
 }

@@ -16,7 +16,7 @@ use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use crate::{Archive, ArchiveError};
+use crate::{Archive, ArchiveError, in_time};
 
 /// Bytes of an object, in bounded steps.
 pub type ByteStream = BoxStream<'static, Result<Bytes, ArchiveError>>;
@@ -79,7 +79,7 @@ impl Archive {
         scope: &Scope,
         target: &Target,
     ) -> Result<Vec<Location>, ArchiveError> {
-        Ok(self.0.catalog.locate(scope, target).await?)
+        in_time(self.0.catalog.locate(scope, target)).await
     }
 
     /// Returns the DICOM JSON of every instance of a target, in the order of [`Archive::locate`].
@@ -92,7 +92,7 @@ impl Archive {
         scope: &Scope,
         target: &Target,
     ) -> Result<Vec<Metadata>, ArchiveError> {
-        Ok(self.0.catalog.metadata(scope, target).await?)
+        in_time(self.0.catalog.metadata(scope, target)).await
     }
 
     /// Returns location, frames and bulk values of one instance, or `None` when it is not there.
@@ -114,7 +114,8 @@ impl Archive {
         {
             return Ok(Some(detail));
         }
-        let found = self.0.catalog.detail(scope, study, series, instance).await?.map(Arc::new);
+        let found = in_time(self.0.catalog.detail(scope, study, series, instance)).await?;
+        let found = found.map(Arc::new);
         match &found {
             Some(detail) => cache.insert(key, (Instant::now(), Arc::clone(detail))),
             None => drop(cache.remove(&key)),

@@ -9,7 +9,7 @@ use qianli_model::{Query, Scope, SeriesUid, SopInstanceUid, StudyUid};
 use crate::config::CatalogConfig;
 use crate::db::Db;
 use crate::error::CatalogError;
-use crate::record::{Prepared, Recorder};
+use crate::record::{Announced, Prepared, Recorder};
 use crate::types::{
     Detail, Event, Found, Job, Location, Metadata, NewInstance, Recorded, Target, Totals,
 };
@@ -81,6 +81,26 @@ impl Catalog {
     /// not be there; recording it again is safe), [`CatalogError::Database`] when it refuses this
     /// very instance.
     pub async fn record(&self, scope: &Scope, new: NewInstance) -> Result<Recorded, CatalogError> {
+        self.record_announced(scope, new, None).await
+    }
+
+    /// Says that an instance will be recorded in a moment, while its blob is being written. Pass
+    /// the result to [`Catalog::record_announced`], or drop it when nothing comes of it.
+    pub fn announce(&self) -> Announced {
+        self.inner.recorder.announce()
+    }
+
+    /// As [`Catalog::record`], for an instance that was announced.
+    ///
+    /// # Errors
+    ///
+    /// As [`Catalog::record`].
+    pub async fn record_announced(
+        &self,
+        scope: &Scope,
+        new: NewInstance,
+        announced: Option<Announced>,
+    ) -> Result<Recorded, CatalogError> {
         // A large header is milliseconds of compressing: not on a thread that serves sockets.
         let prepared = if new.header.json.len() > LARGE_HEADER {
             let scope = scope.clone();
@@ -90,7 +110,7 @@ impl Catalog {
         } else {
             Prepared::new(scope, new)?
         };
-        self.inner.recorder.record(prepared).await
+        self.inner.recorder.record(prepared, announced).await
     }
 
     /// The content hash that answers for an instance now, or `None` when it is not here.

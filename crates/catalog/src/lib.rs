@@ -23,6 +23,7 @@ pub mod types;
 pub use catalog::Catalog;
 pub use config::CatalogConfig;
 pub use error::{CatalogError, Cause};
+pub use record::Announced;
 pub use types::{
     Detail, DuplicatePolicy, Event, Found, InstanceRow, Job, Location, Metadata, NewInstance,
     Recorded, SeriesRow, StudyRow, Target, Totals,

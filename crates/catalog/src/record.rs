@@ -10,6 +10,8 @@ mod rows;
 mod sqlite;
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +24,10 @@ use crate::types::Recorded;
 
 pub(crate) use plan::split_list;
 pub(crate) use prepare::Prepared;
+
+/// How long the writer waits for instances that were announced. A fraction of what writing their
+/// blobs takes; without announcements it does not wait.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// How often a batch is tried that lost a race or a deadlock against another node.
 const ATTEMPTS: u32 = 6;
@@ -37,6 +43,17 @@ type Waiting = (Prepared, oneshot::Sender<Result<Recorded, CatalogError>>);
 pub(crate) struct Recorder {
     queue: std::sync::Mutex<Option<mpsc::Sender<Waiting>>>,
     task: std::sync::Mutex<Option<JoinHandle<()>>>,
+    announced: Arc<AtomicUsize>,
+}
+
+/// An instance that will be recorded in a moment: its blob is being written. The writer waits a
+/// little for it, so that senders who work side by side share commits. Dropping it takes it back.
+pub struct Announced(Arc<AtomicUsize>);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What both databases need to know beside the batch.
@@ -70,16 +87,27 @@ impl Recorder {
             settle_ms: i64::try_from(config.settle_after.as_millis()).unwrap_or(i64::MAX / 2),
         };
         let (batch, timeout) = (config.record_batch, config.timeout);
-        let task = tokio::spawn(run(db, settings, waiting, batch, timeout));
-        Self { queue: Some(queue).into(), task: Some(task).into() }
+        let announced = Arc::new(AtomicUsize::new(0));
+        let task = tokio::spawn(run(db, settings, waiting, batch, timeout, Arc::clone(&announced)));
+        Self { queue: Some(queue).into(), task: Some(task).into(), announced }
+    }
+
+    /// Says that an instance is on its way.
+    pub(crate) fn announce(&self) -> Announced {
+        self.announced.fetch_add(1, Ordering::Relaxed);
+        Announced(Arc::clone(&self.announced))
     }
 
     /// Hands an instance to the writer and waits for the commit that holds it.
-    pub(crate) async fn record(&self, prepared: Prepared) -> Result<Recorded, CatalogError> {
+    pub(crate) async fn record(
+        &self,
+        prepared: Prepared,
+        announced: Option<Announced>,
+    ) -> Result<Recorded, CatalogError> {
         let queue = lock(&self.queue).clone().ok_or(CatalogError::Closed)?;
         let (reply, answer) = oneshot::channel();
         queue.send((prepared, reply)).await.map_err(|_| CatalogError::Closed)?;
-        drop(queue);
+        drop((queue, announced));
         answer.await.map_err(|_| CatalogError::Closed)?
     }
 
@@ -105,9 +133,19 @@ async fn run(
     mut waiting: mpsc::Receiver<Waiting>,
     size: usize,
     timeout: Duration,
+    announced: Arc<AtomicUsize>,
 ) {
     let mut gathered = Vec::with_capacity(size);
     while waiting.recv_many(&mut gathered, size).await > 0 {
+        let until = tokio::time::Instant::now() + GATHER;
+        while gathered.len() < size && announced.load(Ordering::Relaxed) > 0 {
+            let room = size - gathered.len();
+            match tokio::time::timeout_at(until, waiting.recv_many(&mut gathered, room)).await {
+                Ok(1..) => {}
+                // Nobody came in time, or the catalog is closing.
+                Ok(0) | Err(_) => break,
+            }
+        }
         let (batch, replies): (Vec<_>, Vec<_>) = gathered.drain(..).unzip();
         metrics::histogram!("qianli_catalog_batch_size").record(batch.len() as f64);
         let answers = record(&db, &settings, &batch, timeout).await;

@@ -127,6 +127,11 @@ fn refuses(node: &mut Node) -> Response {
     println!("STOW-RS answered {}: {}", answer.status, answer.text());
     assert!(matches!(answer.status, 409 | 500 | 503 | 507), "{}", answer.status);
     assert!(start.elapsed() < PATIENCE * 2, "{:?}", start.elapsed());
+    let asked = Instant::now();
+    let answer = node.web().dicom("/studies").send();
+    println!("QIDO-RS answered {} after {:?}", answer.status, asked.elapsed());
+    assert!(matches!(answer.status, 200 | 503), "{}", answer.status);
+    assert!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
     assert!(node.is_alive(), "the node lives");
     assert_eq!(node.web().get("/healthz").send().status, 200, "the process is healthy");
     response

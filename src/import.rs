@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,15 +59,15 @@ impl Summary {
 /// One thing to look at.
 enum Candidate {
     File(PathBuf),
-    /// An entry of a zip archive, by index.
-    ZipEntry(Arc<PathBuf>, usize, String),
+    /// An entry of a zip archive, by index. The directory of the archive is read once and shared.
+    ZipEntry(Box<zip::ZipArchive<At>>, usize, String),
 }
 
 impl Candidate {
     fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
-            Self::ZipEntry(archive, _, entry) => format!("{}!{entry}", archive.display()),
+            Self::ZipEntry(_, _, name) => name.clone(),
         }
     }
 }
@@ -210,25 +211,51 @@ fn zip_entries(path: &Path) -> Option<Result<Vec<Candidate>, String>> {
     if magic != *b"PK\x03\x04" {
         return None;
     }
-    file.rewind().ok()?;
-    let mut archive = match zip::ZipArchive::new(io::BufReader::new(file)) {
+    let mut archive = match zip::ZipArchive::new(At { file: Arc::new(file), offset: 0 }) {
         Ok(archive) => archive,
         Err(error) => return Some(Err(format!("the zip archive cannot be read: {error}"))),
     };
-    let path = Arc::new(path.to_path_buf());
-    let mut entries = Vec::new();
+    let mut names = Vec::new();
     for index in 0..archive.len() {
         match archive.by_index_raw(index) {
             Ok(entry) if entry.is_file() => {
                 // The name is only shown; nothing is written under it.
-                let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-                entries.push(Candidate::ZipEntry(Arc::clone(&path), index, name));
+                let name = String::from_utf8_lossy(entry.name_raw());
+                names.push((index, format!("{}!{name}", path.display())));
             }
             Ok(_) => {}
             Err(error) => return Some(Err(format!("entry {index} of the zip archive: {error}"))),
         }
     }
-    Some(Ok(entries))
+    let entry = |(index, name)| Candidate::ZipEntry(Box::new(archive.clone()), index, name);
+    Some(Ok(names.into_iter().map(entry).collect()))
+}
+
+/// Reads a file from a position of its own, so that many entries can be read at once.
+#[derive(Clone)]
+struct At {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for At {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for At {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        let target = match position {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(by) => self.offset.checked_add_signed(by),
+            SeekFrom::End(by) => self.file.metadata()?.len().checked_add_signed(by),
+        };
+        self.offset = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.offset)
+    }
 }
 
 async fn import_one(archive: &Archive, scope: &Scope, candidate: Candidate) -> Outcome {
@@ -255,7 +282,7 @@ const MEDIA_DIRECTORY: &str = "1.2.840.10008.1.3.10";
 async fn read_into(candidate: Candidate, spool: &mut SpoolWriter) -> Result<bool, String> {
     let (sender, mut steps) = mpsc::channel::<io::Result<Bytes>>(2);
     let reader = tokio::task::spawn_blocking(move || {
-        if let Err(error) = send_steps(&candidate, &sender) {
+        if let Err(error) = send_steps(candidate, &sender) {
             // The receiver may be gone; then nobody wants the error.
             let _ = sender.blocking_send(Err(error));
         }
@@ -273,14 +300,11 @@ async fn read_into(candidate: Candidate, spool: &mut SpoolWriter) -> Result<bool
     Ok(!first)
 }
 
-fn send_steps(candidate: &Candidate, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+fn send_steps(candidate: Candidate, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
     match candidate {
         Candidate::File(path) => pump(File::open(path)?, sender),
-        Candidate::ZipEntry(path, index, _) => {
-            let file = io::BufReader::new(File::open(path.as_path())?);
-            let mut archive = zip::ZipArchive::new(file).map_err(io::Error::other)?;
-            let entry = archive.by_index(*index).map_err(io::Error::other)?;
-            pump(entry, sender)
+        Candidate::ZipEntry(mut archive, index, _) => {
+            pump(archive.by_index(index).map_err(io::Error::other)?, sender)
         }
     }
 }

@@ -41,15 +41,21 @@ fn survive(setup: &Setup) {
         let place = Place::new();
         let limit = 1 + dice.below(u64::from(INSTANCES) - 1) as u32;
         let delay = Duration::from_micros(dice.below(2_000));
+        let begun = Instant::now();
         let received = send_until_killed(&mut node, &place, limit, delay);
+        let sent = begun.elapsed();
         node.restart();
+        let up = begun.elapsed();
         let round = Round { place, acknowledged: received };
         let (missing, extra) = verify(&node.web(), &round);
         println!(
-            "round {number}: killed after {limit} and {delay:?}, {} acknowledged, \
-             {extra} kept besides, {} lost",
+            "round {number}: killed after {limit} and {delay:?}, {} acknowledged in {:.1} s, \
+             up after {:.1} s, {extra} kept besides, {} lost, checked in {:.1} s",
             round.acknowledged.len(),
+            sent.as_secs_f64(),
+            (up - sent).as_secs_f64(),
             missing.len(),
+            (begun.elapsed() - up).as_secs_f64(),
         );
         acknowledged += round.acknowledged.len();
         lost.extend(missing);

@@ -22,6 +22,9 @@ on_both_setups! {
 const INSTANCES: u32 = 2_000;
 const ASSOCIATIONS: u32 = 4;
 
+/// Readers that check a round side by side: the S3 server of the tests answers slowly, not heavily.
+const READERS: usize = 16;
+
 /// One round: a series of its own, sent until the node is killed.
 struct Round {
     place: Place,
@@ -148,7 +151,7 @@ fn verify(web: &Web, round: &Round) -> (Vec<String>, usize) {
     let numbers: Vec<_> = found.iter().copied().collect();
     thread::scope(|scope| {
         let checks: Vec<_> = numbers
-            .chunks(numbers.len().div_ceil(4).max(1))
+            .chunks(numbers.len().div_ceil(READERS).max(1))
             .map(|chunk| {
                 scope.spawn(|| chunk.iter().filter_map(|n| damage(web, round, *n)).collect())
             })

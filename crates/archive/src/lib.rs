@@ -1,7 +1,7 @@
 //! Joins catalog and blobs: one ingest, one find, one retrieve, whatever the protocol.
 //!
 //! No protocol is known here: DIMSE, DICOMweb and the command line call the same functions of
-//! [`Archive`] with a [`Scope`] and, for ingest, a [`Provenance`].
+//! [`Archive`] with a [`Scope`] and, for ingest, a [`qianli_model::Provenance`].
 
 mod admit;
 mod blobs;

@@ -1,5 +1,6 @@
 //! Every long-lived handle of a process, built from [`Config`] in one place.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -30,7 +31,10 @@ impl App {
     ///
     /// One of them cannot be reached or used; the text says which and what to do.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&config.data)
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&config.data)
             .with_context(|| format!("make the data folder {}", config.data.display()))?;
         let catalog = open_catalog(&config).await?;
         catalog.migrate().await.context("bring the index to this version's schema")?;

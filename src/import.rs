@@ -276,7 +276,7 @@ async fn import_one(archive: &Archive, scope: &Scope, candidate: Candidate) -> O
 }
 
 /// Media Storage Directory Storage: the SOP class of a DICOMDIR (PS3.3 F.1).
-const MEDIA_DIRECTORY: &str = "1.2.840.10008.1.3.10";
+pub(crate) const MEDIA_DIRECTORY: &str = "1.2.840.10008.1.3.10";
 
 /// Reads a candidate into the spool step by step; false when it does not look like DICOM.
 async fn read_into(candidate: Candidate, spool: &mut SpoolWriter) -> Result<bool, String> {
@@ -321,7 +321,7 @@ fn pump(mut reader: impl Read, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::
 
 /// Whether a file's first bytes may be DICOM: the `DICM` prefix, or a data set without a preamble
 /// that starts in group 0002 or 0008. Everything else on a patient's disc is passed over in silence.
-fn looks_like_dicom(start: &[u8]) -> bool {
+pub(crate) fn looks_like_dicom(start: &[u8]) -> bool {
     start.get(128..132) == Some(b"DICM")
         || matches!(start.get(..2), Some([0x02 | 0x08, 0x00] | [0x00, 0x08]))
 }

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::bail;
 use indicatif::HumanBytes;
-use qianli_archive::{Blobs, BlobsConfig};
+use qianli_archive::{Blobs, BlobsConfig, SweepMode};
+use qianli_model::{Scope, TenantId};
 use tokio::net::TcpListener;
 
 use crate::app::{App, open_catalog};
@@ -16,6 +18,9 @@ pub(super) struct SweepArguments {
     /// Remove what is found; without it, only say.
     #[arg(long)]
     remove: bool,
+    /// Remove it even when so much has no row that the index is rather lost or the wrong one.
+    #[arg(long, requires = "remove")]
+    force: bool,
     /// Leave objects alone that are younger than this: they may be on their way in.
     #[arg(long, default_value = "24h", value_name = "TIME")]
     grace: Span,
@@ -31,16 +36,44 @@ pub(super) async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Removes (or lists) orphans.
+/// Removes (or lists) orphans. Exit code 1 when it refused to remove.
 pub(super) async fn sweep(config: Config, arguments: SweepArguments) -> anyhow::Result<ExitCode> {
+    if !exists(&config) {
+        bail!("there is no archive in {}; give --data or --database", config.data.display());
+    }
     let app = App::open(config).await?;
-    let swept = app.archive.sweep(now_ms(), arguments.grace.0, arguments.remove).await?;
+    let mode = match (arguments.remove, arguments.force) {
+        (false, _) => SweepMode::Look,
+        (true, false) => SweepMode::Remove,
+        (true, true) => SweepMode::Force,
+    };
+    let swept = app.archive.sweep(now_ms(), arguments.grace.0, mode).await?;
+    app.archive.catalog().close().await;
     println!("objects  {:>8}", swept.seen);
     println!("young    {:>8}  left alone", swept.young);
-    let what = if swept.removed { "removed" } else { "would be removed; add --remove" };
+    let refused = swept.doubtful && mode == SweepMode::Remove;
+    let what = match mode {
+        SweepMode::Look => "would be removed; add --remove",
+        _ if refused => "NOT removed",
+        _ => "removed",
+    };
     println!("orphans  {:>8}  {}, {what}", swept.orphans, HumanBytes(swept.orphan_bytes));
-    app.archive.catalog().close().await;
-    Ok(ExitCode::SUCCESS)
+    if swept.doubtful {
+        println!(
+            "So many objects without a row are not what a crash leaves: the index was lost, or it \
+             belongs to another store. `qianli import` on the store's folder brings lost rows \
+             back. --remove --force removes the objects for good."
+        );
+    }
+    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Whether the index is there already, so that looking does not make one.
+fn exists(config: &Config) -> bool {
+    match config.database.strip_prefix("sqlite:") {
+        Some(path) => std::path::Path::new(path.strip_prefix("//").unwrap_or(path)).is_file(),
+        None => true,
+    }
 }
 
 /// Checks everything a node stands on. Exit code 1 when something is wrong.
@@ -79,9 +112,9 @@ impl Report {
 }
 
 async fn check_database(config: &Config, report: &mut Report) {
-    if let Err(error) = std::fs::create_dir_all(&config.data) {
-        report.bad("data", format!("{}: {error}; choose another --data", config.data.display()));
-        return;
+    if !exists(config) {
+        let place = config.database_for_people();
+        return report.hint("database", format!("{place}: nothing here yet; `serve` makes it"));
     }
     let place = config.database_for_people();
     let catalog = match open_catalog(config).await {
@@ -96,6 +129,10 @@ async fn check_database(config: &Config, report: &mut Report) {
 }
 
 async fn check_store(config: &Config, report: &mut Report) {
+    let local = config.store.strip_prefix("file://").map(std::path::Path::new);
+    if let Some(folder) = local.filter(|folder| !folder.is_dir()) {
+        return report.hint("store", format!("{}: nothing here yet", folder.display()));
+    }
     let blobs = match Blobs::open(&BlobsConfig { url: config.store.clone() }) {
         Ok(blobs) => blobs,
         Err(error) => return report.bad("store", error.to_string()),
@@ -109,9 +146,28 @@ async fn check_store(config: &Config, report: &mut Report) {
         Ok(Err(error)) => report.bad("store", format!("{}: {error}; {advice}", blobs.describe())),
         Err(_) => report.bad("store", format!("{}: no answer in 20 s; {advice}", blobs.describe())),
     }
+    if matches!(blobs.is_empty().await, Ok(false)) && index_is_empty(config).await {
+        report.bad(
+            "index",
+            "it is empty but the store is not: the index was lost or is the wrong one; put the \
+             right one back before anything else"
+                .into(),
+        );
+    }
     if let Some(root) = blobs.local_root() {
         check_disk(root, report).await;
     }
+}
+
+async fn index_is_empty(config: &Config) -> bool {
+    if !exists(config) {
+        return true;
+    }
+    let Ok(catalog) = open_catalog(config).await else { return false };
+    let scope = Scope::system(TenantId::DEFAULT, "doctor");
+    let totals = catalog.totals(&scope).await;
+    catalog.close().await;
+    totals.is_ok_and(|totals| totals.instances == 0)
 }
 
 /// Free room, by `df`: the standard library cannot tell.
@@ -147,14 +203,17 @@ async fn check_ports(config: &Config, report: &mut Report) {
 
 fn check_spool(config: &Config, report: &mut Report) {
     let path = &config.spool;
+    if !path.is_dir() {
+        return report.hint("spool", format!("{}: nothing here yet", path.display()));
+    }
     let probe = path.join(".probe");
-    match std::fs::create_dir_all(path).and_then(|()| std::fs::write(&probe, b"probe")) {
-        Ok(()) => {
-            let _ = std::fs::remove_file(probe);
-            report.good("spool", format!("{} takes writes", path.display()));
-        }
+    // As large as an image: a full disk takes empty files.
+    let written = std::fs::write(&probe, vec![0; 1 << 20]);
+    let _ = std::fs::remove_file(probe);
+    match written {
+        Ok(()) => report.good("spool", format!("{} takes writes", path.display())),
         Err(error) => {
-            report.bad("spool", format!("{}: {error}; choose another --spool", path.display()))
+            report.bad("spool", format!("{}: {error}; choose another --spool", path.display()));
         }
     }
 }

@@ -27,6 +27,7 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
     let parallel = usize::from(arguments.parallel);
     let summary = import(&app.archive, &app.scope(), &arguments.paths, parallel, &progress).await?;
     progress.finish_and_clear();
+    println!("into {} and {}", app.config.database_for_people(), app.config.store);
     print(&summary);
     app.archive.catalog().close().await;
     let clean = summary.refused_total() == 0;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use qianli_dimse::{ProposedContext, StatusClass};
 use qianli_model::dataset::{Limits, ReaderSource, Source};
@@ -14,6 +15,7 @@ use tokio::io::AsyncSeekExt;
 
 use super::peer::{Peer, connect};
 use crate::config::Config;
+use crate::import::{MEDIA_DIRECTORY, looks_like_dicom};
 
 /// Most presentation contexts of one association (PS3.8 9.3.2.2: odd numbers up to 255).
 const MAX_CONTEXTS: usize = 128;
@@ -40,17 +42,17 @@ struct Instance {
 /// Sends; exit code 1 when something was not stored.
 pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let paths = arguments.paths.clone();
-    let (instances, skipped) = tokio::task::spawn_blocking(move || collect(&paths)).await??;
+    let (instances, skipped, mut failures) =
+        tokio::task::spawn_blocking(move || collect(&paths)).await??;
     let bar = super::import::bar();
     bar.set_length(instances.len() as u64);
-    let mut failures = Vec::new();
     let mut sent = 0_u64;
     for group in associations(instances) {
         sent += send_group(&config, &arguments.peer, group, &bar, &mut failures).await?;
     }
     bar.finish_and_clear();
     println!("sent      {sent:>8}");
-    println!("skipped   {skipped:>8}  not DICOM instances");
+    println!("not DICOM {skipped:>8}");
     println!("failed    {:>8}", failures.len());
     for failure in &failures {
         println!("  {failure}");
@@ -58,39 +60,53 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn collect(paths: &[PathBuf]) -> anyhow::Result<(Vec<Instance>, u64)> {
+/// Finds what can be sent; counts what is not DICOM, and names what is but cannot be read.
+fn collect(paths: &[PathBuf]) -> anyhow::Result<(Vec<Instance>, u64, Vec<String>)> {
     let mut found = Vec::new();
     let mut skipped = 0;
+    let mut unreadable = Vec::new();
     for path in paths {
         std::fs::metadata(path).with_context(|| format!("send {}", path.display()))?;
         for entry in walkdir::WalkDir::new(path).sort_by_file_name() {
             let entry = entry.context("walk the folders")?;
-            if entry.file_type().is_file() {
-                match read(entry.path()) {
-                    Some(instance) => found.push(instance),
-                    None => skipped += 1,
-                }
+            if !entry.file_type().is_file() {
+                continue;
+            }
+            match read(entry.path()) {
+                Ok(Some(instance)) => found.push(instance),
+                Ok(None) => skipped += 1,
+                Err(error) => unreadable.push(format!("{}: {error:#}", entry.path().display())),
             }
         }
     }
-    Ok((found, skipped))
+    Ok((found, skipped, unreadable))
 }
 
-fn read(path: &Path) -> Option<Instance> {
-    let mut source = ReaderSource::new(File::open(path).ok()?).ok()?;
-    let meta = file_meta::read(&mut source).ok()?;
-    let syntax = meta.transfer_syntax?;
-    let mut source = ReaderSource::new(File::open(path).ok()?).ok()?;
-    source.skip(meta.data_set_offset).ok()?;
-    let header = InstanceHeader::read(&mut source, syntax, &Limits::default());
-    let header = header.ok()?;
-    Some(Instance {
+/// Reads what a file is; `None` when it is no DICOM instance.
+fn read(path: &Path) -> anyhow::Result<Option<Instance>> {
+    let mut start = Vec::with_capacity(132);
+    File::open(path)?.take(132).read_to_end(&mut start)?;
+    if !looks_like_dicom(&start) {
+        return Ok(None);
+    }
+    let mut source = ReaderSource::new(File::open(path)?)?;
+    let meta = file_meta::read(&mut source)?;
+    if meta.media_storage_sop_class.as_deref() == Some(MEDIA_DIRECTORY) {
+        return Ok(None);
+    }
+    let Some(syntax) = meta.transfer_syntax else {
+        bail!("unknown transfer syntax {}", meta.transfer_syntax_uid);
+    };
+    let mut source = ReaderSource::new(File::open(path)?)?;
+    source.skip(meta.data_set_offset)?;
+    let header = InstanceHeader::read(&mut source, syntax, &Limits::default())?;
+    Ok(Some(Instance {
         path: path.to_path_buf(),
         data_set_offset: meta.data_set_offset,
         sop_class: header.sop_class_uid,
         sop_instance: header.sop_instance_uid,
         syntax,
-    })
+    }))
 }
 
 /// Splits instances so that one association never needs more contexts than there are numbers.

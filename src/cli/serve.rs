@@ -1,6 +1,5 @@
 //! `qianli serve`: starts every listener and worker, says where they are, and stops gracefully.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +85,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         }
     });
 
+    warn_of_lost_index(&app).await;
     println!("http: http://{http_address}");
     println!("dimse: {}@{dimse_address}", config.aet);
     tracing::info!(http = %http_address, dimse = %dimse_address, aet = %config.aet,
@@ -112,6 +112,22 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// An empty index beside a store that holds objects is what a lost or mistyped database looks like.
+async fn warn_of_lost_index(app: &App) {
+    let empty = app.archive.totals(&app.scope()).await.is_ok_and(|totals| totals.instances == 0);
+    match app.archive.blobs().is_empty().await {
+        Ok(false) if empty => tracing::error!(
+            store = app.config.store,
+            "the index is empty but the store is not: the database was lost or is the wrong one; \
+             stop, put the right one back, or bring the objects in again with `qianli import`"
+        ),
+        Ok(_) => {}
+        Err(error) => {
+            tracing::error!(%error, store = app.config.store, "the store does not answer")
+        }
+    }
 }
 
 async fn bind(name: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
@@ -145,9 +161,8 @@ async fn demo(app: &App, http: &str, dimse: &str) -> anyhow::Result<()> {
     } else if totals.instances == 0 {
         println!("no samples: there is no folder {}", folder.display());
     }
+    let program = std::env::args().next().unwrap_or_else(|| "qianli".into());
     let (title, port) = (&app.config.aet, dimse.rsplit(':').next().unwrap_or_default());
-    let sample = folder.join("ct-chest");
-    let sample = if sample.is_dir() { sample } else { Path::new("FOLDER").to_path_buf() };
     println!();
     println!("Qianli is running. Press Ctrl+C to stop.");
     println!("  pages     http://{http}/");
@@ -156,11 +171,7 @@ async fn demo(app: &App, http: &str, dimse: &str) -> anyhow::Result<()> {
     println!();
     println!("Try next:");
     println!("  1. Open http://{http}/studies and click a study.");
-    println!(
-        "  2. Send your own: qianli send {title}@127.0.0.1:{port} {}   (or DCMTK: TCP_NODELAY=1 \
-         storescu -aec {title} 127.0.0.1 {port} FILE)",
-        sample.display()
-    );
-    println!("  3. Ask over DICOMweb: curl http://{http}/dicom-web/studies?PatientName=*");
+    println!("  2. Send your own images: {program} send {title}@127.0.0.1:{port} FOLDER");
+    println!("  3. Ask over DICOMweb: curl 'http://{http}/dicom-web/studies?PatientName=*'");
     Ok(())
 }

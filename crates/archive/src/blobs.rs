@@ -206,6 +206,25 @@ impl Blobs {
         }
     }
 
+    /// Whether no object was ever stored here.
+    ///
+    /// # Errors
+    ///
+    /// What the store said.
+    pub async fn is_empty(&self) -> Result<bool, BlobError> {
+        match &self.backend {
+            Backend::Local(directory) => {
+                let directory = Arc::clone(directory);
+                blocking(move || Ok(directory.is_empty()?)).await
+            }
+            Backend::Remote(store) => {
+                let root = (!self.prefix.is_empty()).then(|| Path::from(self.prefix.as_str()));
+                let first = store.list(root.as_ref()).next().await;
+                Ok(first.transpose()?.is_none())
+            }
+        }
+    }
+
     /// Writes an object from memory; durable when it returns.
     pub(crate) async fn put(&self, key: &str, parts: Vec<Bytes>) -> Result<(), BlobError> {
         match &self.backend {

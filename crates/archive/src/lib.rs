@@ -30,7 +30,7 @@ pub use error::{ArchiveError, IngestError};
 pub use ingest::{Format, Stored};
 pub use retrieve::ByteStream;
 pub use spool::SpoolWriter;
-pub use sweep::Swept;
+pub use sweep::{SweepMode, Swept};
 
 /// How long a read of the catalog may take.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(20);

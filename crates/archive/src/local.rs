@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -15,6 +16,9 @@ use bytes::Bytes;
 
 /// Directories remembered as durable; beyond this the memory is dropped and they are synced again.
 const REMEMBERED_DIRECTORIES: usize = 100_000;
+
+/// Bytes of a probe: about the size of an image, so that a full disk cannot hide it.
+const PROBE: usize = 1 << 20;
 
 /// A directory tree of immutable objects. All calls block; run them off the async threads.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub(crate) struct LocalDir {
 impl LocalDir {
     /// Opens the directory, creating it if needed.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
+        private_dirs().recursive(true).create(root)?;
         let root = root.canonicalize()?;
         sync_dir(&root)?;
         if let Some(parent) = root.parent() {
@@ -75,12 +79,12 @@ impl LocalDir {
         let path = self.path(key)?;
         let parent = path.parent().unwrap_or(&self.root);
         self.make_durable_dir(parent)?;
-        let mut file = match File::create_new(&path) {
+        let mut file = match create_private(&path) {
             // An operator (or a sweep) may have removed the directory since we remembered it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.forget(parent);
                 self.make_durable_dir(parent)?;
-                File::create_new(&path)?
+                create_private(&path)?
             }
             other => other?,
         };
@@ -112,7 +116,7 @@ impl LocalDir {
             .take_while(|above| *above != self.root && !durable.contains(*above))
             .collect();
         for above in missing.into_iter().rev() {
-            match fs::create_dir(above) {
+            match private_dirs().create(above) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 // Even one that exists may be unsynced: a process that died may have made it.
                 _ => sync_dir(above.parent().unwrap_or(&self.root))?,
@@ -159,12 +163,22 @@ impl LocalDir {
         }
     }
 
-    /// Writes and removes a small object, to prove that the directory takes writes.
+    /// Writes and removes an object, to prove that the directory takes one and the disk has room.
     pub(crate) fn probe(&self) -> io::Result<()> {
-        let path = self.root.join(format!(".probe-{}", std::process::id()));
-        let result = File::create(&path).and_then(|mut file| file.write_all(b"probe"));
+        let path = self.root.join(format!(".probe-{}", uuid::Uuid::new_v4().simple()));
+        let result = create_private(&path).and_then(|mut file| file.write_all(&[0; PROBE]));
         let _ = fs::remove_file(&path);
         result
+    }
+
+    /// Whether nothing was ever stored here.
+    pub(crate) fn is_empty(&self) -> io::Result<bool> {
+        for entry in fs::read_dir(&self.root)? {
+            if entry?.file_type()?.is_dir() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -178,6 +192,17 @@ pub(crate) fn read_exactly(file: &mut File, length: u64) -> io::Result<Bytes> {
     } else {
         Err(io::ErrorKind::UnexpectedEof.into())
     }
+}
+
+/// Patient data is for the owner of the process alone.
+fn private_dirs() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    builder.mode(0o700);
+    builder
+}
+
+fn create_private(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn sync_dir(directory: &Path) -> io::Result<()> {
@@ -226,6 +251,18 @@ mod tests {
         let store = LocalDir::open(folder.path()).unwrap();
         for key in ["../x", "a/../../x", "/etc/x", "", "a//b", "."] {
             assert!(store.put(key, &[]).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn others_on_the_machine_see_nothing() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalDir::open(&folder.path().join("objects")).unwrap();
+        store.put("1/2/x", &[Bytes::from_static(b"x")]).unwrap();
+        for path in ["objects", "objects/1", "objects/1/2", "objects/1/2/x"] {
+            let mode = fs::metadata(folder.path().join(path)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{path}: {mode:o}");
         }
     }
 

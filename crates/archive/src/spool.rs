@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ impl Spooler {
     pub(crate) fn new(config: &ArchiveConfig) -> Result<Self, ArchiveError> {
         let folder = config.spool_dir.clone();
         let fail = |cause| ArchiveError::Spool { path: folder.display().to_string(), cause };
-        std::fs::create_dir_all(&folder).map_err(fail)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(fail)?;
         let permits = usize::try_from(config.spool_memory_budget / PERMIT).unwrap_or(usize::MAX);
         Ok(Self {
             folder: config.spool_dir.clone(),

@@ -10,7 +10,7 @@ use qianli_catalog::{Catalog, CatalogConfig};
 use qianli_model::scope::Principal;
 use qianli_model::{Provenance, Refusal, Route, Scope, TenantId, TransferSyntax};
 
-use crate::{Archive, ArchiveConfig, Blobs, BlobsConfig, Format, IngestError, Stored};
+use crate::{Archive, ArchiveConfig, Blobs, BlobsConfig, Format, IngestError, Stored, SweepMode};
 
 const SC: &str = "1.2.840.10008.5.1.4.1.1.7";
 
@@ -245,13 +245,29 @@ async fn the_sweep_removes_orphans_and_nothing_else() {
     std::fs::write(&orphan, b"partly written").unwrap();
     let later = 4_102_444_800_000; // 2100
     let hour = Duration::from_secs(3600);
-    let young = archive.sweep(0, hour, true).await.unwrap();
+    let young = archive.sweep(0, hour, SweepMode::Remove).await.unwrap();
     assert_eq!((young.seen, young.young, young.orphans), (3, 3, 0));
-    let asked = archive.sweep(later, hour, false).await.unwrap();
+    let asked = archive.sweep(later, hour, SweepMode::Look).await.unwrap();
     assert_eq!((asked.orphans, asked.removed), (1, false));
     assert!(orphan.exists());
-    let swept = archive.sweep(later, hour, true).await.unwrap();
+    let swept = archive.sweep(later, hour, SweepMode::Remove).await.unwrap();
     assert_eq!((swept.orphans, swept.orphan_bytes), (1, 14));
     assert!(!orphan.exists());
     assert_eq!(files(&folder.path().join("objects")).len(), 2, "both contents stay");
+}
+
+#[tokio::test]
+async fn the_sweep_does_not_believe_an_empty_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = archive(folder.path(), |_| {}).await;
+    store(&full, as_data_set("1.5"), &image("1.5", 1, 1), 64).await.unwrap();
+    full.catalog().close().await;
+    std::fs::remove_file(folder.path().join("index.db")).unwrap();
+    let emptied = archive(folder.path(), |_| {}).await;
+    let later = 4_102_444_800_000; // 2100
+    let swept = emptied.sweep(later, Duration::ZERO, SweepMode::Remove).await.unwrap();
+    assert_eq!((swept.orphans, swept.doubtful, swept.removed), (1, true, false));
+    assert_eq!(files(&folder.path().join("objects")).len(), 1, "nothing is removed");
+    let swept = emptied.sweep(later, Duration::ZERO, SweepMode::Force).await.unwrap();
+    assert!(swept.removed);
 }

@@ -33,11 +33,42 @@ pub(crate) struct Pools<D: sqlx::Database> {
     pub write: Pool<D>,
     /// Holds the private folder of `sqlite::memory:` until the last clone is gone.
     _folder: Option<Arc<tempfile::TempDir>>,
+    /// The file of SQLite.
+    file: Option<Arc<DatabaseFile>>,
+}
+
+/// A database file and which one it was when it was opened.
+struct DatabaseFile {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl DatabaseFile {
+    fn new(path: PathBuf) -> Self {
+        let identity = Self::identity(&path);
+        Self { path, identity }
+    }
+
+    #[cfg(unix)]
+    fn identity(path: &Path) -> Option<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+    }
+
+    #[cfg(not(unix))]
+    fn identity(path: &Path) -> Option<(u64, u64)> {
+        path.is_file().then_some((0, 0))
+    }
 }
 
 impl<D: sqlx::Database> Clone for Pools<D> {
     fn clone(&self) -> Self {
-        Self { read: self.read.clone(), write: self.write.clone(), _folder: self._folder.clone() }
+        Self {
+            read: self.read.clone(),
+            write: self.write.clone(),
+            _folder: self._folder.clone(),
+            file: self.file.clone(),
+        }
     }
 }
 
@@ -79,7 +110,23 @@ impl Db {
         }
     }
 
+    /// Whether the file is still the one that was opened. SQLite goes on writing to a file that was
+    /// removed or replaced under it; what is committed there is lost with the process.
+    pub(crate) fn check_file(&self) -> Result<(), CatalogError> {
+        let file = on_db!(self, pools => pools.file.as_deref());
+        match file {
+            Some(file) if DatabaseFile::identity(&file.path) != file.identity => {
+                Err(CatalogError::Unavailable(Cause::new(
+                    "its file was removed or replaced while it was open; stop the node, put the \
+                     file back and start again",
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) async fn ping(&self) -> Result<(), CatalogError> {
+        self.check_file()?;
         let sign = async {
             on_db!(self, pools => {
                 sqlx::query("SELECT 1").execute(&pools.read).await?;
@@ -140,6 +187,7 @@ async fn open_postgres(config: &CatalogConfig) -> Result<Pools<Postgres>, Catalo
         read: pool(config.max_connections.saturating_sub(2).max(1), READING),
         write: pool(2, WRITING),
         _folder: None,
+        file: None,
     };
     sqlx::query("SELECT 1").execute(&pools.write).await.map_err(|error| CatalogError::Connect {
         target: redacted(&config.url),
@@ -229,7 +277,8 @@ async fn open_sqlite(config: &CatalogConfig, path: &str) -> Result<Pools<Sqlite>
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_lazy_with(options.pragma("query_only", "on"));
-    Ok(Pools { read, write, _folder: folder })
+    let file = Some(Arc::new(DatabaseFile::new(file)));
+    Ok(Pools { read, write, _folder: folder, file })
 }
 
 /// Creates the file and its folder for the owner alone, if they are not there: patient data lies in
@@ -274,6 +323,17 @@ mod tests {
                 assert!(!error.to_string().contains("ret"), "{error}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_vanished_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let db = Db::open(&CatalogConfig::new(format!("sqlite:{}", path.display()))).await.unwrap();
+        db.ping().await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let error = db.ping().await.unwrap_err().to_string();
+        assert!(error.contains("removed or replaced"), "{error}");
     }
 
     #[tokio::test]

@@ -199,7 +199,12 @@ async fn record_together(
         let work = async {
             match db {
                 Db::Postgres(pools) => postgres::record(&pools.write, settings, batch).await,
-                Db::Sqlite(pools) => sqlite::record(&pools.write, settings, batch).await,
+                Db::Sqlite(pools) => {
+                    let outcomes = sqlite::record(&pools.write, settings, batch).await?;
+                    // After the commit: it may have gone into a file that nobody will open again.
+                    db.check_file().map_err(RecordError::Failed)?;
+                    Ok(outcomes)
+                }
             }
         };
         let outcome = tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {

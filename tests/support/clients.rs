@@ -3,8 +3,9 @@
 
 use super::node::{AE, Node};
 use super::{artifacts, skip};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// What a client printed and whether it succeeded.
@@ -46,23 +47,58 @@ pub fn has_dcmtk() -> bool {
 /// Runs a script of `tests/python` with the address of the node and further arguments.
 /// `None` when Python or a client library is not there.
 pub fn python(node: &Node, script: &str, arguments: &[&str]) -> Option<Ran> {
-    let interpreter = std::env::var("QIANLI_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let imports = "import pydicom, pynetdicom, dicomweb_client, numpy";
-    if !present(&interpreter, &["-c", imports], "pydicom, pynetdicom and dicomweb-client") {
-        return None;
-    }
-    let path = source("tests/python").join(script);
-    let mut command = Command::new(interpreter);
+    let mut command = python_script(script)?;
     command
-        .arg(path)
         .env("QIANLI_HTTP", node.http())
         .env("QIANLI_DIMSE_PORT", node.dimse().port().to_string())
         .env("QIANLI_AET", AE)
         .env("QIANLI_ARTIFACTS", artifacts())
         .env("TCP_NODELAY", "1")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
         .args(arguments);
     Some(run(&mut command))
+}
+
+/// A script of `tests/python` that serves until this value is dropped.
+pub struct Served {
+    process: Child,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Served {
+    /// Starts the script, which prints its port and ends when its standard input closes.
+    pub fn python(script: &str) -> Option<Self> {
+        let mut command = python_script(script)?;
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start the script");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("standard output is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("read the port");
+        let port = line.trim().parse().expect("a port");
+        Some(Self { process, port })
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn python_script(script: &str) -> Option<Command> {
+    let interpreter = std::env::var("QIANLI_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let imports = "import pydicom, pynetdicom, dicomweb_client, numpy";
+    if !present(&interpreter, &["-c", imports], "pydicom, pynetdicom and dicomweb-client") {
+        return None;
+    }
+    let mut command = Command::new(interpreter);
+    command.arg(source("tests/python").join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
+    Some(command)
 }
 
 /// Runs a script of `tests/browser`, which drives Chromium through playwright-core.

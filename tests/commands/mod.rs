@@ -1,0 +1,153 @@
+//! The command line beside `serve` and `import`: what it checks, what it says, how it exits.
+
+use crate::on_both_setups;
+use crate::support::clients::Served;
+use crate::support::node::Node;
+use crate::support::sample::files;
+use crate::support::setup::Setup;
+use crate::support::synth::{self, Place};
+use std::fs;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+on_both_setups! {
+    /// `migrate` may run as often as one likes; `doctor` is content with a node that works.
+    migrate_and_doctor = maintenance;
+}
+
+/// Runs the binary alone, without anything from the environment of the tests.
+fn qianli(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qianli"));
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("QIANLI_") {
+            command.env_remove(variable);
+        }
+    }
+    command.current_dir(folder.path()).args(arguments).output().expect("run the binary")
+}
+
+fn words(output: &Output) -> String {
+    let mut words = String::from_utf8_lossy(&output.stdout).into_owned();
+    words.push_str(&String::from_utf8_lossy(&output.stderr));
+    words
+}
+
+/// What cannot work is refused before a port is bound, and the message names it.
+#[test]
+fn impossible_settings_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("write a settings file");
+        path.to_string_lossy().into_owned()
+    };
+    let unknown = file("unknown.toml", "max_pduu = \"64KiB\"\n");
+    let unit = file("unit.toml", "idle_timeout = 300\n");
+    let missing = folder.path().join("none.toml").to_string_lossy().into_owned();
+    let cases: [(&[&str], &str); 9] = [
+        (&["--config", &unknown], "max_pduu"),
+        (&["--config", &unit], "idle_timeout"),
+        (&["--config", &missing], "none.toml"),
+        (&["--http", "0.0.0.0:0"], "0.0.0.0"),
+        (&["--dimse", "0.0.0.0:0", "--no-auth"], "0.0.0.0"),
+        (&["--aet", "SEVENTEEN-LETTERS"], "AE title"),
+        (&["--viewer", "/no/such/viewer"], "/no/such/viewer"),
+        (&["--database", "mysql://somewhere"], "database"),
+        (&["--store", "ftp://somewhere"], "ftp"),
+    ];
+    for (arguments, expected) in cases {
+        let start = Instant::now();
+        // Free ports, except where the case is about the address.
+        let mut all = vec!["serve"];
+        for flag in ["--http", "--dimse"] {
+            if !arguments.contains(&flag) {
+                all.extend([flag, "127.0.0.1:0"]);
+            }
+        }
+        all.extend(arguments);
+        let output = qianli(&all);
+        let words = words(&output);
+        assert!(!output.status.success(), "{arguments:?}: {words}");
+        assert!(words.contains(expected), "{arguments:?} should name {expected}: {words}");
+        assert!(!words.contains("panicked"), "{arguments:?}: {words}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{arguments:?}: {:?}", start.elapsed());
+    }
+    let help = words(&qianli(&["--help"]));
+    for command in ["serve", "import", "send", "echo", "find", "migrate", "doctor", "sweep"] {
+        assert!(help.contains(command), "{help}");
+    }
+}
+
+fn maintenance(setup: &Setup) {
+    let mut node = Node::start(setup);
+    node.web().stow_instance(&synth::ct(&Place::new(), 1, 8));
+    node.signal_stop();
+    assert_eq!(node.wait(Duration::from_secs(30)).code(), Some(0));
+    for _ in 0..2 {
+        let output = node.run("migrate", &[]);
+        assert!(output.status.success(), "{}", words(&output));
+    }
+    let free = ["--http", "127.0.0.1:0", "--dimse", "127.0.0.1:0"];
+    let output = node.run("doctor", &free);
+    assert!(output.status.success(), "{}", words(&output));
+
+    let broken = [&free[..], &["--database", "postgres://nobody@127.0.0.1:1/none"]].concat();
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_qianli"));
+    let output = doctor.arg("doctor").arg("--data").arg(node.data()).args(broken).output();
+    let output = output.expect("run the binary");
+    assert!(!output.status.success(), "{}", words(&output));
+    assert!(words(&output).to_lowercase().contains("database"), "{}", words(&output));
+}
+
+/// An object without a row is named, removed when asked for, and nothing else is touched.
+#[test]
+fn sweep_removes_orphans_only() {
+    let node = Node::start(&Setup::Embedded);
+    let instance = synth::ct(&Place::new(), 1, 8);
+    node.web().stow_instance(&instance);
+    let objects = || {
+        let all = files(&node.data());
+        all.into_iter().filter(|path| path.extension().is_some_and(|e| e == "dcm"))
+    };
+    let object = objects().next().expect("the object");
+    let name = object.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let orphan = object.with_file_name(format!("9.{name}"));
+    fs::copy(&object, &orphan).expect("make an orphan");
+
+    let output = node.run("sweep", &["--grace", "1h", "--remove"]);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(orphan.exists(), "what is young may be a store under way");
+    let output = node.run("sweep", &["--grace", "0s"]);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(orphan.exists(), "without --remove it only says");
+    let output = node.run("sweep", &["--grace", "0s", "--remove"]);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(!orphan.exists(), "the orphan is removed: {}", words(&output));
+    assert_eq!(objects().count(), 1);
+    assert!(node.web().file(&instance).ends_with(&instance.data_set));
+}
+
+/// `find` asks a peer in UTF-8 and prints what it answers; a peer that is not there is an error.
+#[test]
+fn find_asks_a_peer() {
+    let Some(peer) = Served::python("find_scp.py") else { return };
+    let node = Node::start(&Setup::Embedded);
+    let destination = format!("FINDSCP@127.0.0.1:{}", peer.port);
+    let ask = |key: &str| {
+        let output = node.run("find", &[&destination, "--level", "study", "-k", key]);
+        assert!(output.status.success(), "{}", words(&output));
+        words(&output)
+    };
+    let found = ask("PatientName=王*");
+    assert!(found.contains("小东") && found.contains("F-1"), "{found}");
+    assert!(!ask("PatientID=F-2").contains("F-1"));
+    let start = Instant::now();
+    for command in ["find", "echo"] {
+        let output = node.run(command, &["NOBODY@127.0.0.1:1"]);
+        assert!(!output.status.success(), "{command} to a closed port is an error");
+    }
+    let rejected = node.run("find", &[&format!("WRONG@127.0.0.1:{}", peer.port)]);
+    assert!(!rejected.status.success(), "{}", words(&rejected));
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+}

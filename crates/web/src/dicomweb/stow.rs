@@ -31,6 +31,10 @@ const DICOM: &str = "application/dicom";
 /// Complete parts of one request that are ingested at once.
 const INGESTS_AT_ONCE: usize = 4;
 
+/// Most parts of one request. Even an empty part costs an outcome that is kept until the answer, so
+/// their number is bounded apart from the bytes of the body.
+const MAX_PARTS: usize = 20_000;
+
 /// A client that sends nothing for this long is gone.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -72,6 +76,7 @@ async fn receive(
     body: Body,
 ) -> Result<Response, HttpError> {
     let media = answer_type(&Accept::of(&headers, query.as_deref()))?;
+    check_encoding(&headers)?;
     let kind = BodyKind::of(&headers)?;
     let max_body = state.config().max_body;
     let announced = headers
@@ -88,7 +93,7 @@ async fn receive(
         BodyKind::Multipart { boundary } => intake.multipart(body, &boundary).await?,
     }
     let max_part = intake.state.config().max_part_size;
-    let only_oversize = intake.oversize;
+    let (only_oversize, too_many) = (intake.oversize, intake.too_many);
     let outcomes = intake.finish().await;
     if outcomes.is_empty() {
         return Err(HttpError::bad_request("the body holds no part"));
@@ -97,7 +102,31 @@ async fn receive(
         let message = format!("an instance is larger than {max_part} bytes, the limit here");
         return Err(HttpError::too_large(message));
     }
-    Ok(Report::new(outcomes).answer(&base, study.as_ref(), media))
+    let report = Report::new(outcomes);
+    if too_many {
+        let message = format!(
+            "a request may hold {MAX_PARTS} parts; the first {MAX_PARTS} were taken as they came, \
+             nothing after them was read: send again in several requests"
+        );
+        return Err(HttpError::too_large(message));
+    }
+    Ok(report.answer(&base, study.as_ref(), media))
+}
+
+/// Turns encoded bodies away: taken as they are they would be unreadable instances.
+fn check_encoding(headers: &HeaderMap) -> Result<(), HttpError> {
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let encoding = value.to_str().unwrap_or_default().trim();
+        if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") {
+            continue;
+        }
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_., ".contains(&b);
+        let shown = encoding.len() <= 64 && encoding.bytes().all(plain);
+        let shown = if shown { encoding } else { "this" };
+        let message = format!("Content-Encoding {shown} is not taken here: send the body as it is");
+        return Err(HttpError::unsupported_media_type(message));
+    }
+    Ok(())
 }
 
 /// The answer is JSON; only a client that expressly takes none is turned away. Others that ask for
@@ -170,6 +199,8 @@ struct Intake {
     outcomes: Vec<Option<Outcome>>,
     /// Some part was larger than what is taken.
     oversize: bool,
+    /// The body holds more parts than are taken; those after were not read.
+    too_many: bool,
 }
 
 /// A part being written to the spool.
@@ -182,7 +213,7 @@ struct Part {
 impl Intake {
     fn new(state: WebState, caller: Caller, study: Option<StudyUid>) -> Self {
         let (running, outcomes) = (JoinSet::new(), Vec::new());
-        Self { state, caller, study, running, outcomes, oversize: false }
+        Self { state, caller, study, running, outcomes, oversize: false, too_many: false }
     }
 
     async fn single(
@@ -229,6 +260,10 @@ impl Intake {
         S: Stream<Item = Result<Bytes, BodyError>> + Unpin,
     {
         let Some(headers) = in_time(reader.next_part()).await?? else { return Ok(false) };
+        if self.outcomes.len() >= MAX_PARTS {
+            self.too_many = true;
+            return Ok(false);
+        }
         let mut part = self.begin();
         // A transfer-syntax parameter is legal here; the file meta information decides.
         let content_type = headers.content_type.as_deref().map(ContentType::parse);
@@ -389,6 +424,21 @@ mod tests {
         ] {
             assert_eq!(kind(content_type), expected, "{content_type}");
         }
+    }
+
+    #[test]
+    fn encoded_bodies_are_turned_away_by_name() {
+        let check = |encoding: &str| {
+            let mut headers = HeaderMap::new();
+            respond::set(&mut headers, header::CONTENT_ENCODING, encoding);
+            check_encoding(&headers).map_err(|e| (e.status().as_u16(), e.message().to_owned()))
+        };
+        assert_eq!(check("identity"), Ok(()));
+        let (status, message) = check("gzip").expect_err("an encoding");
+        assert_eq!(status, 415);
+        assert!(message.contains("gzip"), "{message}");
+        let (status, message) = check("<b>").expect_err("an encoding");
+        assert!(status == 415 && !message.contains("<b>"), "{message}");
     }
 
     #[test]

@@ -151,3 +151,29 @@ async fn limits_are_413_whether_announced_or_not() {
     assert_eq!(node.send(request).await.status, 413);
     assert_eq!(node.get("/dicom-web/studies").await.text(), "[]");
 }
+
+#[tokio::test]
+async fn the_parts_of_a_request_are_bounded() {
+    let node = Node::start().await;
+    let first = Instance::new(1, 1, 1).file();
+    let mut body = [b"--XX\r\nContent-Type: application/dicom\r\n\r\n", first.as_slice()].concat();
+    body.extend(b"\r\n--XX\r\nContent-Type: a/b\r\n\r\n".repeat(20_000));
+    // No closing boundary: nothing after the last part that is taken is looked at.
+    let kind = "multipart/related; type=\"application/dicom\"; boundary=XX";
+    let headers = [(header::CONTENT_TYPE, kind)];
+    let answer = node.request(Method::POST, "/dicom-web/studies", &headers, body).await;
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    assert!(answer.text().contains("20000 parts"), "{}", answer.text());
+    let found = node.get("/dicom-web/instances").await.json();
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "what was taken stays");
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_415() {
+    let node = Node::start().await;
+    let headers = [(header::CONTENT_TYPE, "application/dicom"), (header::CONTENT_ENCODING, "gzip")];
+    let file = Instance::new(1, 1, 1).file();
+    let answer = node.request(Method::POST, "/dicom-web/studies", &headers, file).await;
+    assert_eq!(answer.status, 415);
+    assert!(answer.text().contains("gzip"), "{}", answer.text());
+}

@@ -30,6 +30,10 @@ const OTHER_FAILURES: Tag = tag(0x0008, 0x119A);
 /// "Data Set does not match SOP Class" (PS3.18 table I.2-2): stored although something is odd.
 const STORED_WITH_ODDITIES: i64 = 0xB007;
 
+/// Refused instances of one request that get a line of the log each; the rest are only counted, so
+/// that a request cannot write more log than it is worth.
+const LOGGED: usize = 10;
+
 /// What became of the instances of one request.
 pub(super) struct Report {
     stored: Vec<Stored>,
@@ -44,15 +48,21 @@ impl Report {
             match outcome {
                 Ok(stored) => report.stored.push(stored),
                 Err(error) => {
-                    tracing::warn!(
-                        code = format_args!("{:04X}", error.refusal.code()),
-                        reason = %error.refusal,
-                        sop_instance = error.sop_instance.as_deref().unwrap_or_default(),
-                        "an instance sent by STOW was refused"
-                    );
+                    if report.failed.len() < LOGGED {
+                        tracing::warn!(
+                            code = format_args!("{:04X}", error.refusal.code()),
+                            reason = %error.refusal,
+                            sop_instance = error.sop_instance.as_deref().unwrap_or_default(),
+                            "an instance sent by STOW was refused"
+                        );
+                    }
                     report.failed.push(error);
                 }
             }
+        }
+        let (stored, refused) = (report.stored.len(), report.failed.len());
+        if refused > LOGGED {
+            tracing::warn!(stored, refused, "more instances of one STOW request were refused");
         }
         report
     }
@@ -156,6 +166,9 @@ fn failed(error: &IngestError) -> DataSet<'static> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use qianli_model::header::Warning;
     use qianli_model::{Refusal, SeriesUid, SopClassUid, SopInstanceUid};
     use serde_json::{Value, json};
@@ -178,6 +191,37 @@ mod tests {
     fn refused(refusal: Refusal, known: bool) -> Outcome {
         let uid = |text: &str| known.then(|| text.to_owned());
         Err(IngestError { refusal, sop_class: uid("1.5"), sop_instance: uid("1.6"), study: None })
+    }
+
+    /// Counts events.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<AtomicUsize>);
+
+    impl tracing::Subscriber for Lines {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn many_refusals_are_few_lines_of_the_log() {
+        for (refusals, expected) in [(3, 3), (LOGGED, LOGGED), (5_000, LOGGED + 1)] {
+            let outcomes = (0..refusals).map(|_| refused(Refusal::StorageFailed, false)).collect();
+            let lines = Lines::default();
+            let report = tracing::subscriber::with_default(lines.clone(), || Report::new(outcomes));
+            assert_eq!(report.failed.len(), refusals);
+            assert_eq!(lines.0.load(Ordering::Relaxed), expected);
+        }
     }
 
     fn answer(outcomes: Vec<Outcome>) -> (u16, Value) {

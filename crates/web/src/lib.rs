@@ -6,6 +6,7 @@
 mod caller;
 mod dicomweb;
 mod error;
+mod host;
 mod pixels;
 mod portal;
 mod request;
@@ -186,6 +187,7 @@ pub fn router(state: WebState) -> Router {
         router = router.layer(cors(&state.config().cors_origins));
     }
     let router = router
+        .layer(from_fn_with_state(state.clone(), host::check))
         .layer(CatchPanicLayer::custom(request::after_panic))
         .layer(from_fn(request::observe))
         .with_state(state);

@@ -29,7 +29,7 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     // Paths of our own routes hold UIDs and frame numbers, unless somebody typed something else
     // into one, which a route takes for a malformed UID.
-    let path = (route != "unmatched" && status != 400).then_some(path);
+    let path = (route != "unmatched" && status != 400 && status != 421).then_some(path);
     let bytes = response.body().size_hint().exact().or_else(|| {
         response.headers().get(axum::http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     });

@@ -58,7 +58,7 @@ impl Node {
         headers: &[(header::HeaderName, &str)],
         body: Vec<u8>,
     ) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).header("host", "h");
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(name, *value);
         }

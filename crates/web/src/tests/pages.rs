@@ -30,9 +30,13 @@ async fn a_fresh_node_says_how_to_send_images() {
     assert_eq!(english.status, 200);
     assert_eq!(english.header("content-language"), "en");
     assert_eq!(english.header("cache-control"), "no-store");
-    for words in
-        ["Ready for the first study", "QIANLI", "11112", "http://h/dicom-web/studies", "SQLite"]
-    {
+    for words in [
+        "Ready for the first study",
+        "QIANLI",
+        "11112",
+        "http://localhost/dicom-web/studies",
+        "SQLite",
+    ] {
         assert!(english.text().contains(words), "{words}");
     }
     let chinese = page(&node, "/", "zh-CN,zh;q=0.9").await;

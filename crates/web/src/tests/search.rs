@@ -73,7 +73,7 @@ async fn what_ohif_asks_first() {
         assert_eq!(row["00080061"]["Value"], json!(["CT", "SR"]));
         assert_eq!(row["00201206"]["Value"][0], 2);
         assert_eq!(row["00201208"]["Value"][0], 3);
-        assert_eq!(row["00081190"]["Value"][0], "http://h/dicom-web/studies/1.2.826.1");
+        assert_eq!(row["00081190"]["Value"][0], "http://localhost/dicom-web/studies/1.2.826.1");
         assert_eq!(row["00100010"]["Value"][0]["Ideographic"], "王^五");
     }
     let series = "/dicom-web/studies/1.2.826.1/series?\
@@ -120,7 +120,7 @@ async fn attributes_beyond_the_index_are_fetched() {
     let rows = node.get(&path).await.json();
     assert_eq!(rows[0]["00281050"]["Value"][0], 40.0);
     let uri = rows[0]["7FE00010"]["BulkDataURI"].as_str().unwrap_or_default();
-    assert!(uri.starts_with("http://h/dicom-web/studies/1.2.826.1/series/"), "{uri}");
+    assert!(uri.starts_with("http://localhost/dicom-web/studies/1.2.826.1/series/"), "{uri}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What holds for every request.
 
-use axum::http::{Method, header};
+use axum::body::Body;
+use axum::http::{Method, Request, header};
 
 use super::data::Instance;
 use super::node::Node;
@@ -70,4 +71,26 @@ async fn settings_that_cannot_work_are_told_at_the_start() {
         assert!(matches!(config.check(), Err(WebConfigError::Origin(_))), "{origin}");
     }
     assert_eq!(WebConfig::default().check(), Ok(()));
+}
+
+#[tokio::test]
+async fn pages_of_other_host_names_cannot_read_the_archive() {
+    let public_url = Some("https://pacs.example/imaging".to_owned());
+    let node = Node::start_with(WebConfig { public_url, ..WebConfig::default() }).await;
+    let ask = async |path: &str, host: &str| {
+        let request = Request::get(path).header(header::HOST, host).body(Body::empty());
+        node.send(request.expect("a request")).await
+    };
+    for path in ["/", "/studies", "/dicom-web/studies", "/viewer", "/absent.js", "/dicom-web/x"] {
+        let answer = ask(path, "rebound.example:8080").await;
+        assert_eq!(answer.status, 421, "{path}");
+        assert!(answer.text().contains("public_url"), "{path}: {}", answer.text());
+        assert!(!answer.text().contains("rebound"), "{path}: {}", answer.text());
+        assert_eq!(ask(path, "[::1").await.status, 400, "{path}");
+    }
+    for host in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "pacs.example"] {
+        assert_eq!(ask("/dicom-web/studies", host).await.status, 200, "{host}");
+    }
+    assert_eq!(ask("/healthz", "monitor.example").await.status, 200);
+    assert_eq!(ask("/readyz", "monitor.example").await.status, 200);
 }

@@ -18,12 +18,12 @@ async fn stored_instances_are_named_and_found() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("content-type"), "application/dicom+json");
     let body = answer.json();
-    assert_eq!(body["00081190"]["Value"][0], "http://h/dicom-web/studies/1.2.826.1");
+    assert_eq!(body["00081190"]["Value"][0], "http://localhost/dicom-web/studies/1.2.826.1");
     let items = body["00081199"]["Value"].as_array().expect("items");
     for (item, instance) in items.iter().zip(&all) {
         assert_eq!(item["00081150"]["Value"][0], data::CT);
         assert_eq!(item["00081155"]["Value"][0], instance.uid, "in the order of the parts");
-        assert_eq!(item["00081190"]["Value"][0], format!("http://h{}", instance.path()));
+        assert_eq!(item["00081190"]["Value"][0], format!("http://localhost{}", instance.path()));
     }
     assert_eq!(items.len(), 9);
     let found = node.get("/dicom-web/instances").await.json();
@@ -145,6 +145,7 @@ async fn limits_are_413_whether_announced_or_not() {
     let request = Request::builder()
         .method(Method::POST)
         .uri("/dicom-web/studies")
+        .header("host", "localhost")
         .header("content-type", "application/dicom")
         .body(Body::from_stream(stream::iter(chunks)))
         .expect("a request");

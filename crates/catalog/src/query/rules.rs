@@ -105,7 +105,7 @@ impl Writer {
     fn value(&mut self, columns: &[&str], kind: Kind, value: &str, fuzzy: bool) -> String {
         let column = columns.first().copied().unwrap_or_default();
         match kind {
-            Kind::Text => self.pattern(columns, &Pattern::parse(&text_key(value))),
+            Kind::Text => self.folded(columns, value, &text_key(value)),
             Kind::PersonName => self.name(columns, value, fuzzy),
             Kind::Uid | Kind::Date => format!("{column} = {}", self.text(value.trim())),
             // A time of less precision means the whole hour, minute or second.
@@ -128,10 +128,10 @@ impl Writer {
                 .split('=')
                 .zip(columns)
                 .filter(|(group, _)| !group.is_empty())
-                .map(|(group, column)| self.pattern(&[column], &Pattern::parse(&group_key(group))))
+                .map(|(group, column)| self.folded(&[column], group, &group_key(group)))
                 .collect();
             return if groups.is_empty() {
-                EVERYTHING.into()
+                NOTHING.into()
             } else {
                 format!("({})", groups.join(" AND "))
             };
@@ -144,7 +144,15 @@ impl Writer {
                 .collect();
             return format!("({})", words.join(" AND "));
         }
-        self.pattern(columns, &Pattern::parse(&key))
+        self.folded(columns, value, &key)
+    }
+
+    /// A value by its key. Where folding left nothing of the value, nothing matches: compared as it
+    /// is, the empty key would find every row whose column is empty.
+    fn folded(&mut self, columns: &[&str], value: &str, key: &str) -> String {
+        let is_star = |c: char| c == '*' || c == '^' || c == ',' || c.is_whitespace();
+        let lost = key.is_empty() || (key.chars().all(|c| c == '*') && !value.chars().all(is_star));
+        if lost { NOTHING.into() } else { self.pattern(columns, &Pattern::parse(key)) }
     }
 
     fn pattern(&mut self, columns: &[&str], pattern: &Pattern) -> String {

@@ -20,8 +20,13 @@ pub(super) fn parse(attribute: Indexed, text: &str) -> Result<Option<Rule>, Matc
         Kind::Text | Kind::PersonName => {
             let by_comma = matches!(attribute, Indexed::Modality | Indexed::ModalitiesInStudy);
             let values: Vec<String> = list(text, by_comma).map(str::to_owned).collect();
+            // Separators alone ask for nothing; to take them for a universal value would widen the
+            // search to everything.
+            if values.is_empty() {
+                return Err(error("value"));
+            }
             // One universal value of a list makes the list universal.
-            let universal = values.is_empty() || values.iter().any(|value| is_universal(value));
+            let universal = values.iter().any(|value| is_universal(value));
             Ok((!universal).then_some(Rule::AnyOf(values)))
         }
         Kind::Uid => values(list(text, true), |uid| {
@@ -50,13 +55,13 @@ fn list(text: &str, by_comma: bool) -> impl Iterator<Item = &str> {
     text.split(move |c| c == '\\' || (by_comma && c == ',')).map(trim).filter(|v| !v.is_empty())
 }
 
-/// `None` if a value is malformed; a list of nothing is universal.
+/// `None` if a value is malformed or there is none: separators alone are no universal value.
 fn values<'a>(
     list: impl Iterator<Item = &'a str>,
     parse: impl Fn(&str) -> Option<String>,
 ) -> Option<Option<Rule>> {
     let values = list.map(parse).collect::<Option<Vec<_>>>()?;
-    Some((!values.is_empty()).then_some(Rule::AnyOf(values)))
+    (!values.is_empty()).then_some(Some(Rule::AnyOf(values)))
 }
 
 fn dates(text: &str) -> Option<Option<Rule>> {
@@ -199,6 +204,23 @@ mod tests {
             check(attribute, "\"\"", Some(Rule::Empty));
         }
         check(Indexed::PatientId, "A\\*", None);
+    }
+
+    #[test]
+    fn separators_alone_are_not_universal() {
+        for attribute in [
+            Indexed::PatientName,
+            Indexed::PatientId,
+            Indexed::StudyDate,
+            Indexed::StudyTime,
+            Indexed::StudyInstanceUid,
+            Indexed::SeriesNumber,
+        ] {
+            check_error(attribute, "\\");
+            check_error(attribute, " \\ \\");
+        }
+        check_error(Indexed::Modality, ",");
+        check(Indexed::PatientId, "\\A\\", any(&["A"]));
     }
 
     #[test]

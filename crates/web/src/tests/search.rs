@@ -158,3 +158,25 @@ async fn malformed_queries_and_other_formats() {
     assert_eq!(ignored.status, 200);
     assert_eq!(ignored.headers.get_all("warning").iter().count(), 2);
 }
+
+#[tokio::test]
+async fn names_of_separators_alone_match_nobody() {
+    let node = node().await;
+    for value in ["%5E", "%5E%5E", "%3D", "%3D%3D", "%5E%3D%5E", ",", "%CC%81", "%CC%81*"] {
+        for name in ["PatientName", "ReferringPhysicianName"] {
+            let answer = node.get(&format!("/dicom-web/studies?{name}={value}")).await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "[]"), "{name}={value}");
+        }
+    }
+    for (value, status) in [("%00", 400), ("%5C", 400), ("*%00", 400)] {
+        for name in ["PatientName", "PatientID", "StudyID"] {
+            let answer = node.get(&format!("/dicom-web/studies?{name}={value}")).await;
+            assert_eq!(answer.status, status, "{name}={value}");
+        }
+    }
+    let all = node.get("/dicom-web/studies").await.json();
+    for value in ["*", "", "*%5E*", "*%5E"] {
+        let found = node.get(&format!("/dicom-web/studies?PatientName={value}")).await.json();
+        assert_eq!(found.as_array().map(Vec::len), all.as_array().map(Vec::len), "{value}");
+    }
+}

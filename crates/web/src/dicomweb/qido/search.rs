@@ -118,6 +118,7 @@ impl Search {
             }
             return Ok(());
         };
+        check_text(tag, value)?;
         let rule = parse_rule(attribute, value)
             .map_err(|error| HttpError::bad_request(error.to_string()))?;
         match rule {
@@ -191,11 +192,30 @@ fn shown(name: &str) -> String {
     if name.len() <= 64 && name.chars().all(plain) { name.to_owned() } else { "a parameter".into() }
 }
 
+/// Refuses values that hold characters no stored value can hold, and values of spaces alone. Taken
+/// for what is left without them, they would match everything.
+fn check_text(tag: Tag, value: &str) -> Result<(), HttpError> {
+    let wrong = if value.chars().any(char::is_control) {
+        "a control character"
+    } else if !value.is_empty() && value.trim().is_empty() {
+        "nothing but spaces"
+    } else {
+        return Ok(());
+    };
+    let name = tag.keyword().map_or_else(|| tag.to_string(), str::to_owned);
+    Err(HttpError::bad_request(format!("the value of {name} holds {wrong}")))
+}
+
 fn parse_number(name: &str, value: &str) -> Result<u32, HttpError> {
-    value
-        .trim()
-        .parse()
-        .map_err(|_| HttpError::bad_request(format!("{name} is not a number of 0 or more")))
+    let value = value.trim();
+    value.parse().map_err(|_| {
+        let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+        HttpError::bad_request(if digits {
+            format!("{name} is larger than {}, the maximum", u32::MAX)
+        } else {
+            format!("{name} is not a number of 0 or more")
+        })
+    })
 }
 
 fn parse_flag(name: &str, value: &str) -> Result<bool, HttpError> {
@@ -234,6 +254,32 @@ mod tests {
         for bad in ["limit=-1", "limit=x", "offset=", "fuzzymatching=maybe"] {
             let error = Search::parse(bad, Level::Study, None).expect_err(bad);
             assert_eq!(error.status(), 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_too_large_are_told_the_maximum() {
+        for query in ["offset=4294967296", "offset=99999999999999999999", "limit=4294967296"] {
+            let error = Search::parse(query, Level::Study, None).expect_err(query);
+            assert!(error.message().contains("4294967295"), "{}", error.message());
+        }
+        assert_eq!(parse("offset=4294967295", Level::Study).query.offset, u32::MAX);
+    }
+
+    #[test]
+    fn nonsense_never_widens_a_search() {
+        for value in ["%00", "*%00", "A%00", "%0A", "%7F", "%C2%85", "%5C", "%5C%5C", "%20", "+"] {
+            for name in ["PatientName", "PatientID", "StudyID", "StudyDate", "StudyInstanceUID"] {
+                let query = format!("{name}={value}");
+                let error = Search::parse(&query, Level::Study, None).expect_err(&query);
+                assert_eq!(error.status(), 400, "{query}");
+                assert!(error.message().contains(name), "{query}: {}", error.message());
+            }
+        }
+        for value in ["", "*", "**"] {
+            assert!(
+                parse(&format!("PatientName={value}"), Level::Study).query.conditions.is_empty()
+            );
         }
     }
 

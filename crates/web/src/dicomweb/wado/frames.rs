@@ -5,6 +5,7 @@
 //! the codec. Implicit VR, explicit VR and inflated data sets hold the same frame bytes, so all
 //! native frames are labelled Explicit VR Little Endian.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
@@ -104,15 +105,23 @@ pub(crate) async fn answer(
 }
 
 /// Parses `1,3`. Zero and numbers beyond the last frame are legal text: they give 404 later.
+///
+/// A number may stand once: the standard's lists are of "non-duplicate" numbers, and an answer is
+/// then never larger than the instance, however long the list.
 fn parse_list(text: &str) -> Result<Vec<u32>, HttpError> {
     let malformed = || HttpError::bad_request("the frame list is not numbers separated by commas");
     let mut numbers = Vec::new();
+    let mut seen = HashSet::new();
     for item in text.split(',') {
         let item = item.trim();
         if item.is_empty() || !item.bytes().all(|b| b.is_ascii_digit()) {
             return Err(malformed());
         }
-        numbers.push(item.parse().unwrap_or(u32::MAX));
+        let number = item.parse().unwrap_or(u32::MAX);
+        if !seen.insert(number) {
+            return Err(HttpError::bad_request("the frame list names a frame twice"));
+        }
+        numbers.push(number);
         if numbers.len() > MAX_FRAMES {
             return Err(HttpError::bad_request("the frame list is too long"));
         }
@@ -388,7 +397,7 @@ mod tests {
         assert_eq!(parse_list("1,3").ok(), Some(vec![1, 3]));
         assert_eq!(parse_list("0").ok(), Some(vec![0]));
         assert_eq!(parse_list("99999999999999").ok(), Some(vec![u32::MAX]));
-        for text in ["", "a", "1,", "-1", "1-3", "1;2"] {
+        for text in ["", "a", "1,", "-1", "1-3", "1;2", "1,1", "2,1,02"] {
             assert!(parse_list(text).is_err(), "{text}");
         }
     }

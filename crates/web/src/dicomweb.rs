@@ -6,7 +6,7 @@ mod multipart;
 pub(crate) mod params;
 mod path;
 mod qido;
-mod respond;
+pub(crate) mod respond;
 mod stow;
 mod wado;
 

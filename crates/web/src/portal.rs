@@ -13,6 +13,7 @@ mod studies;
 mod study;
 mod text;
 mod viewer;
+mod viewer_tag;
 
 use axum::Router;
 use axum::routing::get;

@@ -5,6 +5,18 @@ use serde_json::Value;
 use super::language::Language;
 use super::text::Texts;
 
+/// Most characters of a value that are shown. DICOM has 64 for most texts and component groups; what
+/// is longer is an error of the sender, which must not bury the page.
+const SHOWN: usize = 120;
+
+/// The beginning of a text that is too long to be shown.
+pub(super) fn short(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default().trim_end()),
+        None => text.to_owned(),
+    }
+}
+
 /// A DICOM JSON object of a row of the catalog.
 pub(super) struct Attributes(Value);
 
@@ -18,10 +30,10 @@ impl Attributes {
         self.0.get(tag)?.get("Value")?.get(0)
     }
 
-    /// First value as text, numbers included; empty when absent.
+    /// First value as text, numbers included, cut where it is too long; empty when absent.
     pub fn text(&self, tag: &str) -> String {
         match self.first(tag) {
-            Some(Value::String(text)) => text.trim().to_owned(),
+            Some(Value::String(text)) => short(text.trim()),
             Some(Value::Number(number)) => number.to_string(),
             _ => String::new(),
         }
@@ -31,9 +43,9 @@ impl Attributes {
     pub fn name(&self, tag: &str, language: Language) -> Option<Name> {
         let groups = self.first(tag)?;
         let group = |key: &str| groups.get(key).and_then(Value::as_str).unwrap_or_default();
-        let alphabetic = spoken(group("Alphabetic"));
-        let ideographic = spoken(group("Ideographic"));
-        let phonetic = spoken(group("Phonetic"));
+        let alphabetic = short(&spoken(group("Alphabetic")));
+        let ideographic = short(&spoken(group("Ideographic")));
+        let phonetic = short(&spoken(group("Phonetic")));
         let order = match language {
             Language::Chinese => [ideographic, alphabetic, phonetic],
             Language::English => [alphabetic, ideographic, phonetic],
@@ -224,6 +236,14 @@ mod tests {
         ] {
             assert_eq!(spoken(group), expected, "{group}");
         }
+    }
+
+    #[test]
+    fn long_values_are_cut() {
+        let fits = "王".repeat(SHOWN);
+        assert_eq!(short(&fits), fits);
+        assert_eq!(short(&format!("{fits}五")), format!("{fits}…"));
+        assert_eq!(short(""), "");
     }
 
     #[test]

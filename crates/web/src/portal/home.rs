@@ -43,14 +43,9 @@ struct Send<'a> {
 }
 
 impl Send<'_> {
-    fn storescu(&self) -> String {
-        let Self { aet, host, port, .. } = self;
-        format!("storescu -v +sd +r -aec {aet} \\\n  {host} {port} ./folder")
-    }
-
     fn dcmsend(&self) -> String {
         let Self { aet, host, port, .. } = self;
-        format!("dcmsend -v --scan-directories --recurse \\\n  -aec {aet} {host} {port} ./folder")
+        format!("TCP_NODELAY=1 dcmsend -v -aec {aet} \\\n  {host} {port} +sd +r ./folder")
     }
 
     fn stow(&self) -> String {

@@ -22,6 +22,9 @@ const PAGE: u32 = 25;
 /// Deepest page: the catalog skips rows one by one.
 const MAX_PAGE: u32 = 4000;
 
+/// Most modalities that are shown of a study.
+const MAX_BADGES: usize = 12;
+
 /// Longest condition (characters).
 const MAX_CONDITION: usize = 64;
 
@@ -77,7 +80,7 @@ impl StudyCard {
             date: format::date(&attributes.text("00080020")),
             time: format::time(&attributes.text("00080030")),
             accession: attributes.text("00080050"),
-            modalities: row.modalities.clone(),
+            modalities: row.modalities.iter().take(MAX_BADGES).map(|m| format::short(m)).collect(),
             description: attributes.text("00081030"),
             content: format::content(row.series_count, row.instance_count, frame.language),
             size: format::bytes(row.size),

@@ -48,6 +48,7 @@ texts! {
     send_import: "Import", "导入";
     send_dicom_text: "Enter these three values at a modality, workstation or PACS:", "在设备、工作站或 PACS 中填写以下三项：";
     send_dicom_try: "Or try it from a shell with DCMTK:", "也可以用 DCMTK 在命令行试发：";
+    send_dicom_why: "TCP_NODELAY=1 keeps DCMTK from waiting a moment before every image; it works with storescu and its other tools too. Files that are not DICOM are skipped.", "TCP_NODELAY=1 可避免 DCMTK 在每幅影像之前停顿，也适用于 storescu 等其他工具。非 DICOM 文件会被跳过。";
     send_web_text: "Any STOW-RS client can send to this address:", "任何 STOW-RS 客户端都可以发送到这个地址：";
     send_web_try: "With curl:", "使用 curl：";
     send_import_text: "On the server itself, a folder, a ZIP file or a disc:", "在服务器本机导入文件夹、ZIP 文件或光盘：";

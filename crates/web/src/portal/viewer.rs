@@ -14,6 +14,7 @@ use tower::ServiceExt;
 use tower_http::services::{ServeDir, ServeFile};
 
 use super::page::Frame;
+use super::viewer_tag;
 use crate::WebState;
 use crate::error::HttpError;
 
@@ -47,15 +48,21 @@ pub(super) async fn open(
         let frame = frame.at("viewer");
         return frame.answer(StatusCode::OK, &MissingPage { frame: &frame });
     };
-    let index = ServeFile::new(folder.join("index.html")).precompressed_br().precompressed_gzip();
-    let mut response = match index.oneshot(request).await {
+    let path = folder.join("index.html");
+    let index = ServeFile::new(&path).precompressed_br().precompressed_gzip();
+    let serve = async |request| match index.oneshot(request).await {
         Ok(response) => response.into_response(),
         Err(never) => match never {},
     };
+    let mut response = viewer_tag::serve(&path, request, serve).await;
     if response.status().is_client_error() {
         return frame.failed("the viewer's index.html cannot be read");
     }
     let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Only this: OHIF evaluates code, and starts workers from blobs.
+    let framing = HeaderValue::from_static("frame-ancestors 'self'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, framing);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
@@ -91,10 +98,13 @@ async fn viewer_file(folder: &Path, path: &str, request: Request) -> Option<Resp
         .append_index_html_on_directories(false)
         .precompressed_br()
         .precompressed_gzip();
-    let mut response = match files.oneshot(request).await {
+    let serve = async |request| match files.oneshot(request).await {
         Ok(response) => response.into_response(),
         Err(never) => match never {},
     };
+    let plain = percent_encoding::percent_decode_str(path.trim_start_matches('/'));
+    let on_disk = folder.join(plain.decode_utf8_lossy().as_ref());
+    let mut response = viewer_tag::serve(&on_disk, request, serve).await;
     if response.status() == StatusCode::NOT_FOUND {
         return None;
     }

@@ -39,6 +39,12 @@ async fn a_fresh_node_says_how_to_send_images() {
     ] {
         assert!(english.text().contains(words), "{words}");
     }
+    let shell = english.text().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        shell.contains("TCP_NODELAY=1 dcmsend") && shell.contains("+sd +r ./folder"),
+        "{shell}"
+    );
+    assert!(shell.contains("TCP_NODELAY=1 keeps"), "the page says why");
     let chinese = page(&node, "/", "zh-CN,zh;q=0.9").await;
     assert!(chinese.text().contains("一切就绪") && chinese.text().contains("lang=\"zh-CN\""));
 }
@@ -171,4 +177,55 @@ async fn the_viewer_is_served_at_the_root_without_taking_it() {
         node.get("/dicom-web/nothing.js").await.header("content-type"),
         "text/plain; charset=utf-8"
     );
+}
+
+#[tokio::test]
+async fn tags_of_the_viewer_follow_the_content_and_not_the_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let fixed = std::time::UNIX_EPOCH + std::time::Duration::from_secs(499_162_500);
+    let write = |name: &str, text: &str| {
+        let new = folder.path().join("new");
+        std::fs::write(&new, text).expect("a file of the viewer");
+        let file = std::fs::File::options().write(true).open(&new).expect("the file");
+        file.set_modified(fixed).expect("the time that packages have");
+        std::fs::rename(new, folder.path().join(name)).expect("the file in its place");
+    };
+    let mut config = config();
+    config.node.viewer = Some(folder.path().to_owned());
+    let node = Node::start_with(config).await;
+    for (name, path) in [("index.html", "/viewer"), ("app bundle.css", "/app%20bundle.css")] {
+        write(name, "one");
+        let first = node.get(path).await;
+        let tag = first.header("etag").to_owned();
+        assert_eq!((first.status, first.text().as_str()), (200, "one"), "{path}");
+        assert!(!tag.is_empty() && first.header("last-modified").is_empty(), "{path}");
+        assert_eq!(first.header("x-content-type-options"), "nosniff", "{path}");
+        let held = [
+            (header::IF_NONE_MATCH, tag.as_str()),
+            (header::IF_MODIFIED_SINCE, "Wed, 21 Oct 2026 07:28:00 GMT"),
+        ];
+        let again = node.request(Method::GET, path, &held, Vec::new()).await;
+        assert_eq!((again.status, again.header("etag")), (304, tag.as_str()), "{path}");
+        write(name, "two");
+        let changed = node.request(Method::GET, path, &held, Vec::new()).await;
+        assert_eq!((changed.status, changed.text().as_str()), (200, "two"), "{path}");
+        assert_ne!(changed.header("etag"), tag, "{path}");
+    }
+    let page = node.get("/viewer").await;
+    assert_eq!(page.header("content-security-policy"), "frame-ancestors 'self'");
+}
+
+#[tokio::test]
+async fn values_of_any_length_leave_the_pages_readable() {
+    let node = Node::start_with(config()).await;
+    let mut long = Instance::new(1, 1, 1);
+    long.patient_name = "Xylo".repeat(16_000).leak();
+    long.patient_id = "0123456789".repeat(6_000).leak();
+    let answer = node.post("/dicom-web/studies", &[long.file()]).await;
+    assert!(matches!(answer.status, 200 | 202), "{}", answer.text());
+    for path in ["/", "/studies", "/studies/1.2.826.1"] {
+        let text = page(&node, path, "en").await.text();
+        assert!(text.contains(&format!("{}…", "Xylo".repeat(30))), "{path}");
+        assert!(text.len() < 40_000, "{path}: {} bytes", text.len());
+    }
 }

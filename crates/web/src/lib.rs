@@ -165,8 +165,8 @@ impl WebState {
     }
 }
 
-/// Every HTTP face of the node. Serve it with `into_make_service_with_connect_info`, so that
-/// provenance knows the sender's address.
+/// Every HTTP face of the node. [`server::serve`] runs it and tells it the address of each sender,
+/// which provenance records.
 pub fn router(state: WebState) -> Router {
     let dicomweb = dicomweb::router().layer(from_fn_with_state(state.clone(), request::limit));
     let mut router = Router::new()

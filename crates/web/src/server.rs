@@ -1,24 +1,53 @@
-//! Runs a router on a listener until told to stop.
+//! Runs a router on a listener until told to stop, and gives up on clients that do not ask.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
 use axum::routing::get;
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use axum::serve::Listener;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower::Service;
 
 /// Renders the process's metrics in the text format of Prometheus.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What clients may take of the server without asking for anything.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Connections at once; more wait unaccepted.
+    connections: usize,
+    /// Time for the headers of a request, counted from the moment when one may come. A connection
+    /// without requests is closed after it, and so is one whose HTTP/2 pings go unanswered for it.
+    headers: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 2_048, headers: Duration::from_secs(30) }
+    }
+}
 
 /// Serves `router` and `/metrics` on `listener`. After `shutdown` no connection is accepted, and it
 /// returns once the answers under way are complete.
 ///
 /// # Errors
 ///
-/// The listener failed.
+/// None at present: a listener that fails for a while is tried again.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -29,13 +58,227 @@ pub async fn serve(
         let text = metrics();
         async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
     };
-    let service =
-        router.route("/metrics", get(render)).into_make_service_with_connect_info::<SocketAddr>();
-    // Small answers must not wait for the client's acknowledgement of the one before.
-    let listener = listener.tap_io(|socket| {
+    run(listener, router.route("/metrics", get(render)), Limits::default(), shutdown).await;
+    Ok(())
+}
+
+async fn run(
+    mut listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    let mut shutdown = pin!(shutdown);
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            let (socket, peer) = Listener::accept(&mut listener).await;
+            (place, socket, peer)
+        };
+        let (place, socket, peer) = tokio::select! {
+            () = &mut shutdown => break,
+            next = next => next,
+        };
+        // Small answers must not wait for the client's acknowledgement of the one before.
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-    });
-    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
+        let service = Connection { router: router.clone(), peer, asked: Arc::default() };
+        let watcher = graceful.watcher();
+        tokio::spawn(async move {
+            converse(socket, service, limits, watcher).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+/// Answers the requests of one connection until either side ends it.
+async fn converse(socket: TcpStream, service: Connection, limits: Limits, watcher: Watcher) {
+    let asked = Arc::clone(&service.asked);
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.headers)
+        .keep_alive_timeout(limits.headers);
+    let connection =
+        builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
+    let mut connection = pin!(watcher.watch(connection));
+    // The timer of HTTP/1 starts when the version is known. A client that never says enough for
+    // that, or speaks HTTP/2 and asks for nothing, is found out here.
+    let result = match tokio::time::timeout(limits.headers, &mut connection).await {
+        Ok(result) => result,
+        Err(_) if !asked.load(Ordering::Relaxed) => return,
+        Err(_) => connection.await,
+    };
+    if let Err(error) = result {
+        tracing::trace!(%error, "connection failed");
+    }
+}
+
+/// The router as one connection sees it: every request carries the client's address.
+#[derive(Clone)]
+struct Connection {
+    router: Router,
+    peer: SocketAddr,
+    /// A request has come.
+    asked: Arc<AtomicBool>,
+}
+
+impl<B> Service<Request<B>> for Connection
+where
+    Router: Service<Request<B>, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Router as Service<Request<B>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<B>>::poll_ready(&mut self.router, context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        self.asked.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        self.router.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+    use axum::routing::post;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    /// Time for headers in these tests.
+    const HEADERS: Duration = Duration::from_millis(300);
+    /// Longer than anything here takes when it works.
+    const EVER: Duration = Duration::from_secs(20);
+
+    struct Server {
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        running: JoinHandle<()>,
+    }
+
+    impl Server {
+        async fn start(connections: usize) -> Self {
+            let router = Router::new()
+                .route(
+                    "/peer",
+                    get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string()),
+                )
+                .route(
+                    "/slow",
+                    get(async || {
+                        sleep(3 * HEADERS).await;
+                        "slow"
+                    }),
+                )
+                .route("/length", post(async |body: Bytes| body.len().to_string()));
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let (stop, stopped) = oneshot::channel();
+            let limits = Limits { connections, headers: HEADERS };
+            let running = tokio::spawn(run(listener, router, limits, async {
+                stopped.await.unwrap_or_default();
+            }));
+            Self { address, stop, running }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.expect("a connection")
+        }
+    }
+
+    /// All that the server sends before it closes.
+    async fn rest(socket: &mut TcpStream) -> String {
+        let mut text = Vec::new();
+        // A connection that is reset has ended too.
+        let _ = timeout(EVER, socket.read_to_end(&mut text)).await.expect("an end");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    #[tokio::test]
+    async fn clients_that_do_not_ask_are_cut() {
+        let server = Server::start(100).await;
+        let start =
+            ["", "P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTT"];
+        for sent in start {
+            let mut socket = server.connect().await;
+            socket.write_all(sent.as_bytes()).await.expect("bytes are taken");
+            rest(&mut socket).await;
+        }
+        // Headers that never end.
+        let mut socket = server.connect().await;
+        let cut = async {
+            let mut line = "GET /peer HTTP/1.1\r\n";
+            while socket.write_all(line.as_bytes()).await.is_ok() {
+                line = "X: y\r\n";
+                sleep(HEADERS / 10).await;
+            }
+        };
+        timeout(EVER, cut).await.expect("the connection is cut");
+        // And one that asked once and then sits there.
+        let mut socket = server.connect().await;
+        socket.write_all(b"GET /peer HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("a request");
+        assert!(rest(&mut socket).await.ends_with("127.0.0.1"));
+    }
+
+    #[tokio::test]
+    async fn slow_answers_and_slow_bodies_are_waited_for() {
+        let server = Server::start(100).await;
+        let mut socket = server.connect().await;
+        let request = b"GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        socket.write_all(request).await.expect("a request");
+        assert!(rest(&mut socket).await.ends_with("slow"));
+        let mut socket = server.connect().await;
+        let head = b"POST /length HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n";
+        socket.write_all(head).await.expect("headers");
+        for byte in b"012345" {
+            sleep(HEADERS / 2).await;
+            socket.write_all(&[*byte]).await.expect("a byte");
+        }
+        assert!(rest(&mut socket).await.ends_with('6'));
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_limit_wait_their_turn() {
+        let server = Server::start(1).await;
+        let request = b"GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        let mut first = server.connect().await;
+        first.write_all(request).await.expect("a request");
+        let mut second = server.connect().await;
+        second.write_all(request).await.expect("a request");
+        assert!(
+            timeout(4 * HEADERS, rest(&mut second)).await.is_err(),
+            "both were answered at once"
+        );
+        assert!(rest(&mut first).await.ends_with("slow"));
+        assert!(rest(&mut second).await.ends_with("slow"));
+    }
+
+    #[tokio::test]
+    async fn answers_under_way_are_complete_before_the_end() {
+        let server = Server::start(100).await;
+        let mut idle = server.connect().await;
+        let mut busy = server.connect().await;
+        busy.write_all(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("a request");
+        sleep(HEADERS / 2).await;
+        server.stop.send(()).expect("the server runs");
+        assert!(rest(&mut busy).await.ends_with("slow"));
+        assert_eq!(rest(&mut idle).await, "");
+        timeout(EVER, server.running).await.expect("an end").expect("no panic");
+        assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens");
+    }
 }

@@ -17,7 +17,7 @@ use crate::config::{Config, LogFormat, Settings};
 
 /// Medical imaging server: DIMSE in, DICOMweb out, object storage underneath.
 #[derive(Parser)]
-#[command(name = "qianli", version, max_term_width = 100)]
+#[command(name = "qianli", version, max_term_width = 100, args_override_self = true)]
 struct Arguments {
     /// Settings file; without it, ./qianli.toml is read if present.
     #[arg(long, env = "QIANLI_CONFIG", value_name = "FILE", global = true)]

@@ -5,7 +5,7 @@
 //! the codec. Implicit VR, explicit VR and inflated data sets hold the same frame bytes, so all
 //! native frames are labelled Explicit VR Little Endian.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
@@ -105,23 +105,15 @@ pub(crate) async fn answer(
 }
 
 /// Parses `1,3`. Zero and numbers beyond the last frame are legal text: they give 404 later.
-///
-/// A number may stand once: the standard's lists are of "non-duplicate" numbers, and an answer is
-/// then never larger than the instance, however long the list.
 fn parse_list(text: &str) -> Result<Vec<u32>, HttpError> {
     let malformed = || HttpError::bad_request("the frame list is not numbers separated by commas");
     let mut numbers = Vec::new();
-    let mut seen = HashSet::new();
     for item in text.split(',') {
         let item = item.trim();
         if item.is_empty() || !item.bytes().all(|b| b.is_ascii_digit()) {
             return Err(malformed());
         }
-        let number = item.parse().unwrap_or(u32::MAX);
-        if !seen.insert(number) {
-            return Err(HttpError::bad_request("the frame list names a frame twice"));
-        }
-        numbers.push(number);
+        numbers.push(item.parse().unwrap_or(u32::MAX));
         if numbers.len() > MAX_FRAMES {
             return Err(HttpError::bad_request("the frame list is too long"));
         }
@@ -129,6 +121,11 @@ fn parse_list(text: &str) -> Result<Vec<u32>, HttpError> {
     Ok(numbers)
 }
 
+/// Checks that every frame exists, and that the list asks for no more than all frames once.
+///
+/// The standard's lists are of "non-duplicate" numbers. A repeated one is answered all the same as
+/// long as the answer is not larger than the whole instance would be, in frames (which bounds decoded
+/// pixels) and in stored bytes: a short request for one frame thousands of times is refused.
 fn check_range(frames: &FrameTable, numbers: &[u32]) -> Result<(), HttpError> {
     let count = frames.count();
     if count == 0 {
@@ -137,6 +134,17 @@ fn check_range(frames: &FrameTable, numbers: &[u32]) -> Result<(), HttpError> {
     if numbers.iter().any(|number| *number == 0 || *number > count) {
         let message = format!("no such frame: this instance has frames 1 to {count}");
         return Err(HttpError::not_found(message));
+    }
+    let distinct: BTreeSet<u32> = numbers.iter().copied().collect();
+    if distinct.len() < numbers.len() {
+        let bytes = |numbers: &mut dyn Iterator<Item = u32>| {
+            numbers.fold(0u64, |sum, number| sum.saturating_add(stored_length(frames, number)))
+        };
+        let asked = bytes(&mut numbers.iter().copied());
+        if numbers.len() > count as usize || asked > bytes(&mut (1..=count)) {
+            let message = "the frame list repeats frames until they exceed the whole instance";
+            return Err(HttpError::bad_request(message));
+        }
     }
     Ok(())
 }
@@ -390,6 +398,8 @@ impl From<FrameError> for ArchiveError {
 
 #[cfg(test)]
 mod tests {
+    use qianli_model::ByteRange;
+
     use super::*;
 
     #[test]
@@ -397,9 +407,35 @@ mod tests {
         assert_eq!(parse_list("1,3").ok(), Some(vec![1, 3]));
         assert_eq!(parse_list("0").ok(), Some(vec![0]));
         assert_eq!(parse_list("99999999999999").ok(), Some(vec![u32::MAX]));
-        for text in ["", "a", "1,", "-1", "1-3", "1;2", "1,1", "2,1,02"] {
+        for text in ["", "a", "1,", "-1", "1-3", "1;2"] {
             assert!(parse_list(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn lists_ask_for_no_more_than_the_instance() {
+        let native = FrameTable::Native { offset: 0, bits_per_frame: 8 << 20, count: 3 };
+        let check = |frames: &FrameTable, numbers: &[u32]| {
+            check_range(frames, numbers).map_err(|error| error.status().as_u16())
+        };
+        for (numbers, expected) in [
+            (&[3, 1, 2][..], Ok(())),
+            (&[2, 2], Ok(())),
+            (&[2, 2, 2], Ok(())),
+            (&[2, 2, 2, 2], Err(400)),
+            (&[1, 2, 3, 1], Err(400)),
+            (&[1, 4], Err(404)),
+            (&[0], Err(404)),
+        ] {
+            assert_eq!(check(&native, numbers), expected, "{numbers:?}");
+        }
+        assert_eq!(check(&native, &[1; 5_000]), Err(400));
+        let range = |offset, length| ByteRange { offset, length };
+        let uneven = FrameTable::Encapsulated {
+            frames: vec![vec![range(0, 1_000)], vec![range(1_008, 10)]],
+        };
+        assert_eq!(check(&uneven, &[2, 2]), Ok(()));
+        assert_eq!(check(&uneven, &[1, 1]), Err(400));
     }
 
     #[test]

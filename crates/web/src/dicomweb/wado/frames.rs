@@ -398,7 +398,7 @@ impl From<FrameError> for ArchiveError {
 
 #[cfg(test)]
 mod tests {
-    use qianli_model::ByteRange;
+    use qianli_model::frames::ByteRange;
 
     use super::*;
 

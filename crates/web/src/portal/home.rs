@@ -45,7 +45,7 @@ struct Send<'a> {
 impl Send<'_> {
     fn dcmsend(&self) -> String {
         let Self { aet, host, port, .. } = self;
-        format!("TCP_NODELAY=1 dcmsend -v -aec {aet} \\\n  {host} {port} +sd +r ./folder")
+        format!("TCP_NODELAY=1 dcmsend -v -nh -aec {aet} \\\n  {host} {port} +sd +r ./folder")
     }
 
     fn stow(&self) -> String {

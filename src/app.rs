@@ -7,10 +7,12 @@ use anyhow::Context;
 use qianli_archive::{Archive, ArchiveConfig, Blobs, BlobsConfig, SopClassPolicy};
 use qianli_catalog::types::DuplicatePolicy;
 use qianli_catalog::{Catalog, CatalogConfig};
+use qianli_model::charset::Fallback;
+use qianli_model::dataset::Limits;
 use qianli_model::scope::Principal;
 use qianli_model::{Scope, TenantId};
 
-use crate::config::{Config, Duplicates, SopClasses};
+use crate::config::{Config, Duplicates, SopClasses, UnlabelledCharset};
 
 /// How long a commit may take before its senders are told to try again.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
@@ -75,6 +77,13 @@ fn archive_config(config: &Config) -> ArchiveConfig {
         sop_classes: match config.sop_classes {
             SopClasses::All => SopClassPolicy::All,
             SopClasses::Standard => SopClassPolicy::Standard,
+        },
+        limits: Limits {
+            fallback_charset: match config.unlabelled_charset {
+                UnlabelledCharset::Latin1 => Fallback::Latin1,
+                UnlabelledCharset::Gb18030 => Fallback::Gb18030,
+            },
+            ..Limits::default()
         },
         ..ArchiveConfig::new(config.spool.clone())
     }

@@ -74,6 +74,16 @@ pub enum SopClasses {
     Standard,
 }
 
+/// What text is taken for that declares no character set, or an unknown one, and is not UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnlabelledCharset {
+    /// ISO 8859-1.
+    Latin1,
+    /// GB18030, which GBK and GB2312 are part of: for equipment in China that does not say so.
+    Gb18030,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -170,6 +180,9 @@ pub struct Settings {
     /// SOP classes let in [default: all].
     #[arg(long, env = "QIANLI_SOP_CLASSES", value_enum, global = true)]
     pub sop_classes: Option<SopClasses>,
+    /// What unlabelled text is that is not UTF-8 [default: latin1].
+    #[arg(long, env = "QIANLI_UNLABELLED_CHARSET", value_enum, global = true)]
+    pub unlabelled_charset: Option<UnlabelledCharset>,
     /// Largest object [default: 64GiB].
     #[arg(long, env = "QIANLI_MAX_OBJECT", value_name = "SIZE", global = true)]
     pub max_object: Option<Size>,
@@ -234,6 +247,8 @@ pub struct Config {
     pub duplicates: Duplicates,
     /// See [`Settings::sop_classes`].
     pub sop_classes: SopClasses,
+    /// See [`Settings::unlabelled_charset`].
+    pub unlabelled_charset: UnlabelledCharset,
     /// See [`Settings::max_object`], bytes.
     pub max_object: u64,
     /// See [`Settings::spool_memory`], bytes.
@@ -321,6 +336,10 @@ impl Settings {
             drain_timeout: second(self.drain_timeout, file.drain_timeout, 30),
             duplicates: self.duplicates.or(file.duplicates).unwrap_or(Duplicates::KeepBoth),
             sop_classes: self.sop_classes.or(file.sop_classes).unwrap_or(SopClasses::All),
+            unlabelled_charset: self
+                .unlabelled_charset
+                .or(file.unlabelled_charset)
+                .unwrap_or(UnlabelledCharset::Latin1),
             max_object: self.max_object.or(file.max_object).map_or(64 << 30, |size| size.0),
             spool_memory: self.spool_memory.or(file.spool_memory).map_or(64 << 20, |size| size.0),
             spool: self.spool.or(file.spool).unwrap_or_else(|| absolute.join("spool")),

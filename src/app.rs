@@ -1,7 +1,7 @@
 //! Every long-lived handle of a process, built from [`Config`] in one place.
 
 use std::os::unix::fs::DirBuilderExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use qianli_archive::{Archive, ArchiveConfig, Blobs, BlobsConfig, SopClassPolicy};
@@ -87,4 +87,10 @@ fn archive_config(config: &Config) -> ArchiveConfig {
         },
         ..ArchiveConfig::new(config.spool.clone())
     }
+}
+
+/// Milliseconds since 1970-01-01T00:00Z.
+pub(crate) fn now_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }

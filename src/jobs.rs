@@ -1,12 +1,12 @@
 //! Background work: takes jobs that are due from the catalog and runs them, one at a time.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use qianli_catalog::types::Job;
 use qianli_model::Scope;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, now_ms};
 
 /// How long a worker may keep a job before another takes it for lost.
 const LEASE_MS: i64 = 5 * 60_000;
@@ -69,9 +69,4 @@ async fn settle(app: &App, job: &Job) -> anyhow::Result<()> {
     let scope = Scope::system(job.tenant, "a study has been quiet");
     catalog.publish(&scope, &job.kind, &job.dedupe_key, "", "", now_ms()).await?;
     Ok(catalog.finish_job(job).await?)
-}
-
-fn now_ms() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }

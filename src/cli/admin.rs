@@ -1,7 +1,7 @@
 //! `qianli migrate`, `qianli doctor`, `qianli sweep`: what an operator needs.
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::bail;
 use indicatif::HumanBytes;
@@ -9,7 +9,7 @@ use qianli_archive::{Blobs, BlobsConfig, SweepMode};
 use qianli_model::{Scope, TenantId};
 use tokio::net::TcpListener;
 
-use crate::app::{App, open_catalog};
+use crate::app::{App, now_ms, open_catalog};
 use crate::config::{Config, Span};
 
 /// Arguments of `qianli sweep`.
@@ -226,10 +226,4 @@ fn check_clock(report: &mut Report) {
         }
         _ => report.good("clock", "set".into()),
     }
-}
-
-/// Milliseconds since 1970-01-01T00:00Z.
-pub(super) fn now_ms() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }

@@ -7,12 +7,12 @@ use anyhow::Context;
 use qianli_archive::{Archive, ArchiveConfig, Blobs, BlobsConfig, SopClassPolicy};
 use qianli_catalog::types::DuplicatePolicy;
 use qianli_catalog::{Catalog, CatalogConfig};
-use qianli_model::charset::Fallback;
+use qianli_model::charset::Knowledge;
 use qianli_model::dataset::Limits;
 use qianli_model::scope::Principal;
 use qianli_model::{Scope, TenantId};
 
-use crate::config::{Config, Duplicates, SopClasses, UnlabelledCharset};
+use crate::config::{Config, Duplicates, SopClasses};
 
 /// How long a commit may take before its senders are told to try again.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
@@ -79,12 +79,14 @@ fn archive_config(config: &Config) -> ArchiveConfig {
             SopClasses::Standard => SopClassPolicy::Standard,
         },
         limits: Limits {
-            fallback_charset: match config.unlabelled_charset {
-                UnlabelledCharset::Latin1 => Fallback::Latin1,
-                UnlabelledCharset::Gb18030 => Fallback::Gb18030,
-            },
+            text: Knowledge { unlabelled: config.unlabelled_charset, mislabelled: None },
             ..Limits::default()
         },
+        mislabelled: config
+            .source_charsets
+            .iter()
+            .map(|source| (source.sender.clone(), source.encoding))
+            .collect(),
         ..ArchiveConfig::new(config.spool.clone())
     }
 }

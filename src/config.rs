@@ -11,6 +11,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use qianli_archive::Sender;
+use qianli_model::charset::TextEncoding;
 use serde::Deserialize;
 
 /// A duration with its unit: `30s`, `5m`, `1h`.
@@ -74,14 +76,34 @@ pub enum SopClasses {
     Standard,
 }
 
-/// What text is taken for that declares no character set, or an unknown one, and is not UTF-8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum UnlabelledCharset {
-    /// ISO 8859-1.
-    Latin1,
-    /// GB18030, which GBK and GB2312 are part of: for equipment in China that does not say so.
-    Gb18030,
+/// A sender whose text is not what it declares, and what it is: `CT1=gbk`, `192.0.2.7=euc-kr`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SourceCharset {
+    /// Who.
+    pub sender: Sender,
+    /// What its text is.
+    pub encoding: TextEncoding,
+}
+
+impl FromStr for SourceCharset {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (sender, encoding) = text
+            .split_once('=')
+            .ok_or("write SENDER=ENCODING, such as CT1=gbk, 192.0.2.7=gbk or *=gbk")?;
+        Ok(Self {
+            sender: sender.parse().map_err(|error| format!("{sender:?}: {error}"))?,
+            encoding: encoding.trim().parse().map_err(|error| format!("{encoding:?}: {error}"))?,
+        })
+    }
+}
+
+impl TryFrom<String> for SourceCharset {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
 }
 
 /// How log lines look.
@@ -180,9 +202,19 @@ pub struct Settings {
     /// SOP classes let in [default: all].
     #[arg(long, env = "QIANLI_SOP_CLASSES", value_enum, global = true)]
     pub sop_classes: Option<SopClasses>,
-    /// What unlabelled text is that is not UTF-8 [default: latin1].
-    #[arg(long, env = "QIANLI_UNLABELLED_CHARSET", value_enum, global = true)]
-    pub unlabelled_charset: Option<UnlabelledCharset>,
+    /// What unlabelled text is that is not UTF-8: latin1, gbk, euc-kr, … [default: latin1].
+    #[arg(long, env = "QIANLI_UNLABELLED_CHARSET", value_name = "ENCODING", global = true)]
+    pub unlabelled_charset: Option<String>,
+    /// Senders whose text is not what it is labelled, by AE title, IP address or * for all:
+    /// CT1=gbk,192.0.2.7=euc-kr. UTF-8, GB18030 and multi-byte sets they declare are believed.
+    #[arg(
+        long,
+        env = "QIANLI_SOURCE_CHARSETS",
+        value_delimiter = ',',
+        value_name = "SENDER=ENCODING",
+        global = true
+    )]
+    pub source_charsets: Option<Vec<SourceCharset>>,
     /// Largest object [default: 64GiB].
     #[arg(long, env = "QIANLI_MAX_OBJECT", value_name = "SIZE", global = true)]
     pub max_object: Option<Size>,
@@ -248,7 +280,9 @@ pub struct Config {
     /// See [`Settings::sop_classes`].
     pub sop_classes: SopClasses,
     /// See [`Settings::unlabelled_charset`].
-    pub unlabelled_charset: UnlabelledCharset,
+    pub unlabelled_charset: TextEncoding,
+    /// See [`Settings::source_charsets`].
+    pub source_charsets: Vec<SourceCharset>,
     /// See [`Settings::max_object`], bytes.
     pub max_object: u64,
     /// See [`Settings::spool_memory`], bytes.
@@ -290,6 +324,11 @@ impl Settings {
             .iter()
             .map(|title| title.parse().with_context(|| format!("calling_aets: {title:?}")))
             .collect::<anyhow::Result<_>>()?;
+        let unlabelled = self.unlabelled_charset.or(file.unlabelled_charset);
+        let unlabelled = unlabelled.as_deref().unwrap_or("latin1");
+        let unlabelled_charset = unlabelled
+            .parse::<TextEncoding>()
+            .with_context(|| format!("unlabelled_charset: {unlabelled:?}"))?;
         let max_pdu = self.max_pdu.or(file.max_pdu).map_or(256 << 10, |size| size.0);
         if !(4096..=16 << 20).contains(&max_pdu) {
             bail!("max_pdu must lie between 4KiB and 16MiB");
@@ -336,10 +375,8 @@ impl Settings {
             drain_timeout: second(self.drain_timeout, file.drain_timeout, 30),
             duplicates: self.duplicates.or(file.duplicates).unwrap_or(Duplicates::KeepBoth),
             sop_classes: self.sop_classes.or(file.sop_classes).unwrap_or(SopClasses::All),
-            unlabelled_charset: self
-                .unlabelled_charset
-                .or(file.unlabelled_charset)
-                .unwrap_or(UnlabelledCharset::Latin1),
+            unlabelled_charset,
+            source_charsets: self.source_charsets.or(file.source_charsets).unwrap_or_default(),
             max_object: self.max_object.or(file.max_object).map_or(64 << 30, |size| size.0),
             spool_memory: self.spool_memory.or(file.spool_memory).map_or(64 << 20, |size| size.0),
             spool: self.spool.or(file.spool).unwrap_or_else(|| absolute.join("spool")),
@@ -435,6 +472,23 @@ mod tests {
         assert!(decide("idle_timeout = '30'").is_err());
         assert!(decide("max_object = 'many'").is_err());
         assert_eq!(decide("idle_timeout = '90s'").unwrap().idle_timeout.as_secs(), 90);
+    }
+
+    #[test]
+    fn encodings_and_senders_are_checked() {
+        let config = decode_sources("'CT 1=gbk', '192.0.2.7=EUC-KR', '*=shift_jis'").unwrap();
+        assert_eq!(config.source_charsets.len(), 3);
+        for bad in ["'CT1'", "'CT1=klingon'", "'=gbk'", "'SEVENTEEN-LETTERS=gbk'", "'CT1=utf-16le'"]
+        {
+            assert!(decode_sources(bad).is_err(), "{bad}");
+        }
+        assert!(decide("unlabelled_charset = 'gb18030'").is_ok());
+        let error = format!("{:#}", decide("unlabelled_charset = 'GB-2312x'").unwrap_err());
+        assert!(error.contains("unlabelled_charset") && error.contains("gbk"), "{error}");
+    }
+
+    fn decode_sources(list: &str) -> anyhow::Result<Config> {
+        decide(&format!("source_charsets = [{list}]"))
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use qianli_catalog::types::{NewInstance, Recorded};
+use qianli_model::charset::{Knowledge, TextEncoding};
 use qianli_model::dataset::{Limits, ReaderSource, Source};
 use qianli_model::file_meta::{self, FileMeta};
 use qianli_model::header::{HeaderError, Warning};
@@ -17,7 +18,7 @@ use crate::admit::admit;
 use crate::error::IngestError;
 use crate::key::blob_key;
 use crate::spool::{Content, SpoolReader, SpoolWriter, Spooled, reopen};
-use crate::{Archive, BlobError, in_time};
+use crate::{Archive, ArchiveConfig, BlobError, Sender, in_time};
 
 /// What the spooled bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +130,7 @@ impl Archive {
     ) -> Result<Stored, IngestError> {
         let config = &self.0.config;
         let spooled = spool.finish().await?;
-        let (spooled, parsed) = parse(spooled, format, &config.limits).await?;
+        let (spooled, parsed) = parse(spooled, format, Reading::of(config, &from)).await?;
         let size = spooled.length;
         let header = &parsed.header;
         let known_uids = |refusal: Refusal| IngestError {
@@ -252,22 +253,52 @@ fn with_promised_uids(mut error: IngestError, format: &Format) -> IngestError {
     error
 }
 
+/// How an object of one sender is read.
+#[derive(Clone)]
+struct Reading {
+    limits: Limits,
+    mislabelled: Vec<(Sender, TextEncoding)>,
+    calling_ae: Option<String>,
+    peer: String,
+}
+
+impl Reading {
+    fn of(config: &ArchiveConfig, from: &Provenance) -> Self {
+        Self {
+            limits: config.limits.clone(),
+            mislabelled: config.mislabelled.clone(),
+            calling_ae: from.calling_ae.clone(),
+            peer: from.peer.clone(),
+        }
+    }
+
+    /// The limits, with what is known of the sender's text. `source_ae` is what a file says of its
+    /// origin; a caller's own title counts before it.
+    fn limits(&self, source_ae: Option<&str>) -> Limits {
+        let ae = self.calling_ae.as_deref().or(source_ae);
+        let rule = self.mislabelled.iter().find(|(sender, _)| sender.is(ae, &self.peer));
+        let text =
+            Knowledge { mislabelled: rule.map(|&(_, encoding)| encoding), ..self.limits.text };
+        Limits { text, ..self.limits.clone() }
+    }
+}
+
 /// Reads header and hash, on a blocking thread where it may take long.
 async fn parse(
     spooled: Spooled,
     format: &Format,
-    limits: &Limits,
+    reading: Reading,
 ) -> Result<(Spooled, Parsed), IngestError> {
     let deflated =
         matches!(format, Format::DataSet { transfer_syntax, .. } if transfer_syntax.is_deflated());
     let quick = !spooled.is_file() && !deflated && *format != Format::Part10;
     if quick {
-        let parsed = read(&spooled, format, limits)?;
+        let parsed = read(&spooled, format, &reading)?;
         return Ok((spooled, parsed));
     }
-    let (format, limits) = (format.clone(), limits.clone());
+    let format = format.clone();
     tokio::task::spawn_blocking(move || {
-        let parsed = read(&spooled, &format, &limits)?;
+        let parsed = read(&spooled, &format, &reading)?;
         Ok((spooled, parsed))
     })
     .await
@@ -277,7 +308,7 @@ async fn parse(
     })
 }
 
-fn read(spooled: &Spooled, format: &Format, limits: &Limits) -> Result<Parsed, IngestError> {
+fn read(spooled: &Spooled, format: &Format, reading: &Reading) -> Result<Parsed, IngestError> {
     let (syntax, data_set_offset, meta) = match format {
         Format::DataSet { transfer_syntax, .. } => (*transfer_syntax, 0, None),
         Format::Part10 => {
@@ -288,7 +319,8 @@ fn read(spooled: &Spooled, format: &Format, limits: &Limits) -> Result<Parsed, I
             (syntax.map_err(|refusal| meta_uids(refusal, &meta))?, meta.data_set_offset, Some(meta))
         }
     };
-    let header = read_header(spooled, data_set_offset, syntax, limits);
+    let limits = reading.limits(meta.as_ref().and_then(|meta| meta.source_ae.as_deref()));
+    let header = read_header(spooled, data_set_offset, syntax, &limits);
     let header = header.map_err(|refusal| match &meta {
         Some(meta) => meta_uids(refusal, meta),
         None => refusal.into(),

@@ -10,6 +10,7 @@ mod ingest;
 mod key;
 mod local;
 mod retrieve;
+mod sender;
 mod spool;
 mod sweep;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use qianli_catalog::types::{DuplicatePolicy, Found, Totals};
 use qianli_catalog::{Catalog, CatalogError};
+use qianli_model::charset::TextEncoding;
 use qianli_model::dataset::Limits;
 use qianli_model::{Query, Scope, SeriesUid, TenantId};
 
@@ -29,6 +31,7 @@ pub use blobs::{BlobError, Blobs, BlobsConfig};
 pub use error::{ArchiveError, IngestError};
 pub use ingest::{Format, Stored};
 pub use retrieve::ByteStream;
+pub use sender::Sender;
 pub use spool::SpoolWriter;
 pub use sweep::{SweepMode, Swept};
 
@@ -53,6 +56,8 @@ pub struct ArchiveConfig {
     pub sop_classes: SopClassPolicy,
     /// What scanning one object may cost.
     pub limits: Limits,
+    /// Senders whose text is not what it is labelled, and what it is. The first that fits counts.
+    pub mislabelled: Vec<(Sender, TextEncoding)>,
 }
 
 impl ArchiveConfig {
@@ -66,6 +71,7 @@ impl ArchiveConfig {
             duplicates: DuplicatePolicy::default(),
             sop_classes: SopClassPolicy::default(),
             limits: Limits::default(),
+            mislabelled: Vec::new(),
         }
     }
 }

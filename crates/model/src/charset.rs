@@ -5,6 +5,7 @@
 //! in several of these encodings a byte that looks like a backslash is half a character.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use encoding_rs::{
     Encoding, GB18030, ISO_8859_2, ISO_8859_3, ISO_8859_4, ISO_8859_5, ISO_8859_6, ISO_8859_7,
@@ -15,15 +16,41 @@ mod iso2022;
 
 use iso2022::HighSet;
 
-/// How bytes beyond ASCII are read when no character set that we know is declared and they are
-/// not valid UTF-8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fallback {
-    /// As Latin-1: never fails, wrong for most of the world.
-    #[default]
-    Latin1,
-    /// As GB18030 if it decodes cleanly, else as Latin-1.
-    Gb18030,
+/// An encoding by its name in the WHATWG Encoding Standard: `gbk`, `euc-kr`, `shift_jis`, `latin1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextEncoding(&'static Encoding);
+
+/// No such encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no such character encoding; write gbk, gb18030, big5, euc-kr, shift_jis, latin1 or another name of the WHATWG Encoding Standard"
+)]
+pub struct TextEncodingError;
+
+impl FromStr for TextEncoding {
+    type Err = TextEncodingError;
+    fn from_str(name: &str) -> Result<Self, TextEncodingError> {
+        // UTF-16 and the like have no ASCII half, and DICOM text without one is no DICOM text.
+        let encoding = Encoding::for_label(name.as_bytes()).filter(|e| e.is_ascii_compatible());
+        encoding.map(Self).ok_or(TextEncodingError)
+    }
+}
+
+/// What an operator knows of a sender's text beside what its instances declare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Knowledge {
+    /// How bytes beyond ASCII are read when no character set that we know is declared and they are
+    /// not valid UTF-8; Latin-1 where they do not fit it either.
+    pub unlabelled: TextEncoding,
+    /// What bytes beyond ASCII really are where nothing, an unknown or a single-byte character set
+    /// is declared. Text that does not fit is read as declared.
+    pub mislabelled: Option<TextEncoding>,
+}
+
+impl Default for Knowledge {
+    fn default() -> Self {
+        Self { unlabelled: TextEncoding(WINDOWS_1252), mislabelled: None }
+    }
 }
 
 /// How sure we are of a decoded text.
@@ -50,7 +77,7 @@ pub enum TextKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charset {
     scheme: Scheme,
-    fallback: Fallback,
+    knowledge: Knowledge,
     known: bool,
 }
 
@@ -72,19 +99,19 @@ enum Scheme {
 
 impl Charset {
     /// No Specific Character Set at all: ASCII, and a guess for what goes beyond.
-    pub fn undeclared(fallback: Fallback) -> Self {
-        Self { scheme: Scheme::Undeclared, fallback, known: true }
+    pub fn undeclared(knowledge: Knowledge) -> Self {
+        Self { scheme: Scheme::Undeclared, knowledge, known: true }
     }
 
     /// Reads the value of (0008,0005), in any of the spellings that occur.
-    pub fn parse(value: &[u8], fallback: Fallback) -> Self {
+    pub fn parse(value: &[u8], knowledge: Knowledge) -> Self {
         let mut initial = HighSet::None;
         let mut extension = HighSet::None;
         let mut known = true;
         let mut extended = value.contains(&b'\\');
         for (index, term) in value.split(|&byte| byte == b'\\').enumerate() {
             match Term::parse(term) {
-                Some(Term::Whole(scheme)) => return Self { scheme, fallback, known: true },
+                Some(Term::Whole(scheme)) => return Self { scheme, knowledge, known: true },
                 Some(Term::LowSet) => extended = true,
                 Some(Term::Set(set)) if index == 0 => initial = set,
                 Some(Term::Set(set)) if extension == HighSet::None => extension = set,
@@ -97,7 +124,7 @@ impl Charset {
         } else {
             Scheme::Sets { initial, extension }
         };
-        Self { scheme, fallback, known }
+        Self { scheme, knowledge, known }
     }
 
     /// Whether every term was one that we know.
@@ -112,6 +139,11 @@ impl Charset {
             && let Ok(text) = std::str::from_utf8(bytes)
         {
             return (Cow::Borrowed(text), Certainty::Exact);
+        }
+        if !bytes.contains(&iso2022::ESCAPE)
+            && let Some(text) = self.corrected(bytes)
+        {
+            return (text, Certainty::Exact);
         }
         match self.scheme {
             Scheme::Utf8 => match std::str::from_utf8(bytes) {
@@ -142,13 +174,26 @@ impl Charset {
         if let Ok(text) = std::str::from_utf8(bytes) {
             return Cow::Borrowed(text);
         }
-        if self.fallback == Fallback::Gb18030 {
-            let (text, Certainty::Exact) = whole(GB18030, bytes) else {
-                return whole(WINDOWS_1252, bytes).0;
-            };
-            return text;
+        match whole(self.knowledge.unlabelled.0, bytes) {
+            (text, Certainty::Exact) => text,
+            _ => whole(WINDOWS_1252, bytes).0,
         }
-        whole(WINDOWS_1252, bytes).0
+    }
+
+    /// What the operator says the text is, where the declaration could be a mistake.
+    fn corrected<'a>(&self, bytes: &'a [u8]) -> Option<Cow<'a, str>> {
+        let doubtful = match self.scheme {
+            Scheme::Undeclared => true,
+            Scheme::Sets { initial, extension } => {
+                matches!(initial, HighSet::Table(_)) && extension == HighSet::None
+            }
+            Scheme::Utf8 | Scheme::Gb18030 => false,
+        };
+        let encoding = self.knowledge.mislabelled.filter(|_| doubtful)?;
+        match whole(encoding.0, bytes) {
+            (text, Certainty::Exact) => Some(text),
+            _ => None,
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::charset::Fallback;
+use crate::charset::Knowledge;
 
 mod inflate;
 mod scanner;
@@ -43,9 +43,9 @@ pub struct Limits {
     pub max_fragments: usize,
     /// Most bytes that a deflated data set may inflate to.
     pub max_inflated: u64,
-    /// How text is read when bytes beyond ASCII come without a character set that we know: what
-    /// the operator knows of the sender (GBK without a label is common).
-    pub fallback_charset: Fallback,
+    /// What the operator knows of the sender's text (GBK without a label, or with a wrong one, is
+    /// common).
+    pub text: Knowledge,
 }
 
 impl Default for Limits {
@@ -56,7 +56,7 @@ impl Default for Limits {
             max_json: 64 << 20,
             max_fragments: 4_000_000,
             max_inflated: 8 << 30,
-            fallback_charset: Fallback::Latin1,
+            text: Knowledge::default(),
         }
     }
 }

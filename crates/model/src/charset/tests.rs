@@ -3,7 +3,7 @@
 use super::*;
 
 fn decode(declared: &str, bytes: &[u8]) -> (String, Certainty) {
-    let charset = Charset::parse(declared.as_bytes(), Fallback::Latin1);
+    let charset = Charset::parse(declared.as_bytes(), Knowledge::default());
     let (text, certainty) = charset.decode(bytes, TextKind::PersonName);
     (text.into_owned(), certainty)
 }
@@ -98,10 +98,30 @@ fn undeclared_and_unknown_sets_are_guessed() {
         );
         assert_eq!(decode(declared, b"\xE9"), ("é".into(), Certainty::Guessed));
     }
-    assert!(!Charset::parse(b"KLINGON", Fallback::Latin1).is_known());
-    let gbk = Charset::undeclared(Fallback::Gb18030);
+    assert!(!Charset::parse(b"KLINGON", Knowledge::default()).is_known());
+    let gbk = Knowledge { unlabelled: "gb18030".parse().unwrap(), ..Knowledge::default() };
+    let gbk = Charset::undeclared(gbk);
     assert_eq!(gbk.decode(b"\xD5\xC5", TextKind::Text), ("张".into(), Certainty::Guessed));
     assert_eq!(gbk.decode(b"M\xFCller \xFF", TextKind::Text).0, "Müller ÿ");
+}
+
+#[test]
+fn what_an_operator_knows_corrects_single_byte_labels_only() {
+    let gbk = Knowledge { mislabelled: Some("gbk".parse().unwrap()), ..Knowledge::default() };
+    let read = |declared: &str, bytes: &[u8]| {
+        let charset = Charset::parse(declared.as_bytes(), gbk);
+        charset.decode(bytes, TextKind::PersonName).0.into_owned()
+    };
+    // "联通" in GBK is valid UTF-8 for something else.
+    for declared in ["", "ISO_IR 100", "ISO_IR 144", "KLINGON"] {
+        assert_eq!(read(declared, b"\xD5\xC5^\xD0\xA1\xB6\xAB"), "张^小东", "{declared}");
+        assert_eq!(read(declared, b"\xC1\xAA\xCD\xA8"), "联通", "{declared}");
+    }
+    assert_eq!(read("ISO_IR 100", b"M\xFCller \xFF"), "Müller ÿ", "does not fit GBK");
+    assert_eq!(read("ISO_IR 192", "张".as_bytes()), "张");
+    assert_eq!(read("\\ISO 2022 IR 149", b"\x1B$)C\xFB\xF3"), "洪");
+    assert_eq!(read("\\ISO 2022 IR 149", b"\xFB\xF3"), "洪");
+    assert!("utf-16le".parse::<TextEncoding>().is_err());
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl<'l> Walk<'l> {
         &mut self,
         scanner: &mut Scanner<'_, S>,
     ) -> Result<(), DataSetError> {
-        self.open_set(Charset::undeclared(self.limits.fallback_charset));
+        self.open_set(Charset::undeclared(self.limits.text));
         loop {
             match scanner.next()? {
                 Event::Element(element) => self.element(scanner, element)?,
@@ -320,7 +320,7 @@ impl<'l> Walk<'l> {
         if blank {
             return;
         }
-        set.charset = Charset::parse(&self.value, self.limits.fallback_charset);
+        set.charset = Charset::parse(&self.value, self.limits.text);
         if !set.charset.is_known() {
             let tag = Some(tag::SPECIFIC_CHARACTER_SET);
             self.warnings.add(tag, "the specific character set is unknown");

@@ -1,0 +1,4 @@
+//! What servers get wrong and we do not: one test per line of the list of known mistakes that this
+//! project keeps, named by its number there.
+
+mod charset;

@@ -21,6 +21,7 @@ mod native;
 mod rle;
 #[cfg(test)]
 mod testdata;
+mod transcode;
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use qianli_model::TransferSyntax;
 
 use attributes::{Image, Photometric};
+pub use transcode::{LossyMethod, Transcoded, can_encode, transcode};
 
 /// Most bytes that one decoded frame may have. A 16-bit RGB slide of 9,000 x 9,000 pixels fits.
 pub const MAX_FRAME_BYTES: usize = 512 << 20;

@@ -59,6 +59,23 @@ pub(crate) fn decode<'a>(
     Ok(Cow::Owned(swapped))
 }
 
+/// Gives every pixel of native YBR_FULL_422 (Y1 Y2 Cb Cr) its own chrominances: YBR_FULL, pixel by
+/// pixel.
+pub(crate) fn upsample(image: &Image, pixels: &[u8]) -> Result<Vec<u8>, ImagingError> {
+    if image.bits_allocated != 8 || image.planar {
+        return unsupported("YBR_FULL_422 that is not 8 bits, pixel by pixel");
+    }
+    let mut out = Vec::with_capacity(image.decoded_bytes());
+    for row in pixels.chunks_exact(image.columns.div_ceil(2) * 4).take(image.rows) {
+        let start = out.len();
+        for [y1, y2, cb, cr] in row.as_chunks::<4>().0 {
+            out.extend([*y1, *cb, *cr, *y2, *cb, *cr]);
+        }
+        out.truncate(start + image.columns * 3);
+    }
+    Ok(out)
+}
+
 /// Reverses every group of `width` bytes.
 fn swap(bytes: &[u8], width: usize) -> Vec<u8> {
     let mut out = bytes.to_vec();

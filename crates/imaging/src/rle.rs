@@ -1,7 +1,7 @@
 //! RLE Lossless (PS3.5 annex G): PackBits over byte planes.
 
 use crate::attributes::Image;
-use crate::{ImagingError, malformed};
+use crate::{ImagingError, malformed, unsupported};
 
 /// Bytes of the header: the number of segments and fifteen offsets, each 32 bits.
 const HEADER: usize = 64;
@@ -95,10 +95,81 @@ fn unpack(mut segment: &[u8], length: usize, out: &mut Vec<u8>) -> Result<(), Im
     Ok(())
 }
 
+/// Encodes native little-endian pixels as one frame.
+pub(crate) fn encode(image: &Image, pixels: &[u8]) -> Result<Vec<u8>, ImagingError> {
+    let sample_bytes = image.sample_bytes();
+    let planes = image.samples * sample_bytes;
+    if planes > HEADER / 4 - 1 {
+        return unsupported("RLE of samples that are this wide");
+    }
+    if pixels.len() != image.decoded_bytes() {
+        return malformed("the frame is shorter than its dimensions say");
+    }
+    let plane_bytes = pixels.len() / planes;
+    // No run crosses the end of a row (annex G.3.1). Packed bits have rows that end inside bytes;
+    // they are one run of bytes.
+    let row_bytes = if image.bits_allocated == 1 { plane_bytes } else { image.columns };
+    let mut header = vec![planes as u32];
+    let mut body = Vec::new();
+    let mut plane = Vec::with_capacity(plane_bytes);
+    for index in 0..planes {
+        let (sample, significance) = (index / sample_bytes, index % sample_bytes);
+        let byte = sample_bytes - 1 - significance;
+        let (first, step) = if image.planar {
+            (sample * image.pixels() * sample_bytes + byte, sample_bytes)
+        } else {
+            (sample * sample_bytes + byte, planes)
+        };
+        plane.clear();
+        plane.extend(pixels.iter().skip(first).step_by(step).take(plane_bytes));
+        header.push((HEADER + body.len()) as u32);
+        for row in plane.chunks(row_bytes.max(1)) {
+            pack(row, &mut body);
+        }
+        // Segments have an even length (annex G.5).
+        if body.len() % 2 == 1 {
+            body.push(0);
+        }
+    }
+    header.resize(HEADER / 4, 0);
+    let mut out: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
+    out.append(&mut body);
+    Ok(out)
+}
+
+/// Encodes one row (annex G.3.1): runs of equal bytes, and what lies between them as literals.
+fn pack(row: &[u8], out: &mut Vec<u8>) {
+    let mut literal: &[u8] = &[];
+    let mut rest = row;
+    while let Some(value) = rest.first() {
+        let run = rest.iter().take(128).take_while(|byte| *byte == value).count();
+        let (here, behind) = rest.split_at(run);
+        // Two equal bytes inside a literal cost nothing there.
+        if run > 2 || (run == 2 && literal.is_empty()) {
+            flush(literal, out);
+            out.extend([(257 - run) as u8, *value]);
+            literal = &[];
+            rest = behind;
+        } else {
+            let start = row.len() - rest.len() - literal.len();
+            literal = row.get(start..start + literal.len() + here.len()).unwrap_or_default();
+            rest = behind;
+        }
+    }
+    flush(literal, out);
+}
+
+fn flush(literal: &[u8], out: &mut Vec<u8>) {
+    for run in literal.chunks(128) {
+        out.push((run.len() - 1) as u8);
+        out.extend_from_slice(run);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attributes::DataSet;
+    use crate::attributes::{DataSet, Photometric};
     use crate::testdata::json;
 
     fn image(words: &str) -> Image {
@@ -153,5 +224,42 @@ mod tests {
         assert!(decode(&small, &wild).is_err());
         let huge = image("rows=60000 columns=8000");
         assert!(decode(&huge, &frame(&[&[129, 0]])).is_err());
+    }
+
+    #[test]
+    fn runs_and_literals_are_packed_as_annex_g_says() {
+        let packed = |row: &[u8]| {
+            let mut out = Vec::new();
+            pack(row, &mut out);
+            out
+        };
+        assert_eq!(packed(&[7, 7, 7, 1, 2, 3]), [254, 7, 2, 1, 2, 3]);
+        assert_eq!(packed(&[1, 2, 2, 3, 3, 3]), [2, 1, 2, 2, 254, 3]);
+        assert_eq!(packed(&[5; 129]), [129, 5, 0, 5]);
+        assert_eq!(packed(&[5, 5]), [255, 5]);
+        let noise: Vec<u8> = (0..=199).collect();
+        assert_eq!(packed(&noise).len(), 202);
+    }
+
+    #[test]
+    fn encoded_frames_decode_to_themselves() {
+        let shapes = [
+            "rows=1 columns=1",
+            "rows=3 columns=5",
+            "rows=7 columns=1 bits=16",
+            "rows=2 columns=300 bits=32",
+            "rows=5 columns=3 samples=3 photometric=RGB bits=16",
+            "rows=5 columns=3 samples=3 photometric=RGB planar=1",
+            "rows=5 columns=5 bits=1",
+        ];
+        for words in shapes {
+            let image = image(words);
+            let pixels: Vec<u8> = (0..image.decoded_bytes()).map(|i| (i * i / 7) as u8).collect();
+            let encoded = encode(&image, &pixels).unwrap();
+            assert_eq!(decode(&image, &encoded).unwrap(), pixels, "{words}");
+        }
+        let mut wide = image("samples=3 photometric=RGB bits=32");
+        (wide.samples, wide.photometric) = (4, Photometric::Rgb);
+        assert!(encode(&wide, &[0; 64]).is_err(), "sixteen segments have no place");
     }
 }

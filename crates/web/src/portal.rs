@@ -4,6 +4,7 @@
 //! Not here: DICOMweb, which the pages' pictures and the viewer use, and any rule about what may be
 //! seen (see [`crate::caller`]).
 
+mod api;
 mod assets;
 mod format;
 mod home;
@@ -24,6 +25,7 @@ use crate::WebState;
 pub fn router() -> Router<WebState> {
     Router::new()
         .route("/", get(home::show))
+        .route("/api", get(api::show))
         .route("/studies", get(studies::show))
         .route("/studies/", get(studies::show))
         .route("/studies/{study}", get(study::show))

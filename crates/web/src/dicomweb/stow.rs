@@ -22,6 +22,7 @@ use super::accept::{Accept, ContentType, Offer};
 use super::multipart::{BodyError, MultipartError, MultipartReader};
 use super::path::At;
 use super::respond;
+use super::routes::{self, route};
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
 use crate::error::HttpError;
@@ -37,6 +38,18 @@ const MAX_PARTS: usize = 20_000;
 
 /// A client that sends nothing for this long is gone.
 const STALL: Duration = Duration::from_secs(60);
+
+/// Bodies that are taken.
+const TAKES: &[&str] = &["multipart/related; type=\"application/dicom\"", DICOM];
+
+/// Routes of the store.
+pub(crate) const ROUTES: &[routes::Route] = &[
+    route!(Post "/studies" => store, "10.5",
+        ["Store instances", "存储实例"], takes TAKES, gives &[respond::DICOM_JSON]),
+    route!(Post "/studies/{study}" => store_into, "10.5",
+        ["Store instances of one study", "存储某检查的实例"],
+        takes TAKES, gives &[respond::DICOM_JSON]),
+];
 
 /// What became of one part.
 pub(super) type Outcome = Result<Stored, IngestError>;

@@ -126,6 +126,17 @@ texts! {
     viewer_missing_text: "Qianli opens images in OHIF, an open-source viewer that is fetched separately. On the server, in the folder of the source code, run:", "千里使用开源阅片器 OHIF 打开影像，需要单独获取。请在服务器的源代码目录中运行：";
     viewer_missing_then: "Then start the server with the folder that it made:", "然后用生成的目录启动服务器：";
 
+    api_title: "DICOMweb interface", "DICOMweb 接口";
+    api_text: "What this server answers, made from the same table as the server itself. The number is the section of DICOM PS3.18.", "本服务器支持的全部接口，与服务器自身的路由表一致。数字为 DICOM PS3.18 的章节号。";
+    api_root: "Address", "服务地址";
+    api_documents: "For programs", "供程序读取";
+    api_method: "Method", "方法";
+    api_path: "Path", "路径";
+    api_what: "What it does", "作用";
+    api_takes: "Takes", "请求格式";
+    api_gives: "Gives", "应答格式";
+    api_query: "Parameters", "参数";
+
     missing_title: "Nothing here", "页面不存在";
     missing_text: "This page does not exist, or the study is no longer stored.", "页面不存在，或该检查已不在服务器中。";
     failed_title: "This did not work", "暂时无法显示";

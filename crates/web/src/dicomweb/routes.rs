@@ -1,0 +1,193 @@
+//! The table of DICOMweb's routes: the router, the capabilities, the OpenAPI document and the page
+//! about them are all made from it, so that none of them can say what is not so.
+
+use axum::Router;
+use axum::routing::{MethodFilter, MethodRouter};
+
+use super::{capabilities, qido, respond, stow, wado};
+use crate::WebState;
+use crate::error::HttpError;
+
+/// What a request does to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Post,
+    #[expect(dead_code, reason = "the worklist service (PS3.18 section 11) uses it")]
+    Put,
+    #[expect(dead_code, reason = "removal of studies uses it")]
+    Delete,
+    Options,
+}
+
+impl Verb {
+    /// The method's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+        }
+    }
+
+    /// What axum calls it. GET answers HEAD too.
+    pub(crate) fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
+            Self::Delete => MethodFilter::DELETE,
+            Self::Options => MethodFilter::OPTIONS,
+        }
+    }
+}
+
+/// One thing that can be asked of DICOMweb.
+pub(crate) struct Route {
+    pub(crate) verb: Verb,
+    /// Relative to `/dicom-web`, with `{name}` for a segment and `{*name}` for the rest.
+    pub(crate) path: &'static str,
+    /// Section of PS3.18 that defines it; empty for what is ours.
+    pub(crate) section: &'static str,
+    /// What it does, in English and Chinese.
+    pub(crate) says: [&'static str; 2],
+    /// Names of its query parameters, where they are few.
+    pub(crate) query: &'static [&'static str],
+    /// Media types of bodies that it takes.
+    pub(crate) takes: &'static [&'static str],
+    /// Media types of answers, the default first; empty when the answer has no body.
+    pub(crate) gives: &'static [&'static str],
+    /// The handler, for exactly this verb.
+    pub(crate) handler: fn() -> MethodRouter<WebState>,
+}
+
+impl Route {
+    /// The path as documents show it: a variable is `{name}`, whatever it spans.
+    pub(crate) fn shown(&self) -> String {
+        self.path.replace("{*", "{")
+    }
+
+    /// Names of the path's variables, in order.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &'static str> {
+        self.path
+            .split('{')
+            .skip(1)
+            .filter_map(|part| part.split('}').next().map(|name| name.trim_start_matches('*')))
+    }
+}
+
+/// A row of the table: the verb is written once and decides what the handler answers to.
+macro_rules! route {
+    (@list) => { &[] };
+    (@list $list:expr) => { $list };
+    ($verb:ident $path:literal => $handler:expr, $section:literal,
+        [$english:literal, $chinese:literal]
+        $(, query $query:expr)? $(, takes $takes:expr)? $(, gives $gives:expr)? $(,)?) => {
+        $crate::dicomweb::routes::Route {
+            verb: $crate::dicomweb::routes::Verb::$verb,
+            path: $path,
+            section: $section,
+            says: [$english, $chinese],
+            query: $crate::dicomweb::routes::route!(@list $($query)?),
+            takes: $crate::dicomweb::routes::route!(@list $($takes)?),
+            gives: $crate::dicomweb::routes::route!(@list $($gives)?),
+            handler: || axum::routing::on($crate::dicomweb::routes::Verb::$verb.filter(), $handler),
+        }
+    };
+}
+pub(crate) use route;
+
+/// JSON answers.
+const JSON: &[&str] = &[respond::DICOM_JSON, "application/json"];
+/// Parameters of a search; attributes to match stand beside them.
+const SEARCH: &[&str] = &["limit", "offset", "includefield", "fuzzymatching"];
+/// Whole objects.
+const OBJECTS: &[&str] = &["multipart/related; type=\"application/dicom\""];
+/// One whole object.
+const OBJECT: &[&str] = &["multipart/related; type=\"application/dicom\"", "application/dicom"];
+/// Frames and bulk values.
+const OCTETS: &[&str] =
+    &["multipart/related; type=\"application/octet-stream\"", "application/octet-stream"];
+/// Pictures.
+const PICTURES: &[&str] = &["image/jpeg", "image/png"];
+/// Pictures and what stands for them where there is none.
+const RENDERED: &[&str] = &["image/jpeg", "image/png", "application/pdf"];
+/// Parameters of a picture.
+const RENDERING: &[&str] = &["viewport", "window", "quality"];
+
+/// Every route, in groups with the English and Chinese name of each.
+pub(crate) const GROUPS: &[(&str, &str, &[Route])] = &[
+    ("Capabilities", "能力说明", capabilities::ROUTES),
+    ("Search (QIDO-RS)", "检索（QIDO-RS）", SEARCHES),
+    ("Retrieve (WADO-RS)", "获取（WADO-RS）", RETRIEVALS),
+    ("Store (STOW-RS)", "存储（STOW-RS）", stow::ROUTES),
+];
+
+const SEARCHES: &[Route] = &[
+    route!(Get "/studies" => qido::studies, "10.6",
+        ["Search for studies", "检索检查"], query SEARCH, gives JSON),
+    route!(Get "/series" => qido::series, "10.6",
+        ["Search for series of all studies", "检索全部序列"], query SEARCH, gives JSON),
+    route!(Get "/instances" => qido::instances, "10.6",
+        ["Search for instances of all studies", "检索全部实例"], query SEARCH, gives JSON),
+    route!(Get "/studies/{study}/series" => qido::series_of, "10.6",
+        ["Search for series of a study", "检索某检查的序列"], query SEARCH, gives JSON),
+    route!(Get "/studies/{study}/instances" => qido::instances_of, "10.6",
+        ["Search for instances of a study", "检索某检查的实例"], query SEARCH, gives JSON),
+    route!(Get "/studies/{study}/series/{series}/instances" => qido::instances_of, "10.6",
+        ["Search for instances of a series", "检索某序列的实例"], query SEARCH, gives JSON),
+];
+
+const RETRIEVALS: &[Route] = &[
+    route!(Get "/studies/{study}" => wado::objects::retrieve, "10.4",
+        ["All objects of a study", "检查的全部对象"], gives OBJECTS),
+    route!(Get "/studies/{study}/metadata" => wado::metadata::metadata, "10.4",
+        ["Headers of a study", "检查的元数据"], gives JSON),
+    route!(Get "/studies/{study}/thumbnail" => wado::rendered::thumbnail, "10.4",
+        ["Thumbnail of a study", "检查的缩略图"], query RENDERING, gives PICTURES),
+    route!(Get "/studies/{study}/series/{series}" => wado::objects::retrieve, "10.4",
+        ["All objects of a series", "序列的全部对象"], gives OBJECTS),
+    route!(Get "/studies/{study}/series/{series}/metadata" => wado::metadata::metadata, "10.4",
+        ["Headers of a series", "序列的元数据"], gives JSON),
+    route!(Get "/studies/{study}/series/{series}/thumbnail" => wado::rendered::thumbnail, "10.4",
+        ["Thumbnail of a series", "序列的缩略图"], query RENDERING, gives PICTURES),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}" => wado::objects::retrieve,
+        "10.4", ["One object", "单个对象"], gives OBJECT),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/metadata"
+        => wado::metadata::metadata, "10.4",
+        ["Header of an instance", "实例的元数据"], gives JSON),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/thumbnail"
+        => wado::rendered::thumbnail, "10.4",
+        ["Thumbnail of an instance", "实例的缩略图"], query RENDERING, gives PICTURES),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/rendered"
+        => wado::rendered::instance, "10.4",
+        ["An instance as a picture or document", "以图片或文档形式获取实例"],
+        query RENDERING, gives RENDERED),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{rest}"
+        => wado::frames::frames, "10.4",
+        ["Frames, by a list of numbers from 1", "按从 1 开始的编号列表获取帧"], gives OCTETS),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{rest}/rendered"
+        => wado::rendered::frame, "10.4",
+        ["A frame as a picture", "以图片形式获取帧"], query RENDERING, gives PICTURES),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{rest}/thumbnail"
+        => wado::rendered::frame_thumbnail, "10.4",
+        ["Thumbnail of a frame", "帧的缩略图"], query RENDERING, gives PICTURES),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*rest}"
+        => wado::bulk::bulk, "10.4",
+        ["A bulk value, by the URI in the metadata", "按元数据中的 URI 获取大块数据"],
+        gives OCTETS),
+];
+
+/// Every route of the table.
+pub(crate) fn all() -> impl Iterator<Item = &'static Route> {
+    GROUPS.iter().flat_map(|(_, _, routes)| *routes)
+}
+
+/// The routes, relative to `/dicom-web`.
+pub(crate) fn router() -> Router<WebState> {
+    all()
+        .fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+        .fallback(async || HttpError::not_found("there is no such DICOMweb resource"))
+}

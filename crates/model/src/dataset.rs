@@ -8,11 +8,14 @@ use std::io;
 use crate::charset::Knowledge;
 
 mod inflate;
+mod rewrite;
 mod scanner;
 mod source;
 pub mod vr;
+mod write;
 
 pub use inflate::InflateSource;
+pub use rewrite::{Change, Changes, PixelPlan, RewriteError, Rewriter, Step};
 pub use scanner::{Element, Event, Scanner};
 pub use source::{ReaderSource, SliceSource, SourceReader};
 
@@ -27,6 +30,42 @@ pub trait Source {
     /// How many bytes remain, or `None` when it cannot be known yet (inflating); a source that
     /// answers `None` has at least 16 bytes left.
     fn remaining(&self) -> Option<u64>;
+}
+
+impl<S: Source + ?Sized> Source for &mut S {
+    fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        (**self).read_exact(buffer)
+    }
+
+    fn skip(&mut self, count: u64) -> io::Result<()> {
+        (**self).skip(count)
+    }
+
+    fn position(&self) -> u64 {
+        (**self).position()
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        (**self).remaining()
+    }
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        (**self).read_exact(buffer)
+    }
+
+    fn skip(&mut self, count: u64) -> io::Result<()> {
+        (**self).skip(count)
+    }
+
+    fn position(&self) -> u64 {
+        (**self).position()
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        (**self).remaining()
+    }
 }
 
 /// What a scan may cost.

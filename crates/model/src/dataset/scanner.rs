@@ -91,8 +91,8 @@ struct Level {
 }
 
 /// Walks one data set. See [`Event`].
-pub struct Scanner<'s, S: Source + ?Sized> {
-    source: &'s mut S,
+pub struct Scanner<S: Source> {
+    source: S,
     origin: u64,
     levels: Vec<Level>,
     depth: usize,
@@ -108,9 +108,9 @@ pub struct Scanner<'s, S: Source + ?Sized> {
     oddities: Vec<&'static str>,
 }
 
-impl<'s, S: Source + ?Sized> Scanner<'s, S> {
+impl<S: Source> Scanner<S> {
     /// Starts at the source's position, which becomes offset 0.
-    pub fn new(source: &'s mut S, encoding: Encoding, limits: &Limits) -> Self {
+    pub fn new(source: S, encoding: Encoding, limits: &Limits) -> Self {
         let origin = source.position();
         let bound = source.remaining().unwrap_or(OPEN);
         let root = Level { kind: Kind::Root, end: bound, bound, encoding, fresh: true };

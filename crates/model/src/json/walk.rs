@@ -111,10 +111,7 @@ impl<'l> Walk<'l> {
         }
     }
 
-    pub(super) fn run<S: Source + ?Sized>(
-        &mut self,
-        scanner: &mut Scanner<'_, S>,
-    ) -> Result<(), DataSetError> {
+    pub(super) fn run<S: Source>(&mut self, scanner: &mut Scanner<S>) -> Result<(), DataSetError> {
         self.open_set(Charset::undeclared(self.limits.text));
         loop {
             match scanner.next()? {
@@ -212,9 +209,9 @@ impl<'l> Walk<'l> {
         start
     }
 
-    fn element<S: Source + ?Sized>(
+    fn element<S: Source>(
         &mut self,
-        scanner: &mut Scanner<'_, S>,
+        scanner: &mut Scanner<S>,
         element: Element,
     ) -> Result<(), DataSetError> {
         let Element { tag, vr, offset, length, .. } = element;
@@ -260,12 +257,7 @@ impl<'l> Walk<'l> {
     }
 
     /// Writes the value in `self.value` and keeps what the header wants of it.
-    fn inline<S: Source + ?Sized>(
-        &mut self,
-        scanner: &mut Scanner<'_, S>,
-        element: Element,
-        root: bool,
-    ) {
+    fn inline<S: Source>(&mut self, scanner: &mut Scanner<S>, element: Element, root: bool) {
         let Element { tag, vr, big_endian, .. } = element;
         if big_endian {
             swap_words(&mut self.value, vr::word_size(vr));
@@ -328,9 +320,9 @@ impl<'l> Walk<'l> {
         self.json.extend_from_slice(b",\"Value\":[\"ISO_IR 192\"]");
     }
 
-    fn extended_table<S: Source + ?Sized>(
+    fn extended_table<S: Source>(
         &mut self,
-        scanner: &mut Scanner<'_, S>,
+        scanner: &mut Scanner<S>,
         element: Element,
     ) -> Result<(), DataSetError> {
         if element.length > (self.limits.max_fragments as u64).saturating_mul(8) {
@@ -406,9 +398,9 @@ impl<'l> Walk<'l> {
                 .is_some_and(|open| open.element.tag == tag::PIXEL_DATA && !open.repeated)
     }
 
-    fn fragment<S: Source + ?Sized>(
+    fn fragment<S: Source>(
         &mut self,
-        scanner: &mut Scanner<'_, S>,
+        scanner: &mut Scanner<S>,
         at: u64,
         range: ByteRange,
     ) -> Result<(), DataSetError> {

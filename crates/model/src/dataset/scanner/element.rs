@@ -7,7 +7,7 @@ use crate::dataset::{DataSetError, Source};
 use crate::syntax::Encoding;
 use crate::tag::{self, Tag};
 
-impl<S: Source + ?Sized> Scanner<'_, S> {
+impl<S: Source> Scanner<S> {
     pub(super) fn element(
         &mut self,
         level: &mut Level,

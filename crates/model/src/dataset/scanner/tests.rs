@@ -11,7 +11,7 @@ fn events(bytes: &[u8], encoding: Encoding, limits: &Limits) -> Result<String, D
     walk(&mut Scanner::new(&mut source, encoding, limits))
 }
 
-fn walk<S: Source + ?Sized>(scanner: &mut Scanner<'_, S>) -> Result<String, DataSetError> {
+fn walk<S: Source>(scanner: &mut Scanner<S>) -> Result<String, DataSetError> {
     let mut text = String::new();
     let mut value = Vec::new();
     loop {

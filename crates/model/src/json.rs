@@ -9,8 +9,8 @@ use crate::header::{BulkValue, HeaderError, InstanceHeader, Warning};
 use crate::syntax::TransferSyntax;
 
 mod capture;
-mod number;
-mod text;
+pub(crate) mod number;
+pub(crate) mod text;
 mod value;
 mod walk;
 

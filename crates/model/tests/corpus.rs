@@ -3,11 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use qianli_model::dataset::{Limits, ReaderSource, SliceSource, Source};
-use qianli_model::{FrameTable, InstanceHeader, file_meta};
+use qianli_model::{FrameTable, InstanceHeader, Tag, file_meta, xml};
+use serde_json::Value;
 
 /// Where the manifest is not to be compared with, and why.
 const EXEMPT: &[(&str, &str)] = &[
@@ -104,7 +105,7 @@ fn compare(row: &Row, header: &InstanceHeader, data_set_length: u64) -> Vec<Stri
     equal("columns", &number(header.instance.columns), row.get("cols"));
     let json: String = String::from_utf8(header.json.clone()).unwrap().replace('\u{1}', "");
     for text in [&json, &header.study_json, &header.series_json, &header.instance_json] {
-        let parsed = serde_json::from_str::<serde_json::Value>(text).map_err(|e| e.to_string());
+        let parsed = serde_json::from_str::<Value>(text).map_err(|e| e.to_string());
         equal("JSON", parsed.err().as_deref().unwrap_or("valid"), "valid");
     }
     let has_pixels = header.bulk.iter().any(|bulk| bulk.path == "7FE00010");
@@ -206,4 +207,80 @@ fn damaged_copies_end_in_an_answer() {
             let _ = read(&damaged);
         }
     }
+}
+
+/// What the Native DICOM Model keeps of a data set: no private blocks, no control characters.
+fn without_blocks(data_set: &Value) -> Value {
+    let Value::Object(attributes) = data_set else { return data_set.clone() };
+    let is_private = |tag: &str| Tag::from_hex(tag).is_some_and(Tag::is_private);
+    let creator = |tag: &str| {
+        let object = attributes.get(tag).filter(|_| is_private(tag))?;
+        object["Value"][0]
+            .as_str()
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+    };
+    let mut kept = BTreeMap::new();
+    for (tag, object) in attributes {
+        let is_creator = &tag[4..6] == "00" && &tag[6..] >= "10";
+        let key = match creator(&format!("{}00{}", &tag[..4], &tag[4..6])) {
+            _ if is_creator && creator(tag).is_some() => continue,
+            Some(creator) => format!("{} {} {creator}", &tag[..4], &tag[6..]),
+            None => tag.clone(),
+        };
+        let mut object = object.clone();
+        for value in object.get_mut("Value").and_then(Value::as_array_mut).into_iter().flatten() {
+            *value = match &*value {
+                Value::Object(_) if object_is_sequence(value) => without_blocks(value),
+                Value::String(text) => replaced(text).into(),
+                Value::Object(groups) => groups
+                    .iter()
+                    .map(|(name, text)| (name.clone(), replaced(text.as_str().unwrap()).into()))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into(),
+                other => other.clone(),
+            };
+        }
+        kept.entry(key).or_insert_with(Vec::new).push(object);
+    }
+    let kept: serde_json::Map<_, _> =
+        kept.into_iter().map(|(key, objects)| (key, Value::Array(objects))).collect();
+    kept.into()
+}
+
+fn object_is_sequence(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| object.values().all(Value::is_object))
+}
+
+fn replaced(text: &str) -> String {
+    let forbidden = |c: char| c < ' ' && !matches!(c, '\t' | '\n' | '\r');
+    text.replace(|c: char| forbidden(c) || matches!(c, '\u{FFFE}' | '\u{FFFF}'), "\u{FFFD}")
+}
+
+/// Every header goes through the Native DICOM Model and comes back.
+#[test]
+fn every_header_survives_xml() {
+    let Some((folder, rows)) = corpus() else { return };
+    let mut problems = Vec::new();
+    let mut count = 0;
+    for row in &rows {
+        let Ok(header) = read_file(&folder.join(&row.file)) else { continue };
+        let json = String::from_utf8(header.json).unwrap().replace('\u{1}', "http://h");
+        let mut text = Vec::new();
+        let outcome = xml::from_json(json.as_bytes(), "", &mut text)
+            .and_then(|()| xml::to_json(&text, &Limits::default()));
+        match outcome {
+            Ok(back) => {
+                let [before, after] = [json.as_bytes(), &back]
+                    .map(|text| without_blocks(&serde_json::from_slice::<Value>(text).unwrap()));
+                if before != after {
+                    problems.push(format!("{}: differs\n{before}\n{after}", row.file));
+                }
+            }
+            Err(error) => problems.push(format!("{}: {error}", row.file)),
+        }
+        count += 1;
+    }
+    println!("{count} headers");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

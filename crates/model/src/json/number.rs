@@ -9,7 +9,7 @@ const EXACT: u64 = 1 << 53;
 /// Writes the digits of an IS or DS as a JSON number: the text itself, made to fit JSON's grammar
 /// (no plus sign, no leading zeros, digits on both sides of the point). Returns false, and writes
 /// nothing, if the text is not a finite decimal number.
-pub(super) fn write_decimal(out: &mut Vec<u8>, text: &str) -> bool {
+pub(crate) fn write_decimal(out: &mut Vec<u8>, text: &str) -> bool {
     let bytes = text.as_bytes();
     let (negative, unsigned) = match bytes.split_first() {
         Some((b'-', rest)) => (true, rest),
@@ -64,7 +64,7 @@ fn all_digits(bytes: &[u8]) -> bool {
 }
 
 /// Writes an integer.
-pub(super) fn write_integer(out: &mut Vec<u8>, value: i128) {
+pub(crate) fn write_integer(out: &mut Vec<u8>, value: i128) {
     let exact = value.unsigned_abs() <= u128::from(EXACT);
     // Writing into memory cannot fail.
     let _ = if exact { write!(out, "{value}") } else { write!(out, "\"{value}\"") };

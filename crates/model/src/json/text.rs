@@ -2,7 +2,7 @@
 
 /// Writes `text` as a JSON string with its quotes. NUL is left out: no text VR allows it, and no
 /// database keeps it.
-pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut start = 0;

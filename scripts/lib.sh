@@ -11,6 +11,7 @@ export PATH=$cache/tools/bin:$PATH
 viewer_version=3.13.2
 s3_server_version=0.14.1
 playwright_version=1.65.1
+dicomweb_client_version=0.11.3 # The npm library; the Python one is in requirements.txt.
 
 # Prints a line of ours, set apart from what the tools print.
 say() { printf '==> %s\n' "$*" >&2; }

@@ -2,3 +2,4 @@
 //! project keeps, named by its number there.
 
 mod charset;
+mod clients;

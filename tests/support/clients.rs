@@ -1,5 +1,5 @@
-//! Other people's clients: DCMTK's tools, Python scripts over pydicom, pynetdicom and
-//! dicomweb-client, and scripts that drive Chromium.
+//! Other people's clients: DCMTK's tools, Python scripts over pydicom, pynetdicom,
+//! dicomweb-client and dicomtrolley, and scripts that drive Chromium.
 
 use super::node::{AE, Node};
 use super::{artifacts, skip};
@@ -92,8 +92,12 @@ impl Drop for Served {
 
 fn python_script(script: &str) -> Option<Command> {
     let interpreter = std::env::var("QIANLI_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let imports = "import pydicom, pynetdicom, dicomweb_client, numpy";
-    if !present(&interpreter, &["-c", imports], "pydicom, pynetdicom and dicomweb-client") {
+    let imports = "import pydicom, pynetdicom, dicomweb_client, dicomtrolley, numpy, PIL";
+    if !present(
+        &interpreter,
+        &["-c", imports],
+        "pydicom, pynetdicom, dicomweb-client and dicomtrolley",
+    ) {
         return None;
     }
     let mut command = Command::new(interpreter);

@@ -71,13 +71,16 @@ impl BaseUrl {
     /// A base URL without a request.
     #[cfg(test)]
     pub(crate) fn for_tests(public_url: &str) -> Self {
-        Self::new(Some(public_url), None)
+        Self::new(Some(public_url), None, "")
     }
 
-    fn new(public_url: Option<&str>, host: Option<&str>) -> Self {
+    /// From the setting, the Host of the request and the address on which this node listens.
+    fn new(public_url: Option<&str>, host: Option<&str>, listening: &str) -> Self {
         let root = match (public_url, host) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
-            (None, Some(host)) if is_host(host) => format!("http://{host}"),
+            (None, Some(host)) if is_host(host) => {
+                format!("http://{host}{}", missing_port(host, listening))
+            }
             // A path alone is a legal reference too, and right from wherever it was fetched.
             (None, _) => String::new(),
         };
@@ -92,7 +95,21 @@ impl FromRequestParts<WebState> for BaseUrl {
         let header = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
         // HTTP/2 carries the host in the request target.
         let authority = parts.uri.authority().map(|authority| authority.as_str());
-        Ok(Self::new(state.config().public_url.as_deref(), header.or(authority)))
+        let config = state.config();
+        let host = header.or(authority);
+        Ok(Self::new(config.public_url.as_deref(), host, &config.node.http))
+    }
+}
+
+/// `:port` of the address on which we listen, for a Host without one; else nothing.
+///
+/// Without `public_url` clients come straight to this node, so a Host without a port (the Python
+/// dicomweb-client sends none) still means ours. A proxy on port 80 has to be named by `public_url`.
+fn missing_port(host: &str, listening: &str) -> String {
+    let named = host.rsplit_once(']').map_or(host, |(_, rest)| rest).contains(':');
+    match listening.rsplit_once(':') {
+        Some((_, port)) if !named && port != "80" => format!(":{port}"),
+        _ => String::new(),
     }
 }
 
@@ -110,8 +127,10 @@ mod tests {
     #[test]
     fn configured_then_host_then_path_alone() {
         let check = |public, host, expected: &str| {
-            assert_eq!(BaseUrl::new(public, host).as_str(), expected);
+            assert_eq!(BaseUrl::new(public, host, "[::]:8080").as_str(), expected);
         };
+        check(None, Some("localhost"), "http://localhost:8080/dicom-web");
+        check(None, Some("[::1]"), "http://[::1]:8080/dicom-web");
         check(None, Some("pacs.local:8042"), "http://pacs.local:8042/dicom-web");
         check(None, Some("[::1]:80"), "http://[::1]:80/dicom-web");
         check(Some("https://a.example/x/"), Some("evil"), "https://a.example/x/dicom-web");
@@ -122,7 +141,7 @@ mod tests {
 
     #[test]
     fn resources_have_their_urls() {
-        let base = BaseUrl::new(None, Some("h"));
+        let base = BaseUrl::new(None, Some("h"), "127.0.0.1:80");
         let study = StudyUid::parse("1.2").expect("a UID");
         let series = SeriesUid::parse("1.3").expect("a UID");
         let instance = SopInstanceUid::parse("1.4").expect("a UID");

@@ -118,11 +118,30 @@ pub(crate) fn warn(headers: &mut HeaderMap, text: &str) {
     }
 }
 
-/// A 200 answer with a body of JSON text.
-pub(crate) fn json(media: &'static str, body: Bytes) -> Response {
+/// A 200 answer with found rows in JSON.
+pub(crate) fn json(media: &str, body: Bytes) -> Response {
     let mut response = Body::from(body).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    set_content_type(response.headers_mut(), media);
     response
+}
+
+/// A 200 answer that says what became of a request, in JSON. Without a charset: the Python
+/// dicomweb-client reads such an answer only if Content-Type is the bare media type.
+pub(crate) fn outcome(media: &str, body: Bytes) -> Response {
+    let mut response = Body::from(body).into_response();
+    set(response.headers_mut(), header::CONTENT_TYPE, media);
+    response
+}
+
+/// Sets Content-Type. DICOM JSON gets its charset named although it has no other: who decodes by the
+/// header alone (`response.text` of Python's requests) guesses otherwise, and wrongly for names in
+/// two scripts.
+fn set_content_type(headers: &mut HeaderMap, media: &str) {
+    if media == DICOM_JSON {
+        set(headers, header::CONTENT_TYPE, &format!("{media}; charset=utf-8"));
+    } else {
+        set(headers, header::CONTENT_TYPE, media);
+    }
 }
 
 /// A 200 answer whose pieces are at hand; nothing is copied.
@@ -143,7 +162,7 @@ pub(crate) fn streamed(content_type: &str, content: Content, length: Option<u64>
     });
     let mut response = Body::from_stream(logged).into_response();
     let headers = response.headers_mut();
-    set(headers, header::CONTENT_TYPE, content_type);
+    set_content_type(headers, content_type);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(length) = length {
         headers.insert(header::CONTENT_LENGTH, length.into());

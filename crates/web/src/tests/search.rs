@@ -50,7 +50,7 @@ async fn no_match_is_an_empty_array() {
     let node = node().await;
     let answer = node.get("/dicom-web/studies?PatientID=NOBODY").await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "[]"));
-    assert_eq!(answer.header("content-type"), "application/dicom+json");
+    assert_eq!(answer.header("content-type"), "application/dicom+json; charset=utf-8");
     let answer = node.get("/dicom-web/studies/9.9.9/series").await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "[]"));
 }

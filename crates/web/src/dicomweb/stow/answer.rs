@@ -88,7 +88,7 @@ impl Report {
         media: &'static str,
     ) -> Response {
         let body = self.data_set(base, study).to_json();
-        let mut response = respond::json(media, body.into());
+        let mut response = respond::outcome(media, body.into());
         *response.status_mut() = self.status();
         let superseded = self
             .stored

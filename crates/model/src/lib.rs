@@ -20,6 +20,7 @@ pub mod tag;
 #[cfg(test)]
 mod testdata;
 pub mod uid;
+pub mod write;
 pub mod xml;
 
 pub use ae::AeTitle;

@@ -3,3 +3,4 @@
 
 mod charset;
 mod clients;
+mod http;

@@ -8,6 +8,7 @@ pub mod node;
 pub mod peer;
 pub mod postgres;
 pub mod proxy;
+pub mod raw;
 pub mod s3;
 pub mod sample;
 pub mod setup;

@@ -4,13 +4,13 @@
 //! large enhanced multi-frame headers cost one pass and little memory.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use qianli_model::header::BASE_URL_MARK;
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::{ImagingError, MAX_FRAME_BYTES, malformed, unsupported};
+use crate::element::{Element, Sequence};
+use crate::overlay::Overlays;
+use crate::{ImagingError, MAX_FRAME_BYTES, VoiFunction, Window, malformed, unsupported};
 
 /// Attributes as they stand in the JSON object, not yet judged.
 #[derive(Debug, Default, Deserialize)]
@@ -44,8 +44,13 @@ pub(crate) struct DataSet {
     window_center: Element,
     #[serde(rename = "00281051")]
     window_width: Element,
+    #[serde(rename = "00281055")]
+    window_explanation: Element,
     #[serde(rename = "00281056")]
     voi_function: Element,
+    /// VOI LUT Sequence.
+    #[serde(rename = "00283010")]
+    voi_luts: Sequence<LutItem>,
     #[serde(rename = "00281052")]
     rescale_intercept: Element,
     #[serde(rename = "00281053")]
@@ -53,9 +58,24 @@ pub(crate) struct DataSet {
     /// Modality LUT Sequence.
     #[serde(rename = "00283000")]
     pub modality_luts: Sequence<LutItem>,
-    /// VOI LUT Sequence.
-    #[serde(rename = "00283010")]
-    pub voi_luts: Sequence<LutItem>,
+    /// Presentation LUT Shape.
+    #[serde(rename = "20500020")]
+    presentation_shape: Element,
+    /// Segmentation Type.
+    #[serde(rename = "00620001")]
+    segmentation_type: Element,
+    /// Maximum Fractional Value of a segmentation.
+    #[serde(rename = "0062000E")]
+    maximum_fraction: Element,
+    #[serde(rename = "00280030")]
+    pixel_spacing: Element,
+    #[serde(rename = "00181164")]
+    imager_pixel_spacing: Element,
+    #[serde(rename = "00280034")]
+    pixel_aspect_ratio: Element,
+    /// ICC Profile.
+    #[serde(rename = "00282000")]
+    pub icc_profile: Element,
     /// Red, Green and Blue Palette Color Lookup Table Descriptor.
     #[serde(rename = "00281101")]
     pub red_descriptor: Element,
@@ -70,6 +90,13 @@ pub(crate) struct DataSet {
     pub green_data: Element,
     #[serde(rename = "00281203")]
     pub blue_data: Element,
+    /// Segmented Red, Green and Blue Palette Color Lookup Table Data.
+    #[serde(rename = "00281221")]
+    pub red_segments: Element,
+    #[serde(rename = "00281222")]
+    pub green_segments: Element,
+    #[serde(rename = "00281223")]
+    pub blue_segments: Element,
     /// Shared Functional Groups Sequence.
     #[serde(rename = "52009229")]
     pub shared_groups: Sequence<FunctionalGroups>,
@@ -82,7 +109,13 @@ pub(crate) struct DataSet {
     double_pixels: Option<Element>,
     #[serde(rename = "7FE00010")]
     pixel_data: Element,
+    /// Overlay planes, read in a pass of their own when there are any.
+    #[serde(skip)]
+    pub overlays: Overlays,
 }
+
+/// A window and its explanation.
+pub(crate) type NamedWindow<'a> = (Window, &'a str);
 
 /// One item of a modality or VOI LUT sequence.
 #[derive(Debug, Default, Deserialize)]
@@ -91,6 +124,9 @@ pub(crate) struct LutItem {
     /// LUT Descriptor.
     #[serde(rename = "00283002")]
     pub descriptor: Element,
+    /// LUT Explanation.
+    #[serde(rename = "00283003")]
+    pub explanation: Element,
     /// LUT Data.
     #[serde(rename = "00283006")]
     pub data: Element,
@@ -106,6 +142,16 @@ pub(crate) struct FunctionalGroups {
     /// Pixel Value Transformation Sequence.
     #[serde(rename = "00289145")]
     transformation: Sequence<PixelValueTransformation>,
+    /// Pixel Measures Sequence.
+    #[serde(rename = "00289110")]
+    measures: Sequence<PixelMeasures>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PixelMeasures {
+    #[serde(rename = "00280030")]
+    pixel_spacing: Element,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -115,8 +161,12 @@ struct FrameVoi {
     window_center: Element,
     #[serde(rename = "00281051")]
     window_width: Element,
+    #[serde(rename = "00281055")]
+    window_explanation: Element,
     #[serde(rename = "00281056")]
     voi_function: Element,
+    #[serde(rename = "00283010")]
+    voi_luts: Sequence<LutItem>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -128,139 +178,6 @@ struct PixelValueTransformation {
     rescale_slope: Element,
 }
 
-/// A data element's value in whichever form the JSON model gives it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Element {
-    vr: String,
-    #[serde(rename = "Value")]
-    values: Values,
-    #[serde(rename = "InlineBinary")]
-    inline: Option<String>,
-    #[serde(rename = "BulkDataURI")]
-    bulk: Option<IgnoredAny>,
-}
-
-/// A sequence element's items.
-#[derive(Debug, Deserialize)]
-#[serde(default)]
-pub(crate) struct Sequence<T> {
-    #[serde(rename = "Value")]
-    items: Vec<Option<T>>,
-}
-
-impl<T> Default for Sequence<T> {
-    fn default() -> Self {
-        Self { items: Vec::new() }
-    }
-}
-
-impl<T> Sequence<T> {
-    /// Item by position from 0; `None` when it is missing or empty.
-    pub fn item(&self, index: usize) -> Option<&T> {
-        self.items.get(index)?.as_ref()
-    }
-}
-
-impl Element {
-    /// First value as a number; numbers written as text (DS, IS) count.
-    pub fn number(&self) -> Option<f64> {
-        self.numbers().next()
-    }
-
-    /// Every value that is a number.
-    pub fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
-        self.values.0.iter().filter_map(|value| match value {
-            Scalar::Number(number) => Some(*number),
-            Scalar::Text(text) => text.trim().parse().ok().filter(|n: &f64| n.is_finite()),
-            Scalar::Other => None,
-        })
-    }
-
-    /// First value as text without padding, or the empty text.
-    pub fn text(&self) -> &str {
-        match self.values.0.first() {
-            Some(Scalar::Text(text)) => text.trim(),
-            _ => "",
-        }
-    }
-
-    /// Base64 text of an inline value.
-    pub fn inline(&self) -> Option<&str> {
-        self.inline.as_deref()
-    }
-
-    /// Whether the value has to be fetched elsewhere.
-    pub fn is_bulk(&self) -> bool {
-        self.bulk.is_some()
-    }
-
-    /// First value as a whole number from 0 to 65,535.
-    fn short(&self) -> Option<u16> {
-        let number = self.number()?;
-        (number.fract() == 0.0 && (0.0..=65535.0).contains(&number)).then_some(number as u16)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Values(Vec<Scalar>);
-
-#[derive(Debug)]
-enum Scalar {
-    Number(f64),
-    Text(String),
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Values {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Vec::deserialize(deserializer).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarVisitor)
-    }
-}
-
-/// Accepts anything, so that one odd value elsewhere does not hide an image.
-struct ScalarVisitor;
-
-impl<'de> Visitor<'de> for ScalarVisitor {
-    type Value = Scalar;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value of the DICOM JSON model")
-    }
-    fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(number as f64))
-    }
-    fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(number as f64))
-    }
-    fn visit_f64<E>(self, number: f64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(number))
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(text.to_owned()))
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
-    }
-    fn visit_unit<E>(self) -> Result<Scalar, E> {
-        Ok(Scalar::Other)
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Scalar, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
-    }
-}
-
 impl DataSet {
     /// Parses a DICOM JSON object in which the mark of the base URL may occur.
     pub fn parse(json: &[u8]) -> Result<Self, ImagingError> {
@@ -270,23 +187,46 @@ impl DataSet {
             Cow::Borrowed(json)
         };
         // The parser's own message could quote a value of the data set, so it is dropped.
-        serde_json::from_slice(&text)
-            .map_err(|_| ImagingError::Malformed("the attributes are not DICOM JSON".into()))
+        let refused = |_| ImagingError::Malformed("the attributes are not DICOM JSON".into());
+        let mut data_set: Self = serde_json::from_slice(&text).map_err(refused)?;
+        data_set.overlays = Overlays::parse(&text).map_err(refused)?;
+        Ok(data_set)
     }
 
-    /// Window Center, Window Width and VOI LUT Function of a frame counted from 1: its own
-    /// functional group, the shared one, or the top of the data set, in this order. Of several
-    /// windows the first.
-    pub fn window(&self, frame_number: u32) -> Option<(f64, f64, &str)> {
-        let frame = self.groups(frame_number).find_map(|groups| {
-            let voi = groups.voi.item(0)?;
-            let (center, width) = (voi.window_center.number()?, voi.window_width.number()?);
-            Some((center, width, voi.voi_function.text()))
+    /// Every window of a frame counted from 1: those of its own functional group, the shared one, or
+    /// the top of the data set, the first of these that has any.
+    pub fn windows(&self, frame_number: u32) -> Vec<NamedWindow<'_>> {
+        let of_groups = self.groups(frame_number).filter_map(|groups| groups.voi.item(0));
+        let of_groups = of_groups.map(|voi| {
+            let FrameVoi { window_center, window_width, window_explanation, voi_function, .. } =
+                voi;
+            (window_center, window_width, window_explanation, voi_function)
         });
-        frame.or_else(|| {
-            let (center, width) = (self.window_center.number()?, self.window_width.number()?);
-            Some((center, width, self.voi_function.text()))
-        })
+        let of_image =
+            (&self.window_center, &self.window_width, &self.window_explanation, &self.voi_function);
+        of_groups
+            .chain([of_image])
+            .map(|(centers, widths, names, function)| {
+                let function = VoiFunction::parse(function.text());
+                let names = names.texts().chain(std::iter::repeat(""));
+                centers
+                    .numbers()
+                    .zip(widths.numbers())
+                    .zip(names)
+                    .map(|((center, width), name)| (Window { center, width, function }, name))
+                    .collect::<Vec<_>>()
+            })
+            .find(|windows| !windows.is_empty())
+            .unwrap_or_default()
+    }
+
+    /// The VOI LUTs of a frame, in the order of [`windows`](Self::windows).
+    pub fn voi_luts(&self, frame_number: u32) -> &Sequence<LutItem> {
+        let of_groups = self.groups(frame_number).filter_map(|groups| groups.voi.item(0));
+        of_groups
+            .map(|voi| &voi.voi_luts)
+            .find(|luts| luts.item(0).is_some())
+            .unwrap_or(&self.voi_luts)
     }
 
     /// Rescale Slope and Intercept of a frame counted from 1, in the order of
@@ -305,6 +245,60 @@ impl DataSet {
         })
     }
 
+    /// Whether small values are to be white (PS3.3 sections C.7.6.3.1.2 and C.11.6).
+    pub fn is_inverse(&self, photometric: Photometric) -> bool {
+        photometric == Photometric::Monochrome1 || self.presentation_shape.text() == "INVERSE"
+    }
+
+    /// Greatest value of a fractional segmentation (PS3.3 section C.8.20.2).
+    pub fn maximum_fraction(&self) -> Option<f64> {
+        self.maximum_fraction.number().filter(|greatest| *greatest > 0.0)
+    }
+
+    /// Whether pixels are numbers of segments (PS3.3 section C.8.20.2).
+    pub fn is_labelmap(&self) -> bool {
+        self.segmentation_type.text() == "LABELMAP"
+    }
+
+    /// Height of a pixel of a frame counted from 1, in widths. 1 where nothing sensible says else.
+    pub fn pixel_aspect(&self, frame_number: u32) -> f64 {
+        let own = self.groups(frame_number).filter_map(|groups| groups.measures.item(0));
+        let spacings = own.map(|measures| &measures.pixel_spacing).chain([
+            &self.pixel_spacing,
+            &self.imager_pixel_spacing,
+            &self.pixel_aspect_ratio,
+        ]);
+        for element in spacings {
+            let mut numbers = element.numbers();
+            if let (Some(down), Some(across)) = (numbers.next(), numbers.next())
+                && down > 0.0
+                && across > 0.0
+            {
+                let aspect = down / across;
+                // Beyond this it is a mistake (a slice thickness, a swapped unit).
+                return if (0.1..=10.0).contains(&aspect) { aspect } else { 1.0 };
+            }
+        }
+        1.0
+    }
+
+    /// Every value that rendering may need and that has to be fetched.
+    pub fn bulk_paths(&self) -> Vec<&str> {
+        let mut elements = vec![
+            &self.red_data,
+            &self.green_data,
+            &self.blue_data,
+            &self.red_segments,
+            &self.green_segments,
+            &self.blue_segments,
+            &self.icc_profile,
+        ];
+        elements.extend(self.modality_luts.items().map(|item| &item.data));
+        elements.extend(self.voi_luts.items().map(|item| &item.data));
+        elements.extend(self.overlays.data());
+        elements.into_iter().filter_map(Element::bulk_path).collect()
+    }
+
     fn groups(&self, frame_number: u32) -> impl Iterator<Item = &FunctionalGroups> {
         let index = frame_number.checked_sub(1).map(|index| index as usize);
         let own = index.and_then(|index| self.per_frame_groups.item(index));
@@ -321,6 +315,13 @@ pub(crate) enum Photometric {
     Rgb,
     YbrFull,
     YbrFull422,
+    /// Studio range, chrominances shared by two pixels; retired, of native pixels.
+    YbrPartial422,
+    /// What JPEG 2000 does to colours inside its stream: pixels come out of it as RGB.
+    YbrIct,
+    YbrRct,
+    /// What MPEG streams hold; never decoded here.
+    YbrPartial420,
 }
 
 impl Photometric {
@@ -333,6 +334,10 @@ impl Photometric {
             Self::Rgb => "RGB",
             Self::YbrFull => "YBR_FULL",
             Self::YbrFull422 => "YBR_FULL_422",
+            Self::YbrPartial422 => "YBR_PARTIAL_422",
+            Self::YbrIct => "YBR_ICT",
+            Self::YbrRct => "YBR_RCT",
+            Self::YbrPartial420 => "YBR_PARTIAL_420",
         }
     }
 
@@ -344,6 +349,10 @@ impl Photometric {
             Self::Rgb,
             Self::YbrFull,
             Self::YbrFull422,
+            Self::YbrPartial422,
+            Self::YbrIct,
+            Self::YbrRct,
+            Self::YbrPartial420,
         ];
         let found = match all.into_iter().find(|term| term.as_str() == text) {
             Some(term) => term,
@@ -362,7 +371,7 @@ impl Photometric {
     }
 
     fn is_colour(self) -> bool {
-        matches!(self, Self::Rgb | Self::YbrFull | Self::YbrFull422)
+        !matches!(self, Self::Monochrome1 | Self::Monochrome2 | Self::Palette)
     }
 }
 
@@ -449,7 +458,7 @@ impl Image {
             signed: data_set.pixel_representation.short() == Some(1),
             planar: samples > 1 && data_set.planar_configuration.short() == Some(1),
             kind,
-            words: data_set.pixel_data.vr == "OW",
+            words: data_set.pixel_data.vr() == "OW",
         };
         if image.decoded_bytes() > MAX_FRAME_BYTES {
             return Err(ImagingError::TooLarge);
@@ -485,7 +494,8 @@ mod tests {
             \"00281051\":{\"vr\":\"DS\",\"Value\":[400]},\
             \"00091001\":{\"vr\":\"OB\",\"BulkDataURI\":\"\x01/bulkdata/00091001\"}}";
         let data_set = DataSet::parse(text).unwrap();
-        assert_eq!(data_set.window(1), Some((40.0, 400.0, "")));
+        let window = Window { center: 40.0, width: 400.0, function: VoiFunction::Linear };
+        assert_eq!(data_set.windows(1), [(window, "")]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Colour: RGB, YBR and palettes to 8-bit RGB, pixel by pixel (PS3.3 section C.7.6.3.1).
 
 use crate::attributes::{DataSet, Image, Photometric};
+use crate::element::{BulkValues, Element};
 use crate::encode::Picture;
 use crate::lut::Lut;
 use crate::{ImagingError, malformed, unsupported};
@@ -11,11 +12,18 @@ pub(crate) fn render(
     image: &Image,
     photometric: Photometric,
     pixels: &[u8],
+    bulk: &BulkValues,
 ) -> Result<Picture, ImagingError> {
     let samples = match photometric {
-        Photometric::Palette => through_palette(data_set, image, pixels)?,
+        Photometric::Palette => through_palette(data_set, image, pixels, bulk)?,
         Photometric::YbrFull422 => {
             let mut rgb = upsample(image, pixels)?;
+            ybr_to_rgb(&mut rgb);
+            rgb
+        }
+        Photometric::YbrPartial422 => {
+            let mut rgb = upsample(image, pixels)?;
+            widen_range(&mut rgb);
             ybr_to_rgb(&mut rgb);
             rgb
         }
@@ -82,19 +90,44 @@ pub(crate) fn ybr_to_rgb(pixels: &mut [u8]) {
     }
 }
 
+/// Brings studio range (luminance 16 to 235, chrominances 16 to 240) to full range.
+fn widen_range(pixels: &mut [u8]) {
+    let widen = |value: u8, low: i32, range: i32, zero: i32| {
+        let scaled = ((i32::from(value) - low) * 255 * 2 / range + 1).div_euclid(2) + zero;
+        scaled.clamp(0, 255) as u8
+    };
+    for [y, cb, cr] in pixels.as_chunks_mut::<3>().0 {
+        *y = widen(*y, 16, 219, 0);
+        *cb = widen(*cb, 128, 224, 128);
+        *cr = widen(*cr, 128, 224, 128);
+    }
+}
+
 /// Looks palette colours up. Indexes are unsigned or signed as the pixels are.
 fn through_palette(
     data_set: &DataSet,
     image: &Image,
     pixels: &[u8],
+    bulk: &BulkValues,
 ) -> Result<Vec<u8>, ImagingError> {
-    let read = |descriptor, data| match Lut::read(descriptor, data, image.signed)? {
-        Some(table) => Ok(table),
-        None => malformed("a palette is missing"),
+    let read = |descriptor, data: &Element, segments: &Element| {
+        let table = if data.is_present() || !segments.is_present() {
+            Lut::read(descriptor, data, image.signed, bulk)?
+        } else {
+            Lut::read_segmented(descriptor, segments, image.signed, bulk)?
+        };
+        match table {
+            Some(table) => Ok(table),
+            None => malformed("a palette is missing"),
+        }
     };
-    let red = read(&data_set.red_descriptor, &data_set.red_data)?;
-    let green = read(&data_set.green_descriptor, &data_set.green_data)?;
-    let blue = read(&data_set.blue_descriptor, &data_set.blue_data)?;
+    let DataSet { red_data, green_data, blue_data, .. } = data_set;
+    let mut red = read(&data_set.red_descriptor, red_data, &data_set.red_segments)?;
+    let mut green = read(&data_set.green_descriptor, green_data, &data_set.green_segments)?;
+    let mut blue = read(&data_set.blue_descriptor, blue_data, &data_set.blue_segments)?;
+    // One of the three may happen to hold small values only: all have the range of the widest.
+    let max = red.max.max(green.max).max(blue.max);
+    [&mut red, &mut green, &mut blue].into_iter().for_each(|table| table.max = max);
     if !matches!(image.bits_allocated, 8 | 16) {
         return unsupported("palette indexes of this width");
     }
@@ -126,7 +159,8 @@ mod tests {
     fn rgb(words: &str, frame: &[u8]) -> Result<Vec<u8>, ImagingError> {
         let data_set = DataSet::parse(json(words).as_bytes())?;
         let image = Image::read(&data_set)?;
-        render(&data_set, &image, image.photometric, frame).map(|picture| picture.samples)
+        let bulk = BulkValues::default();
+        render(&data_set, &image, image.photometric, frame, &bulk).map(|picture| picture.samples)
     }
 
     const PAIR: &str = "samples=3 rows=1";
@@ -157,6 +191,45 @@ mod tests {
         let words = "samples=3 rows=1 columns=3 photometric=YBR_FULL_422";
         let frame = [10, 20, 128, 128, 30, 99, 128, 128];
         assert_eq!(rgb(words, &frame).unwrap(), [10, 10, 10, 20, 20, 20, 30, 30, 30]);
+    }
+
+    #[test]
+    fn studio_range_is_widened() {
+        let words = "samples=3 rows=1 photometric=YBR_PARTIAL_422";
+        assert_eq!(rgb(words, &[16, 235, 128, 128]).unwrap(), [0, 0, 0, 255, 255, 255]);
+        // Red in studio range: Y 81, Cb 90, Cr 240.
+        assert_eq!(rgb(words, &[81, 81, 90, 240]).unwrap()[..3], [254, 0, 0]);
+    }
+
+    #[test]
+    fn segmented_palettes_of_bytes_and_a_dark_channel() {
+        let descriptor = "raw:{\"vr\":\"US\",\"Value\":[4,0,16]}";
+        let table = |units: &[u16]| {
+            let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+            format!("raw:{{\"vr\":\"OW\",\"InlineBinary\":\"{}\"}}", base64_of(&bytes))
+        };
+        let words = format!(
+            "photometric=PALETTE 00281101={descriptor} 00281102={descriptor} 00281103={descriptor} \
+             00281221={} 00281222={} 00281223={}",
+            table(&[0, 1, 0, 1, 3, 0xFFFF]),
+            table(&[0, 4, 0, 0x4000, 0x8000, 0xC000]),
+            table(&[0, 4, 0, 0, 0, 0xFF]),
+        );
+        let colours = rgb(&words, &[0, 1, 2, 3]).unwrap();
+        assert_eq!(colours, [0, 0, 0, 85, 64, 0, 170, 128, 0, 255, 192, 0]);
+    }
+
+    fn base64_of(bytes: &[u8]) -> String {
+        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut text = String::new();
+        for group in bytes.chunks(3) {
+            let word = group.iter().fold(0u32, |sum, byte| (sum << 8) | u32::from(*byte))
+                << (8 * (3 - group.len()));
+            for digit in 0..=group.len() {
+                text.push(DIGITS[(word >> (18 - 6 * digit)) as usize & 63] as char);
+            }
+        }
+        text
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //! Samples of up to 16 bits go through one table that holds the whole transformation, so a pixel
 //! costs one look-up. Wider and floating point samples are computed one by one.
 
-use crate::attributes::{DataSet, Image, Photometric, SampleKind};
+use crate::attributes::{DataSet, Image, LutItem, SampleKind};
+use crate::element::BulkValues;
 use crate::encode::Picture;
 use crate::lut::Lut;
-use crate::{ImagingError, RenderOptions, VoiFunction, Window, bits, malformed};
+use crate::{ImagingError, VoiFunction, Window, WindowChoice, bits, malformed};
 
 /// Everything between a stored value and its brightness.
 pub(crate) struct Transformation {
@@ -15,6 +16,7 @@ pub(crate) struct Transformation {
     voi: Voi,
     /// Stored values that stand for "no pixel here"; they do not count for the stretch.
     padding: Option<(i64, i64)>,
+    inverse: bool,
 }
 
 enum Modality {
@@ -25,6 +27,8 @@ enum Modality {
 enum Voi {
     Window(Window),
     Table(Lut),
+    /// Over these values, whatever the frame holds.
+    Range(f64, f64),
     /// From the least to the greatest value of the frame.
     Stretch,
 }
@@ -35,42 +39,115 @@ impl Transformation {
         data_set: &DataSet,
         image: &Image,
         frame_number: u32,
-        options: &RenderOptions,
+        choice: Option<&WindowChoice>,
+        bulk: &BulkValues,
     ) -> Result<Self, ImagingError> {
+        let plain = Modality::Linear { slope: 1.0, intercept: 0.0 };
         let modality = match data_set.rescale(frame_number) {
             Some((slope, intercept)) => {
                 // A slope of zero would make every pixel equal; equipment writes it for "none".
                 Modality::Linear { slope: if slope == 0.0 { 1.0 } else { slope }, intercept }
             }
             None => match data_set.modality_luts.item(0) {
-                Some(item) => match Lut::read(&item.descriptor, &item.data, image.signed)? {
-                    Some(table) => Modality::Table(table),
-                    None => Modality::Linear { slope: 1.0, intercept: 0.0 },
-                },
-                None => Modality::Linear { slope: 1.0, intercept: 0.0 },
+                Some(item) => {
+                    let table = Lut::read(&item.descriptor, &item.data, image.signed, bulk)?;
+                    table.map_or(plain, Modality::Table)
+                }
+                None => plain,
             },
         };
-        let window = options.window.or_else(|| {
-            let (center, width, function) = data_set.window(frame_number)?;
-            let function = match function {
-                "SIGMOID" => VoiFunction::Sigmoid,
-                "LINEAR_EXACT" => VoiFunction::LinearExact,
-                _ => VoiFunction::Linear,
-            };
-            Some(Window { center, width, function })
-        });
-        let voi = match window.and_then(usable) {
-            Some(window) => Voi::Window(window),
-            None => Self::voi_table(data_set, image).map_or(Voi::Stretch, Voi::Table),
+        let mut transformation = Self {
+            modality,
+            voi: Voi::Stretch,
+            padding: padding(data_set, image),
+            inverse: data_set.is_inverse(image.photometric),
         };
-        Ok(Self { modality, voi, padding: padding(data_set, image) })
+        transformation.voi = match choice {
+            Some(WindowChoice::Given(window)) => match usable(*window) {
+                Some(window) => Voi::Window(window),
+                None => transformation.own(data_set, image, frame_number, bulk),
+            },
+            Some(WindowChoice::Named(name)) => {
+                transformation.named(data_set, image, frame_number, name, bulk)?
+            }
+            None => transformation.own(data_set, image, frame_number, bulk),
+        };
+        Ok(transformation)
     }
 
-    /// The first VOI LUT. One that is stored elsewhere or damaged only costs contrast, so the
-    /// stretch stands in for it.
-    fn voi_table(data_set: &DataSet, image: &Image) -> Option<Lut> {
-        let item = data_set.voi_luts.item(0)?;
-        Lut::read(&item.descriptor, &item.data, image.signed).ok()?
+    /// What the data set says: its first usable window, its first VOI LUT, or neither.
+    fn own(&self, data_set: &DataSet, image: &Image, frame_number: u32, bulk: &BulkValues) -> Voi {
+        let windows = data_set.windows(frame_number);
+        if let Some(window) = windows.into_iter().find_map(|(window, _)| usable(window)) {
+            return Voi::Window(window);
+        }
+        // A table that is damaged only costs contrast, so what comes next stands in for it.
+        let first = data_set.voi_luts(frame_number).item(0);
+        let table = first.and_then(|item| self.table(item, image, bulk).ok().flatten());
+        if let Some(table) = table {
+            return Voi::Table(table);
+        }
+        // Without a VOI transformation the values are brightness as they are (C.11.2.1.2): that
+        // is what a screen of 256 levels can show of 8-bit images. Wider ones would be dark.
+        let linear = matches!(self.modality, Modality::Linear { .. });
+        let whole = matches!(image.kind, SampleKind::Integer) && !image.signed && linear;
+        match data_set.maximum_fraction() {
+            Some(greatest) => Voi::Range(0.0, greatest),
+            None if whole && (2..=8).contains(&image.bits_stored) && !data_set.is_labelmap() => {
+                let (low, high) = (self.modality(0.0), self.modality(f64::from(u8::MAX)));
+                // Seven bits or fewer are written by mistake as often as on purpose.
+                Voi::Range(low.min(high), low.max(high))
+            }
+            None => Voi::Stretch,
+        }
+    }
+
+    /// The window or table that a name or a number from 1 means.
+    fn named(
+        &self,
+        data_set: &DataSet,
+        image: &Image,
+        frame_number: u32,
+        name: &str,
+        bulk: &BulkValues,
+    ) -> Result<Voi, ImagingError> {
+        let windows = data_set.windows(frame_number);
+        let luts: Vec<&LutItem> = data_set.voi_luts(frame_number).items().collect();
+        let names: Vec<&str> = windows
+            .iter()
+            .map(|(_, name)| *name)
+            .chain(luts.iter().map(|item| item.explanation.text()))
+            .collect();
+        let unknown = || {
+            Err(ImagingError::Request(
+                format!("this image has {} windows; none has that name or number", names.len())
+                    .into(),
+            ))
+        };
+        let by_name = names.iter().position(|known| known.eq_ignore_ascii_case(name));
+        let by_number = || name.parse::<usize>().ok()?.checked_sub(1);
+        let Some(index) = by_name.or_else(by_number) else { return unknown() };
+        if let Some((window, _)) = windows.get(index) {
+            return Ok(usable(*window).map_or(Voi::Stretch, Voi::Window));
+        }
+        let Some(item) = luts.get(index.saturating_sub(windows.len())) else { return unknown() };
+        Ok(self.table(item, image, bulk)?.map_or(Voi::Stretch, Voi::Table))
+    }
+
+    fn table(
+        &self,
+        item: &LutItem,
+        image: &Image,
+        bulk: &BulkValues,
+    ) -> Result<Option<Lut>, ImagingError> {
+        // What is looked up is the outcome of the modality transformation.
+        let signed = match &self.modality {
+            Modality::Linear { slope, intercept } => {
+                image.signed || *intercept < 0.0 || *slope < 0.0
+            }
+            Modality::Table(_) => false,
+        };
+        Lut::read(&item.descriptor, &item.data, signed, bulk)
     }
 
     fn modality(&self, stored: f64) -> f64 {
@@ -90,16 +167,19 @@ impl Transformation {
         match &self.voi {
             Voi::Window(window) => window.apply(value),
             Voi::Table(table) => table.byte(value.round() as i64),
-            Voi::Stretch => {
-                let (low, high) = range;
-                if high > low { byte((value - low) / (high - low)) } else { 0 }
-            }
+            Voi::Range(low, high) => spread(value, *low, *high),
+            Voi::Stretch => spread(value, range.0, range.1),
         }
     }
 
     fn stretches(&self) -> bool {
         matches!(self.voi, Voi::Stretch)
     }
+}
+
+/// Brightness of a value between two others.
+fn spread(value: f64, low: f64, high: f64) -> u8 {
+    if high > low { byte((value - low) / (high - low)) } else { 0 }
 }
 
 /// Windows that no rule covers are dropped; LINEAR needs a width of 1, below that the exact form is
@@ -187,7 +267,7 @@ pub(crate) fn render(
     if gray.len() != image.pixels() {
         return malformed("the frame is shorter than its dimensions say");
     }
-    if image.photometric == Photometric::Monochrome1 {
+    if transformation.inverse {
         gray.iter_mut().for_each(|value| *value = 255 - *value);
     }
     Ok(Picture { width: image.columns, height: image.rows, channels: 1, samples: gray })
@@ -261,8 +341,9 @@ mod tests {
     fn gray_with(words: &str, frame: &[u8], number: u32, window: Option<Window>) -> Vec<u8> {
         let data_set = DataSet::parse(json(words).as_bytes()).unwrap();
         let image = Image::read(&data_set).unwrap();
-        let options = RenderOptions { window, ..RenderOptions::default() };
-        let voi = Transformation::read(&data_set, &image, number, &options).unwrap();
+        let choice = window.map(WindowChoice::Given);
+        let bulk = BulkValues::default();
+        let voi = Transformation::read(&data_set, &image, number, choice.as_ref(), &bulk).unwrap();
         render(&image, frame, &voi).unwrap().samples
     }
 
@@ -301,12 +382,66 @@ mod tests {
 
     #[test]
     fn without_a_window_the_frame_is_stretched_and_padding_left_out() {
-        assert_eq!(gray("", &[10, 20, 30, 60]), [0, 51, 102, 255]);
+        let words = "bits=16 rows=1 columns=4";
+        assert_eq!(gray(words, &words_of(&[10, 20, 30, 60])), [0, 51, 102, 255]);
         let padded = "bits=16 signed=1 00280120=-2000";
         assert_eq!(gray(padded, &words_of(&[-2000, 0, 50, 100])), [0, 0, 128, 255]);
         let as_unsigned = "bits=16 signed=1 00280120=63536";
         assert_eq!(gray(as_unsigned, &words_of(&[-2000, 0, 50, 100])), [0, 0, 128, 255]);
-        assert_eq!(gray("", &[7, 7, 7, 7]), [0, 0, 0, 0]);
+        assert_eq!(gray("bits=16", &words_of(&[7, 7, 7, 7])), [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn eight_bits_without_a_window_are_shown_as_they_are() {
+        assert_eq!(gray("", &[10, 20, 30, 60]), [10, 20, 30, 60]);
+        assert_eq!(gray("00281052=-100 00281053=2", &[0, 1, 100, 255]), [0, 1, 100, 255]);
+        let fractions = "0062000E=100";
+        assert_eq!(gray(fractions, &[0, 50, 100, 200]), [0, 128, 255, 255]);
+        let labels = "00620001=\"LABELMAP\"";
+        assert_eq!(gray(labels, &[0, 1, 2, 3]), [0, 85, 170, 255]);
+    }
+
+    #[test]
+    fn the_shape_of_the_presentation_inverts_once() {
+        let shape = "20500020=\"INVERSE\"";
+        assert_eq!(gray(shape, &[0, 51, 204, 255]), [255, 204, 51, 0]);
+        let both = format!("photometric=MONOCHROME1 {shape}");
+        assert_eq!(gray(&both, &[0, 51, 204, 255]), [255, 204, 51, 0]);
+    }
+
+    #[test]
+    fn a_window_is_chosen_by_name_or_number() {
+        let item = r#"{"vr":"SQ","Value":[{"00283002":{"vr":"US","Value":[2,0,8]},"00283003":{"vr":"LO","Value":["INK"]},"00283006":{"vr":"US","Value":[255,0]}}]}"#;
+        let words = format!(
+            "00281050=10,100 00281051=2,100 00281055=\"SOFT\",\"BONE\" \
+             00281056=\"LINEAR_EXACT\" 00283010=raw:{item}"
+        );
+        let data_set = DataSet::parse(json(&words).as_bytes()).unwrap();
+        let image = Image::read(&data_set).unwrap();
+        let bulk = BulkValues::default();
+        let gray = |name: Option<&str>| {
+            let choice = name.map(|name| WindowChoice::Named(name.into()));
+            let voi = Transformation::read(&data_set, &image, 1, choice.as_ref(), &bulk)?;
+            render(&image, &[0, 10, 100, 150], &voi).map(|picture| picture.samples)
+        };
+        let soft = [0, 128, 255, 255];
+        let bone = [0, 0, 128, 255];
+        assert_eq!(gray(None).unwrap(), soft);
+        for (name, expected) in [("1", soft), ("soft", soft), ("2", bone), ("BONE", bone)] {
+            assert_eq!(gray(Some(name)).unwrap(), expected, "{name}");
+        }
+        assert_eq!(gray(Some("ink")).unwrap(), [255, 0, 0, 0]);
+        assert_eq!(gray(Some("3")).unwrap(), [255, 0, 0, 0]);
+        for name in ["0", "4", "LUNG", ""] {
+            assert!(matches!(gray(Some(name)), Err(ImagingError::Request(_))), "{name}");
+        }
+    }
+
+    #[test]
+    fn voi_tables_start_below_zero_where_values_do() {
+        let item = r#"{"vr":"SQ","Value":[{"00283002":{"vr":"US","Value":[4,65534,8]},"00283006":{"vr":"US","Value":[10,20,30,40]}}]}"#;
+        let words = format!("00281052=-2 00281053=1 00283010=raw:{item}");
+        assert_eq!(gray(&words, &[0, 1, 2, 3]), [10, 20, 30, 40]);
     }
 
     #[test]

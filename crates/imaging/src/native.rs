@@ -8,7 +8,7 @@ use crate::{ImagingError, bits, malformed, unsupported};
 /// Bytes that a frame of native pixel data has (PS3.5 section 8.1.1; for YBR_FULL_422 PS3.3
 /// section C.7.6.3.1.2: two luminances share one pair of chrominances).
 pub(crate) fn frame_bytes(image: &Image) -> usize {
-    if image.photometric == Photometric::YbrFull422 {
+    if matches!(image.photometric, Photometric::YbrFull422 | Photometric::YbrPartial422) {
         return image.rows * image.columns.div_ceil(2) * 4 * image.sample_bytes();
     }
     image.decoded_bytes()

@@ -6,7 +6,9 @@ use std::fmt::Write;
 use std::io::Read;
 use std::path::PathBuf;
 
-use qianli_imaging::{Format, ImagingError, RenderOptions, can_decode, decode, render};
+use qianli_imaging::{
+    Format, ImagingError, RenderOptions, Rendered, Rendering, Viewport, can_decode, decode,
+};
 use qianli_model::dataset::{Limits, SliceSource};
 use qianli_model::{InstanceHeader, TransferSyntax, file_meta};
 use sha2::{Digest, Sha256};
@@ -17,7 +19,6 @@ const LOSSY_MEAN: f64 = 1.0;
 /// Files whose first frame we know we treat differently, and why.
 const DIFFERENT: &[(&str, &str)] = &[
     ("fo-dicom/GH195.dcm", "claims RGB over a YCbCr stream, which the reference left unconverted"),
-    ("pydicom-data/mlut_18.dcm", "the modality LUT is a bulk value, so it is not rendered"),
     (
         "pydicom/SC_rgb_small_odd_big_endian.dcm",
         "the last sample lies behind the frame, in the second half of a swapped word",
@@ -27,6 +28,8 @@ const DIFFERENT: &[(&str, &str)] = &[
 struct FirstFrame {
     header: InstanceHeader,
     bytes: Vec<u8>,
+    /// Path and value of each bulk value that is short enough to be a table.
+    bulk: Vec<(String, Vec<u8>)>,
 }
 
 fn first_frame(file: &[u8]) -> Option<FirstFrame> {
@@ -47,7 +50,26 @@ fn first_frame(file: &[u8]) -> Option<FirstFrame> {
         let start = range.offset as usize;
         bytes.extend(data_set.get(start..start + range.length as usize)?);
     }
-    Some(FirstFrame { header, bytes })
+    let tables = header.bulk.iter().filter(|value| value.range.length < 1 << 20);
+    let bulk = tables
+        .filter_map(|value| {
+            let start = value.range.offset as usize;
+            let value_bytes = data_set.get(start..start + value.range.length as usize)?;
+            Some((value.path.clone(), value_bytes.to_vec()))
+        })
+        .collect();
+    Some(FirstFrame { header, bytes, bulk })
+}
+
+/// Renders as a server does: with the bulk values that rendering asks for.
+fn render(frame: &FirstFrame, options: &RenderOptions) -> Result<Rendered, ImagingError> {
+    let mut rendering = Rendering::read(&frame.header.json, frame.header.transfer_syntax)?;
+    for path in rendering.wanted() {
+        if let Some((_, value)) = frame.bulk.iter().find(|(known, _)| *known == path) {
+            rendering.supply(&path, value.clone());
+        }
+    }
+    rendering.render(&frame.bytes, 0, 1, options)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -128,11 +150,12 @@ fn first_frames_are_what_other_decoders_see() {
     let mut problems = Vec::new();
     for row in lines {
         let bytes = std::fs::read(corpus.join(row[file])).unwrap();
-        let Some(FirstFrame { header, bytes }) = first_frame(&bytes) else { continue };
+        let Some(frame) = first_frame(&bytes) else { continue };
+        let FirstFrame { header, bytes, .. } = &frame;
         let syntax: TransferSyntax = header.transfer_syntax;
-        let decoded = decode(&header.json, syntax, &bytes, 0);
-        let thumbnail = RenderOptions { viewport: Some((128, 128)), ..RenderOptions::default() };
-        let rendered = render(&header.json, syntax, &bytes, 0, 1, &thumbnail);
+        let decoded = decode(&header.json, syntax, bytes, 0);
+        let viewport = Some(Viewport::within(128, 128));
+        let rendered = render(&frame, &RenderOptions { viewport, ..RenderOptions::default() });
         if !can_decode(syntax) {
             assert!(matches!(decoded, Err(ImagingError::Unsupported(_))), "{}", row[file]);
             continue;
@@ -145,7 +168,7 @@ fn first_frames_are_what_other_decoders_see() {
             // The manifest holds these without subsampling; their colours are compared below.
             Ok(_) if row[photometric] == "YBR_FULL_422" && !syntax.is_encapsulated() => {}
             Ok(pixels) => {
-                let array = as_array(&header, pixels);
+                let array = as_array(header, pixels);
                 *compared.entry(syntax.name()).or_default() += 1;
                 // Some streams are lossy whatever their transfer syntax says.
                 if row[lossy] == "1" || row[agreement].contains("differs") {
@@ -168,7 +191,7 @@ fn first_frames_are_what_other_decoders_see() {
         }
         if !row[rgb_hash].is_empty() && !syntax.is_lossy() {
             let png = RenderOptions { format: Format::Png, ..RenderOptions::default() };
-            let picture = render(&header.json, syntax, &bytes, 0, 1, &png).unwrap();
+            let picture = render(&frame, &png).unwrap();
             let rgb = image::load_from_memory(&picture.bytes).unwrap().into_rgb8().into_raw();
             *compared.entry("colours").or_default() += 1;
             if hex(&rgb) != row[rgb_hash] {

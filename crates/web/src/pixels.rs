@@ -37,6 +37,7 @@ pub(crate) enum PixelError {
 impl From<PixelError> for HttpError {
     fn from(error: PixelError) -> Self {
         match error {
+            PixelError::Imaging(ImagingError::Request(message)) => Self::bad_request(message),
             PixelError::Imaging(cause) => {
                 Self::not_acceptable(format!("this image cannot be converted here: {cause}"))
             }

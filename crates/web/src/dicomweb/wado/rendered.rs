@@ -1,30 +1,29 @@
 //! Rendered resources and thumbnails (PS3.18 sections 10.4.1.1.4 and 10.4.1.1.7): pictures for
 //! browsers, and documents that are stored inside instances.
 
+mod options;
+mod source;
+
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use qianli_catalog::types::{Detail, Location, Target};
-use qianli_imaging::{Format, RenderOptions, VoiFunction, Window};
+use qianli_imaging::{Format, Viewport};
 
-use super::frames::padded_frame;
 use super::nothing_here;
 use crate::WebState;
 use crate::caller::Caller;
 use crate::dicomweb::accept::{Accept, Offer};
-use crate::dicomweb::params;
 use crate::dicomweb::path::{At, InstanceAt};
 use crate::dicomweb::respond;
 use crate::error::HttpError;
 use crate::pixels::Picture;
+use source::Source;
 
 /// Longest side of a thumbnail when the client does not say (pixels).
 const THUMBNAIL_SIDE: u32 = 256;
-
-/// Largest viewport (pixels a side).
-const MAX_SIDE: u32 = 16_384;
 
 /// Instances of a study or series that are looked at in search of one with frames.
 const THUMBNAIL_CANDIDATES: usize = 8;
@@ -143,14 +142,14 @@ async fn frame_answer(
     thumbnail: Option<u32>,
 ) -> Result<Response, HttpError> {
     let accept = Accept::of(headers, query);
-    let mut options = parse_options(query.unwrap_or_default())?;
+    let mut options = options::parse(query.unwrap_or_default())?;
     options.format = match accept.choose(&["image/jpeg", "image/png"].map(Offer::plain)) {
         Some(0) => Format::Jpeg,
         Some(_) => Format::Png,
         None => return Err(HttpError::not_acceptable("available here: image/jpeg, image/png")),
     };
     if let Some(side) = thumbnail {
-        options.viewport = options.viewport.or(Some((side, side)));
+        options.viewport = options.viewport.or(Some(Viewport::within(side, side)));
     }
 
     let key = format!("{} {number} {options:?}", detail.location.content_hash);
@@ -162,7 +161,10 @@ async fn frame_answer(
     let picture = match remembered {
         Some(picture) => picture,
         None => {
-            let picture = render(state, caller, detail, number, options).await?;
+            let source = Source::open(state, caller, detail).await?;
+            let rendered = source.render(state, caller, number, &options).await?;
+            let content_type = rendered.content_type;
+            let picture = Picture { bytes: rendered.bytes.into(), content_type };
             if thumbnail.is_some() {
                 state.pixels().remember(key, picture.clone());
             }
@@ -172,89 +174,6 @@ async fn frame_answer(
     let mut response = respond::pieces(picture.content_type, vec![picture.bytes]);
     respond::cacheable(response.headers_mut(), &tag);
     Ok(response)
-}
-
-async fn render(
-    state: &WebState,
-    caller: &Caller,
-    detail: &Arc<Detail>,
-    number: u32,
-    options: RenderOptions,
-) -> Result<Picture, HttpError> {
-    let stored = detail.location.transfer_syntax;
-    if !qianli_imaging::can_decode(stored) {
-        let message = format!("this image cannot be rendered here: it is {}", stored.name());
-        return Err(HttpError::not_acceptable(message));
-    }
-    let frame = match padded_frame(state, caller, detail).await? {
-        Some(frame) => frame,
-        None => {
-            let frames = state.archive().frames(&caller.scope, detail, &[number]).await?;
-            frames.into_iter().next().ok_or_else(nothing_here)?
-        }
-    };
-    let bit_offset = detail.frames.bit_offset(number);
-    let detail = Arc::clone(detail);
-    let work =
-        move || qianli_imaging::render(&detail.json, stored, &frame, bit_offset, number, &options);
-    let rendered = state.pixels().run(work).await?;
-    Ok(Picture { bytes: rendered.bytes.into(), content_type: rendered.content_type })
-}
-
-/// Parses the query parameters of PS3.18 section 8.3.5.1. `annotation`, `iccprofile` and what else
-/// a client may add have no effect.
-fn parse_options(query: &str) -> Result<RenderOptions, HttpError> {
-    let mut options = RenderOptions::default();
-    for (name, value) in params::pairs(query) {
-        match name.to_ascii_lowercase().as_str() {
-            "quality" => {
-                let quality = value.parse().ok().filter(|q| (1..=100).contains(q));
-                options.quality = quality
-                    .ok_or_else(|| HttpError::bad_request("quality is a number from 1 to 100"))?;
-            }
-            "viewport" => options.viewport = Some(parse_viewport(&value)?),
-            "window" => options.window = Some(parse_window(&value)?),
-            _ => {}
-        }
-    }
-    Ok(options)
-}
-
-fn parse_viewport(text: &str) -> Result<(u32, u32), HttpError> {
-    let sides: Vec<&str> = text.split(',').map(str::trim).collect();
-    let side = |text: &str| {
-        let number = text.parse::<f64>().ok()?;
-        (number >= 1.0 && number <= f64::from(MAX_SIDE)).then_some(number as u32)
-    };
-    match sides.as_slice() {
-        [width, height] => side(width).zip(side(height)),
-        // Regions of the source (sx, sy, sw, sh) are not cut out here.
-        _ => None,
-    }
-    .ok_or_else(|| {
-        HttpError::bad_request(format!("viewport is width,height, each from 1 to {MAX_SIDE}"))
-    })
-}
-
-fn parse_window(text: &str) -> Result<Window, HttpError> {
-    let malformed =
-        || HttpError::bad_request("window is center,width,function with a width of 1 or more");
-    let pieces: Vec<&str> = text.split(',').map(str::trim).collect();
-    let (center, width, function) = match pieces.as_slice() {
-        [center, width] => (center, width, "linear"),
-        [center, width, function] => (center, width, *function),
-        _ => return Err(malformed()),
-    };
-    let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite());
-    let center = number(center).ok_or_else(malformed)?;
-    let width = number(width).filter(|w| *w > 0.0).ok_or_else(malformed)?;
-    let function = match function.to_ascii_lowercase().as_str() {
-        "linear" | "" => VoiFunction::Linear,
-        "linear-exact" | "linear_exact" => VoiFunction::LinearExact,
-        "sigmoid" => VoiFunction::Sigmoid,
-        _ => return Err(malformed()),
-    };
-    Ok(Window { center, width, function })
 }
 
 /// An Encapsulated PDF as what it is (PS3.18 table 8.7.4-1 names application/pdf).
@@ -287,31 +206,6 @@ async fn document(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn options_are_read_and_checked() {
-        let options = parse_options("viewport=200,100&quality=50&window=-600,1500,LINEAR_EXACT")
-            .expect("legal options");
-        assert_eq!(options.viewport, Some((200, 100)));
-        assert_eq!(options.quality, 50);
-        let function = VoiFunction::LinearExact;
-        assert_eq!(options.window, Some(Window { center: -600.0, width: 1500.0, function }));
-        for query in [
-            "quality=0",
-            "quality=high",
-            "viewport=1",
-            "viewport=0,5",
-            "viewport=99999,1",
-            "viewport=NaN,1",
-            "window=1",
-            "window=1,0,linear",
-            "window=a,b,linear",
-            "window=1,2,magic",
-        ] {
-            let error = parse_options(query).expect_err(query);
-            assert_eq!(error.status(), 400, "{query}");
-        }
-    }
 
     #[test]
     fn the_middle_is_tried_first_and_few_are_tried() {

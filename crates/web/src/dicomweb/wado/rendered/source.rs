@@ -1,0 +1,82 @@
+//! What rendering of one instance needs: its attributes, its palettes and tables, its frames.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use qianli_catalog::types::Detail;
+use qianli_imaging::{RenderOptions, Rendered, Rendering};
+
+use super::super::frames::padded_frame;
+use super::super::nothing_here;
+use crate::WebState;
+use crate::caller::Caller;
+use crate::error::HttpError;
+
+/// Longest palette, lookup table, overlay or profile that is fetched (bytes). A table has at most
+/// 128 KiB, an overlay one bit per pixel.
+const MAX_BULK: u64 = 16 << 20;
+
+/// An instance that frames are rendered of.
+#[derive(Clone)]
+pub(super) struct Source {
+    detail: Arc<Detail>,
+    rendering: Arc<Rendering>,
+}
+
+impl Source {
+    /// Reads attributes and fetches what they refer to.
+    pub(super) async fn open(
+        state: &WebState,
+        caller: &Caller,
+        detail: &Arc<Detail>,
+    ) -> Result<Self, HttpError> {
+        let stored = detail.location.transfer_syntax;
+        if !qianli_imaging::can_decode(stored) {
+            let message = format!("this image cannot be rendered here: it is {}", stored.name());
+            return Err(HttpError::not_acceptable(message));
+        }
+        let shared = Arc::clone(detail);
+        let read = move || Rendering::read(&shared.json, stored);
+        let mut rendering = state.pixels().run(read).await?;
+        for path in rendering.wanted() {
+            let value = detail.bulk.iter().find(|value| value.path == path);
+            let Some(value) = value.filter(|value| value.range.length <= MAX_BULK) else {
+                continue;
+            };
+            let steps: Vec<Bytes> =
+                state.archive().bulk(&caller.scope, detail, value).await?.try_collect().await?;
+            rendering.supply(&path, steps.concat());
+        }
+        Ok(Self { detail: Arc::clone(detail), rendering: Arc::new(rendering) })
+    }
+
+    /// Renders one frame, counted from 1.
+    pub(super) async fn render(
+        &self,
+        state: &WebState,
+        caller: &Caller,
+        number: u32,
+        options: &RenderOptions,
+    ) -> Result<Rendered, HttpError> {
+        let frame = self.frame(state, caller, number).await?;
+        let bit_offset = self.detail.frames.bit_offset(number);
+        let (rendering, options) = (Arc::clone(&self.rendering), options.clone());
+        let work = move || rendering.render(&frame, bit_offset, number, &options);
+        Ok(state.pixels().run(work).await?)
+    }
+
+    /// The bytes of one frame as stored.
+    async fn frame(
+        &self,
+        state: &WebState,
+        caller: &Caller,
+        number: u32,
+    ) -> Result<Bytes, HttpError> {
+        if let Some(frame) = padded_frame(state, caller, &self.detail).await? {
+            return Ok(frame);
+        }
+        let frames = state.archive().frames(&caller.scope, &self.detail, &[number]).await?;
+        frames.into_iter().next().ok_or_else(nothing_here)
+    }
+}

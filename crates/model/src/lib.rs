@@ -20,6 +20,7 @@ pub mod tag;
 #[cfg(test)]
 mod testdata;
 pub mod uid;
+pub mod workitem;
 pub mod write;
 pub mod xml;
 
@@ -32,4 +33,4 @@ pub use refusal::Refusal;
 pub use scope::{Scope, TenantId};
 pub use syntax::TransferSyntax;
 pub use tag::Tag;
-pub use uid::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid};
+pub use uid::{SeriesUid, SopClassUid, SopInstanceUid, StudyUid, TransactionUid};

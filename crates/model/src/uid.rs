@@ -88,6 +88,10 @@ uid_type! {
     /// SOP Class UID (0008,0016).
     SopClassUid
 }
+uid_type! {
+    /// Transaction UID (0008,1195): the lock of a workitem that was claimed.
+    TransactionUid
+}
 
 impl SopClassUid {
     /// Returns the standard's name of the class, or `None` for private and unknown ones.

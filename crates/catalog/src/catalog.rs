@@ -59,7 +59,6 @@ impl Catalog {
         self.inner.db.ping().await
     }
 
-    #[cfg(test)]
     pub(crate) fn db(&self) -> &Db {
         &self.inner.db
     }

@@ -19,6 +19,7 @@ mod retrieve;
 #[cfg(test)]
 mod suite;
 pub mod types;
+mod workitem;
 
 pub use catalog::Catalog;
 pub use config::CatalogConfig;
@@ -28,3 +29,4 @@ pub use types::{
     Detail, DuplicatePolicy, Event, Found, InstanceRow, Job, Location, Metadata, NewInstance,
     Recorded, SeriesRow, StudyRow, Target, Totals,
 };
+pub use workitem::{Kept, Retention, Subject, WorkitemEvent};

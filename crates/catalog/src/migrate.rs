@@ -9,12 +9,20 @@ use crate::db::Db;
 use crate::error::CatalogError;
 
 /// Number, name, Postgres text, SQLite text.
-pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
-    1,
-    "index",
-    include_str!("../../../migrations/postgres/0001_index.sql"),
-    include_str!("../../../migrations/sqlite/0001_index.sql"),
-)];
+pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
+    (
+        1,
+        "index",
+        include_str!("../../../migrations/postgres/0001_index.sql"),
+        include_str!("../../../migrations/sqlite/0001_index.sql"),
+    ),
+    (
+        10,
+        "workitems",
+        include_str!("../../../migrations/postgres/0010_workitems.sql"),
+        include_str!("../../../migrations/sqlite/0010_workitems.sql"),
+    ),
+];
 
 /// Asks a connection, of either database, how many migrations were applied.
 macro_rules! applied {

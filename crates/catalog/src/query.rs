@@ -1,7 +1,7 @@
 //! Runs queries. The compiling to SQL is in [`compile`], the reading of wildcards in [`pattern`].
 
 mod compile;
-mod pattern;
+pub(crate) mod pattern;
 mod rules;
 
 use qianli_model::Scope;

@@ -13,6 +13,9 @@ mod querying;
 mod recording;
 mod retrieval;
 mod schema;
+mod workitem_events;
+mod workitem_search;
+mod workitems;
 
 /// Makes one test per database from each function of the suite.
 macro_rules! on_both {

@@ -1,11 +1,11 @@
 //! Wildcard matching (PS3.4 C.2.2.2.4): `*` is any text, `?` one character.
 
 /// Sorts after every character that a value can begin with.
-pub(super) const AFTER_ALL: char = '\u{10FFFF}';
+pub(crate) const AFTER_ALL: char = '\u{10FFFF}';
 
 /// A folded match value, by what it takes to match it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Pattern {
+pub(crate) enum Pattern {
     /// Matches every value, even an empty one.
     Anything,
     /// No wildcard.
@@ -22,7 +22,7 @@ pub(super) enum Pattern {
 }
 
 impl Pattern {
-    pub(super) fn parse(folded: &str) -> Self {
+    pub(crate) fn parse(folded: &str) -> Self {
         if !folded.is_empty() && folded.chars().all(|c| c == '*') {
             return Self::Anything;
         }
@@ -42,7 +42,7 @@ impl Pattern {
     }
 
     /// Text that occurs anywhere.
-    pub(super) fn containing(folded: &str) -> Self {
+    pub(crate) fn containing(folded: &str) -> Self {
         Self::Like { like: format!("%{}%", escape(folded)), literal: folded.to_owned() }
     }
 }

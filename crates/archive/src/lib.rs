@@ -5,16 +5,21 @@
 
 mod admit;
 mod blobs;
+mod convert;
+mod description;
 mod error;
+mod frames;
 mod ingest;
 mod key;
 mod local;
 mod retrieve;
 mod sender;
+mod source;
 mod spool;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,12 +33,15 @@ use qianli_model::{Query, Scope, SeriesUid, TenantId};
 
 pub use admit::SopClassPolicy;
 pub use blobs::{BlobError, Blobs, BlobsConfig};
+pub use convert::{Opened, can_convert};
 pub use error::{ArchiveError, IngestError};
+pub use frames::{ConvertError, FrameReader};
 pub use ingest::{Format, Stored};
 pub use retrieve::ByteStream;
 pub use sender::Sender;
 pub use spool::SpoolWriter;
 pub use sweep::{SweepMode, Swept};
+pub use workers::{Busy, Workers};
 
 /// How long a read of the catalog may take.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(20);
@@ -82,6 +90,7 @@ struct Inner {
     config: ArchiveConfig,
     spool: spool::Spooler,
     details: retrieve::DetailCache,
+    workers: Workers,
     /// Series of which something arrived a second time. For these the catalog is asked before the
     /// blob is written; asking for every instance would cost each a round trip.
     resent: quick_cache::sync::Cache<(TenantId, SeriesUid), ()>,
@@ -105,7 +114,8 @@ impl Archive {
         let spool = spool::Spooler::new(&config)?;
         let details = retrieve::DetailCache::new(4096);
         let resent = quick_cache::sync::Cache::new(1024);
-        Ok(Self(Arc::new(Inner { catalog, blobs, config, spool, details, resent })))
+        let workers = Workers::new();
+        Ok(Self(Arc::new(Inner { catalog, blobs, config, spool, details, workers, resent })))
     }
 
     /// The catalog below; for health checks and jobs.
@@ -116,6 +126,11 @@ impl Archive {
     /// The blob store below; for health checks.
     pub fn blobs(&self) -> &Blobs {
         &self.0.blobs
+    }
+
+    /// Where pixels are computed, whoever asks for them.
+    pub fn workers(&self) -> &Workers {
+        &self.0.workers
     }
 
     /// Which SOP classes are let in; DIMSE negotiation asks before an object is sent.

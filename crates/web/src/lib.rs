@@ -142,7 +142,8 @@ impl WebState {
     pub fn new(archive: Archive, config: WebConfig) -> Result<Self, WebConfigError> {
         config.check()?;
         let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
-        Ok(Self(Arc::new(Inner { archive, config, pixels: Pixels::new(), turns })))
+        let pixels = Pixels::new(archive.workers().clone());
+        Ok(Self(Arc::new(Inner { archive, config, pixels, turns })))
     }
 
     /// The archive.

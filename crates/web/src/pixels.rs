@@ -1,14 +1,12 @@
 //! The bounded pool on which pixels are decoded and rendered, and the thumbnails it remembers.
 
-use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bytes::Bytes;
+use qianli_archive::{Busy, ConvertError, Workers};
 use qianli_imaging::ImagingError;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use tokio::sync::Semaphore;
 
 use crate::error::HttpError;
 
@@ -25,11 +23,8 @@ pub(crate) enum PixelError {
     #[error("{0}")]
     Imaging(#[from] ImagingError),
     /// Too many others wait.
-    #[error("the server is busy with other images; try again")]
-    Busy,
-    /// The task was lost.
-    #[error("the image task was lost")]
-    Lost,
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 /// PS3.18 section 8.7.2 has 406 for what cannot be given in any form the client takes; a frame
@@ -41,8 +36,17 @@ impl From<PixelError> for HttpError {
             PixelError::Imaging(cause) => {
                 Self::not_acceptable(format!("this image cannot be converted here: {cause}"))
             }
-            PixelError::Busy => Self::unavailable(error.to_string()),
-            PixelError::Lost => Self::internal(error),
+            PixelError::Busy(_) => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<ConvertError> for HttpError {
+    fn from(error: ConvertError) -> Self {
+        match error {
+            ConvertError::Archive(error) => error.into(),
+            ConvertError::Imaging(cause) => PixelError::Imaging(cause).into(),
+            ConvertError::Busy(busy) => PixelError::Busy(busy).into(),
         }
     }
 }
@@ -63,19 +67,15 @@ impl Weighter<String, Picture> for ByBytes {
     }
 }
 
-/// Runs `imaging`, one piece of work per core at a time.
+/// Runs `imaging` on the pool that all faces of the node share.
 pub(crate) struct Pixels {
-    turns: Arc<Semaphore>,
+    workers: Workers,
     thumbnails: Cache<String, Picture, ByBytes>,
 }
 
 impl Pixels {
-    pub(crate) fn new() -> Self {
-        let cores = available_parallelism().map_or(2, usize::from);
-        Self {
-            turns: Arc::new(Semaphore::new(cores)),
-            thumbnails: Cache::with_weighter(4096, THUMBNAIL_BYTES, ByBytes),
-        }
+    pub(crate) fn new(workers: Workers) -> Self {
+        Self { workers, thumbnails: Cache::with_weighter(4096, THUMBNAIL_BYTES, ByBytes) }
     }
 
     /// Runs CPU-bound work off the async threads.
@@ -84,14 +84,7 @@ impl Pixels {
         T: Send + 'static,
         F: FnOnce() -> Result<T, ImagingError> + Send + 'static,
     {
-        let turn = tokio::time::timeout(WAIT, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(PixelError::Busy) };
-        let done = tokio::task::spawn_blocking(move || {
-            let result = work();
-            drop(turn);
-            result
-        });
-        Ok(done.await.map_err(|_| PixelError::Lost)??)
+        Ok(self.workers.run(WAIT, 0, work).await??)
     }
 
     /// A thumbnail that was made before. Keys start with a content hash, so none is ever stale.

@@ -2,6 +2,7 @@
 //! small data sets made here.
 
 mod capabilities;
+mod convert;
 mod data;
 mod node;
 mod pages;

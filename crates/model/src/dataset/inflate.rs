@@ -29,9 +29,9 @@ pub struct InflateSource<R> {
     failure: Option<io::Error>,
 }
 
-impl<'s, S: Source + ?Sized> InflateSource<SourceReader<'s, S>> {
+impl<S: Source> InflateSource<SourceReader<S>> {
     /// Inflates everything that remains in `source`.
-    pub(crate) fn over(source: &'s mut S, max_inflated: u64) -> Self {
+    pub fn over(source: S, max_inflated: u64) -> Self {
         Self::new(SourceReader::new(source), max_inflated)
     }
 }

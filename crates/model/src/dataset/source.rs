@@ -103,17 +103,17 @@ impl<R: Read + Seek> Source for ReaderSource<R> {
     }
 }
 
-/// Lends a source as a reader, for the decompressor.
-pub struct SourceReader<'s, S: Source + ?Sized>(&'s mut S);
+/// Makes a reader of a source, for the decompressor.
+pub struct SourceReader<S: Source>(S);
 
-impl<'s, S: Source + ?Sized> SourceReader<'s, S> {
+impl<S: Source> SourceReader<S> {
     /// Reads from where `source` stands.
-    pub fn new(source: &'s mut S) -> Self {
+    pub fn new(source: S) -> Self {
         Self(source)
     }
 }
 
-impl<S: Source + ?Sized> Read for SourceReader<'_, S> {
+impl<S: Source> Read for SourceReader<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // An unknown remainder means at least 16 bytes (see `Source::remaining`).
         let remaining = self.0.remaining().unwrap_or(16);

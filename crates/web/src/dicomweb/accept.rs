@@ -3,6 +3,8 @@
 //!
 //! Decides among offers; it does not know what an endpoint can produce.
 
+use std::cmp::Reverse;
+
 use axum::http::{HeaderMap, header};
 
 /// One media range of an Accept header.
@@ -31,12 +33,15 @@ pub struct Offer<'a> {
     pub syntax: Option<&'a str>,
     /// Whether a client that names this media type but no transfer syntax may get this offer.
     pub default_syntax: bool,
+    /// Whether it is what is stored: of what a client likes equally, this costs least and loses
+    /// nothing.
+    pub stored: bool,
 }
 
 impl<'a> Offer<'a> {
     /// A body without transfer syntax, e.g. JSON.
     pub fn plain(media: &'a str) -> Self {
-        Self { multipart: false, media, syntax: None, default_syntax: true }
+        Self { multipart: false, media, syntax: None, default_syntax: true, stored: false }
     }
 }
 
@@ -65,26 +70,20 @@ impl Accept {
         Self(ranges)
     }
 
-    /// Index of the offer to produce, or `None` for 406. The highest quality wins, then the
-    /// client's order, then ours.
+    /// Index of the offer to produce, or `None` for 406. The highest quality wins, then what is
+    /// named before what a `*/*` lets in, then what is stored, then the client's order, then ours.
     pub fn choose(&self, offers: &[Offer<'_>]) -> Option<usize> {
-        let mut best: Option<(usize, u16, usize)> = None;
-        for (index, offer) in offers.iter().enumerate() {
-            let Some((position, range)) = self.most_specific(offer) else { continue };
-            if range.quality == 0 {
-                continue;
-            }
-            let better = match best {
-                None => true,
-                Some((_, quality, earlier)) => {
-                    range.quality > quality || (range.quality == quality && position < earlier)
-                }
-            };
-            if better {
-                best = Some((index, range.quality, position));
-            }
-        }
-        best.map(|(index, ..)| index)
+        let rank = |offer: &Offer<'_>| {
+            let (position, range) = self.most_specific(offer)?;
+            let named = range.essence != "*/*";
+            let key = (range.quality, named, named && offer.stored, Reverse(position));
+            (range.quality > 0).then_some(key)
+        };
+        let ranked = offers.iter().enumerate().filter_map(|(index, offer)| {
+            let rank = rank(offer)?;
+            Some((index, rank))
+        });
+        ranked.max_by_key(|(index, rank)| (*rank, Reverse(*index))).map(|(index, _)| index)
     }
 
     /// Whether the client says that it does not take the offer (`q=0`), rather than not naming it.
@@ -115,10 +114,10 @@ impl Range {
     /// How specifically the range names the offer, or `None` when it does not.
     fn matches(&self, offer: &Offer<'_>) -> Option<u8> {
         if self.essence == "*/*" {
-            return Some(0);
+            return offer.default_syntax.then_some(0);
         }
         if self.essence == "multipart/*" {
-            return offer.multipart.then_some(1);
+            return (offer.multipart && offer.default_syntax).then_some(1);
         }
         if self.essence == "multipart/related" {
             if !offer.multipart {
@@ -148,8 +147,6 @@ impl Range {
         }
         match (named, any) {
             (_, true) => Some(1),
-            // "*/*" inside multipart leaves the choice to us, syntax included.
-            (false, false) if self.values("type").next() == Some("*/*") => Some(0),
             (false, false) if offer.default_syntax => Some(0),
             _ => None,
         }
@@ -272,6 +269,7 @@ mod tests {
             media,
             syntax: Some(syntax),
             default_syntax,
+            stored: syntax == JPEG,
         };
         vec![
             offer(true, "image/jpeg", JPEG, true),
@@ -324,13 +322,24 @@ mod tests {
     #[test]
     fn quality_outranks_order_and_zero_excludes() {
         check("image/jpeg;q=0.5, multipart/related;type=application/octet-stream;q=0.9", Some(2));
-        check("*/*, image/jpeg;q=0, multipart/related; type=\"image/jpeg\";q=0", Some(1));
+        check("*/*, image/jpeg;q=0, multipart/related; type=\"image/jpeg\";q=0", Some(2));
         check("text/html, */*;q=0.1", Some(0));
         check("*/*;q=0", None);
         let json = Offer::plain("application/dicom+json");
         assert!(Accept::parse("application/dicom+json;q=0, */*").refuses(&json));
         assert!(!Accept::parse("application/dicom+xml").refuses(&json));
         check("*/*;q=nonsense", Some(0));
+    }
+
+    #[test]
+    fn of_what_is_liked_equally_the_stored_one_goes_out() {
+        let octets = "multipart/related; type=application/octet-stream; transfer-syntax=";
+        let jpeg = "multipart/related; type=image/jpeg";
+        check(&format!("{octets}{EXPLICIT}, {jpeg}"), Some(0));
+        check(&format!("{octets}{EXPLICIT}, {jpeg};q=0.9"), Some(2));
+        check(&format!("{octets}{EXPLICIT}, */*"), Some(2));
+        check(&format!("*/*, {octets}{EXPLICIT}"), Some(2));
+        check(&format!("{octets}{EXPLICIT};q=0.5, {octets}{JPEG};q=0.5"), Some(1));
     }
 
     #[test]

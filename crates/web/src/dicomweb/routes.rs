@@ -104,9 +104,10 @@ const JSON: &[&str] = &[respond::DICOM_JSON, "application/json"];
 /// Parameters of a search; attributes to match stand beside them.
 const SEARCH: &[&str] = &["limit", "offset", "includefield", "fuzzymatching"];
 /// Whole objects.
-const OBJECTS: &[&str] = &["multipart/related; type=\"application/dicom\""];
+const OBJECTS: &[&str] = &["multipart/related; type=\"application/dicom\"", "application/zip"];
 /// One whole object.
-const OBJECT: &[&str] = &["multipart/related; type=\"application/dicom\"", "application/dicom"];
+const OBJECT: &[&str] =
+    &["multipart/related; type=\"application/dicom\"", "application/dicom", "application/zip"];
 /// Frames and bulk values.
 const OCTETS: &[&str] =
     &["multipart/related; type=\"application/octet-stream\"", "application/octet-stream"];

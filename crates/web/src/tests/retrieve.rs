@@ -72,7 +72,7 @@ async fn one_instance_alone_and_by_default() {
         assert!(answer.header("content-type").starts_with("multipart/related; type=\"application"));
     }
     let other =
-        "multipart/related; type=\"application/dicom\"; transfer-syntax=1.2.840.10008.1.2.5";
+        "multipart/related; type=\"application/dicom\"; transfer-syntax=1.2.840.10008.1.2.4.102";
     let refused = node.get_as(&instance.path(), other).await;
     assert_eq!(refused.status, 406);
     assert!(refused.text().contains(data::EXPLICIT), "{}", refused.text());

@@ -53,6 +53,7 @@ pub(crate) async fn bulk(
         media: OCTET_STREAM,
         syntax: Some(explicit),
         default_syntax: true,
+        stored: false,
     };
     let multipart = match accept.choose(&[offer(false), offer(true)]) {
         Some(index) => index == 1,

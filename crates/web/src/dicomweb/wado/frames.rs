@@ -1,9 +1,9 @@
 //! Retrieve of frames (PS3.18 section 10.4.1.1.6).
 //!
 //! The hot path of every viewer: one range read, no copy. Frames go out as stored when the client
-//! takes that; they are decoded to little-endian pixels when it asks for those and `imaging` knows
-//! the codec. Implicit VR, explicit VR and inflated data sets hold the same frame bytes, so all
-//! native frames are labelled Explicit VR Little Endian.
+//! takes that; they are decoded, or encoded anew, when it asks for what `imaging` can make of them.
+//! Implicit VR, explicit VR and inflated data sets hold the same frame bytes, so all native frames
+//! are labelled Explicit VR Little Endian.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use qianli_archive::ArchiveError;
+use qianli_archive::{ArchiveError, ConvertError, FrameReader};
 use qianli_catalog::types::Detail;
 use qianli_model::syntax::Encoding;
 use qianli_model::{FrameTable, TransferSyntax, tag};
@@ -26,7 +26,6 @@ use crate::dicomweb::json;
 use crate::dicomweb::path::InstanceAt;
 use crate::dicomweb::respond::{self, Framing};
 use crate::error::HttpError;
-use crate::pixels::PixelError;
 
 /// Frames of one request are read in groups of about this many bytes.
 const GROUP_BYTES: u64 = 4 << 20;
@@ -70,7 +69,8 @@ pub(crate) async fn answer(
 
     let mut groups = plan.group(&detail.frames, &numbers).into_iter();
     let first_group = groups.next().unwrap_or_default();
-    let first = load(state, caller, &detail, &first_group, plan.decode).await?;
+    let loader = Loader::new(state, caller, &detail, &plan);
+    let first = loader.load(&first_group, false).await?;
     let mut response = if plan.multipart {
         let framing = Arc::new(Framing::new());
         let content_type = framing.content_type(plan.media);
@@ -82,12 +82,11 @@ pub(crate) async fn answer(
         } else {
             let length = plan.length(&framing, url, &detail.frames, &numbers);
             let closing = framing.closing();
-            let (state, caller, url) = (state.clone(), caller.clone(), url.to_owned());
+            let url = url.to_owned();
             let rest = stream::iter(groups).then(move |group| {
-                let (state, caller, url) = (state.clone(), caller.clone(), url.clone());
-                let (detail, framing) = (Arc::clone(&detail), Arc::clone(&framing));
+                let (loader, url, framing) = (loader.clone(), url.clone(), Arc::clone(&framing));
                 async move {
-                    let frames = load(&state, &caller, &detail, &group, plan.decode).await?;
+                    let frames = loader.load(&group, true).await?;
                     let parts = frame_parts(&framing, &plan, &url, &group, frames, false);
                     Ok::<_, ArchiveError>(stream::iter(parts.into_iter().map(Ok)))
                 }
@@ -154,10 +153,23 @@ fn check_range(frames: &FrameTable, numbers: &[u32]) -> Result<(), HttpError> {
 struct Plan {
     multipart: bool,
     media: &'static str,
+    /// What the answer says of its transfer syntax.
     syntax: &'static str,
-    /// Decode (or reorder, or realign) instead of sending the stored bytes.
-    decode: bool,
+    /// Transcode (or reorder, or realign) to this syntax instead of sending the stored bytes.
+    to: Option<TransferSyntax>,
 }
+
+/// Syntaxes that a media type stands for when a client names none (PS3.18 tables 8.7.3-4 and
+/// 8.7.3-5).
+const DEFAULTS: &[&str] = &[
+    "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.4.70",
+    "1.2.840.10008.1.2.4.80",
+    "1.2.840.10008.1.2.4.90",
+    "1.2.840.10008.1.2.4.92",
+    "1.2.840.10008.1.2.4.110",
+    "1.2.840.10008.1.2.4.201",
+];
 
 impl Plan {
     fn choose(detail: &Detail, accept: &Accept, one_frame: bool) -> Result<Self, HttpError> {
@@ -169,6 +181,7 @@ impl Plan {
                 media: plan.media,
                 syntax: Some(plan.syntax),
                 default_syntax: *default_syntax,
+                stored: plan.to.is_none(),
             })
             .collect();
         let chosen = accept.choose(&offers).and_then(|index| plans.get(index));
@@ -183,24 +196,36 @@ impl Plan {
     /// the media type alone.
     fn possible(detail: &Detail, one_frame: bool) -> Vec<(Self, bool)> {
         let stored = detail.location.transfer_syntax;
-        let explicit = TransferSyntax::EXPLICIT_LITTLE.uid();
-        let plan = |media, syntax, decode| Self { multipart: true, media, syntax, decode };
+        let explicit = TransferSyntax::EXPLICIT_LITTLE;
+        let plan = |media, syntax: TransferSyntax, to| {
+            let syntax = syntax.uid();
+            Self { multipart: true, media, syntax, to }
+        };
         let mut plans = Vec::new();
         if stored.is_encapsulated() {
             for media in media::of_frames(stored) {
-                plans.push((plan(*media, stored.uid(), false), *media != OCTET_STREAM));
+                plans.push((plan(*media, stored, None), *media != OCTET_STREAM));
             }
             // PS3.18 has octet-stream for uncompressed frames only; OHIF and others ask for it
             // with `transfer-syntax=*` and read the label of the part.
-            plans.push((plan(OCTET_STREAM, stored.uid(), false), false));
+            plans.push((plan(OCTET_STREAM, stored, None), false));
             if qianli_imaging::can_decode(stored) {
-                plans.push((plan(OCTET_STREAM, explicit, true), true));
+                plans.push((plan(OCTET_STREAM, explicit, Some(explicit)), true));
             }
         } else {
-            let rearrange = must_be_rearranged(stored, &detail.frames);
-            plans.push((plan(OCTET_STREAM, explicit, rearrange), true));
-            let implicit = TransferSyntax::IMPLICIT_LITTLE.uid();
-            plans.push((plan(OCTET_STREAM, implicit, rearrange), false));
+            let to = must_be_rearranged(stored, &detail.frames).then_some(explicit);
+            plans.push((plan(OCTET_STREAM, explicit, to), true));
+            plans.push((plan(OCTET_STREAM, TransferSyntax::IMPLICIT_LITTLE, to), false));
+        }
+        plans.extend(encoded(stored).map(|(media, to)| {
+            let default = DEFAULTS.contains(&to.uid());
+            (plan(media, to, Some(to)), default)
+        }));
+        // A client that names no syntax must be able to get something.
+        if !plans.iter().any(|(_, default)| *default)
+            && let Some((_, default)) = plans.first_mut()
+        {
+            *default = true;
         }
         if one_frame {
             let single: Vec<_> = plans
@@ -233,7 +258,7 @@ impl Plan {
             bytes = bytes.saturating_add(stored_length(frames, *number));
             match groups.last_mut() {
                 // A decoded frame may be far larger than a stored one: one at a time.
-                Some(group) if !self.decode && bytes <= GROUP_BYTES => group.push(*number),
+                Some(group) if self.to.is_none() && bytes <= GROUP_BYTES => group.push(*number),
                 _ => {
                     groups.push(vec![*number]);
                     bytes = stored_length(frames, *number);
@@ -251,7 +276,7 @@ impl Plan {
         frames: &FrameTable,
         numbers: &[u32],
     ) -> Option<u64> {
-        if self.decode {
+        if self.to.is_some() {
             return None;
         }
         let mut length = framing.closing().len() as u64;
@@ -299,68 +324,93 @@ fn frame_parts(
     parts
 }
 
-/// Reads frames, and decodes them when the plan says so.
-async fn load(
-    state: &WebState,
-    caller: &Caller,
-    detail: &Arc<Detail>,
-    numbers: &[u32],
-    decode: bool,
-) -> Result<Vec<Bytes>, FrameError> {
-    if !decode {
-        return Ok(state.archive().frames(&caller.scope, detail, numbers).await?);
-    }
-    let stored = match padded_frame(state, caller, detail).await? {
-        Some(frame) => vec![frame],
-        None => state.archive().frames(&caller.scope, detail, numbers).await?,
+/// What frames of a syntax can be encoded as: lossless syntaxes first, of which each may stand for
+/// its media type alone.
+fn encoded(stored: TransferSyntax) -> impl Iterator<Item = (&'static str, TransferSyntax)> {
+    let possible = move |to: &TransferSyntax| {
+        to.is_encapsulated()
+            && *to != stored
+            && qianli_imaging::can_encode(*to)
+            && qianli_imaging::can_decode(stored)
     };
-    let mut decoded = Vec::with_capacity(stored.len());
-    for (frame, number) in stored.into_iter().zip(numbers) {
-        let bit_offset = detail.frames.bit_offset(*number);
-        let shared = Arc::clone(detail);
-        let pixels = state.pixels().run(move || {
-            let syntax = shared.location.transfer_syntax;
-            qianli_imaging::decode_described(&shared.json, syntax, &frame, bit_offset)
-        });
-        let pixels = pixels.await?;
-        if !describes(&detail.json, pixels.photometric) {
-            return Err(FrameError::Recoloured(pixels.photometric));
-        }
-        decoded.push(pixels.pixels.into());
-    }
-    Ok(decoded)
+    let (lossy, lossless): (Vec<_>, Vec<_>) =
+        TransferSyntax::all().filter(possible).partition(|to| to.is_lossy());
+    lossless
+        .into_iter()
+        .chain(lossy)
+        .flat_map(|to| media::of_frames(to).iter().map(move |media| (*media, to)))
 }
 
-/// The whole pixel data value where the only frame is one byte shorter: of big-endian words the
-/// last sample of an odd number of 8-bit samples lies in the padding (PS3.5 section 8.1.1).
+/// Reads frames, and transcodes them when the plan says so.
+#[derive(Clone)]
+struct Loader {
+    state: WebState,
+    caller: Caller,
+    detail: Arc<Detail>,
+    /// The syntax to transcode to, and the reader that does.
+    transcoding: Option<(TransferSyntax, FrameReader)>,
+}
+
+impl Loader {
+    fn new(state: &WebState, caller: &Caller, detail: &Arc<Detail>, plan: &Plan) -> Self {
+        let reader = || FrameReader::new(state.archive(), &caller.scope, Arc::clone(detail));
+        let transcoding = plan.to.map(|to| (to, reader()));
+        let (state, caller) = (state.clone(), caller.clone());
+        Self { state, caller, detail: Arc::clone(detail), transcoding }
+    }
+
+    async fn load(&self, numbers: &[u32], later: bool) -> Result<Vec<Bytes>, FrameError> {
+        let Some((to, reader)) = &self.transcoding else {
+            let archive = self.state.archive();
+            return Ok(archive.frames(&self.caller.scope, &self.detail, numbers).await?);
+        };
+        let mut frames = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let frame = reader.transcoded(*number, *to, later).await?;
+            // The codecs of JPEG and its relatives say themselves what their colours are.
+            let is_bare = !to.is_encapsulated() || to.uid() == "1.2.840.10008.1.2.5";
+            if is_bare && !describes(&self.detail.json, frame.photometric) {
+                return Err(FrameError::Recoloured(frame.photometric));
+            }
+            frames.push(frame.bytes.into());
+        }
+        Ok(frames)
+    }
+}
+
+/// The whole pixel data value where decoding the only frame needs it.
 pub(super) async fn padded_frame(
     state: &WebState,
     caller: &Caller,
     detail: &Detail,
 ) -> Result<Option<Bytes>, ArchiveError> {
-    let big_endian = detail.location.transfer_syntax.encoding() == Encoding::ExplicitBig;
-    let path = tag::PIXEL_DATA.to_string();
-    let value = detail.bulk.iter().find(|value| value.path == path);
-    let Some(value) = value.filter(|_| big_endian && detail.frames.count() == 1) else {
-        return Ok(None);
-    };
-    let frame = stored_length(&detail.frames, 1);
-    if frame.is_multiple_of(2) || value.range.length != frame + 1 {
+    if detail.location.transfer_syntax.encoding() != Encoding::ExplicitBig
+        || detail.frames.count() != 1
+    {
         return Ok(None);
     }
-    let content = state.archive().bulk(&caller.scope, detail, value).await?;
-    let steps: Vec<Bytes> = content.try_collect().await?;
-    Ok(Some(steps.concat().into()))
+    state.archive().frame_with_padding(&caller.scope, detail, 1).await.map(Some)
 }
 
-/// Whether the metadata that the client holds is right about decoded pixels.
+/// Whether the metadata that the client holds is right about the colours of decoded pixels.
+///
+/// Chrominances that were shared between pixels (YBR_FULL_422) come out one per pixel, which the
+/// length tells; the terms of JPEG 2000 mean RGB once decoded (PS3.3 section C.7.6.3.1.2).
 fn describes(json: &[u8], photometric: &str) -> bool {
     let json = String::from_utf8_lossy(json);
     let stored = json::members(&json)
         .into_iter()
         .find(|(tag, _)| *tag == tag::PHOTOMETRIC_INTERPRETATION)
         .map(|(_, value)| value);
-    stored.is_none_or(|value| value.contains(&json::quote(photometric)))
+    let same: &[&str] = match photometric {
+        "YBR_FULL" => &["YBR_FULL", "YBR_FULL_422"],
+        "RGB" => &["RGB", "YBR_RCT", "YBR_ICT"],
+        _ => &[],
+    };
+    stored.is_none_or(|value| {
+        value.contains(&json::quote(photometric))
+            || same.iter().any(|term| value.contains(&json::quote(term)))
+    })
 }
 
 /// Why frames cannot be given.
@@ -369,7 +419,7 @@ enum FrameError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(transparent)]
-    Pixels(#[from] PixelError),
+    Convert(#[from] ConvertError),
     /// Decoding gives another Photometric Interpretation than the metadata says; a client that
     /// trusts its metadata would show wrong colours.
     #[error("decoded, the frame would be {0}, unlike its metadata; take transfer-syntax=*")]
@@ -380,7 +430,7 @@ impl From<FrameError> for HttpError {
     fn from(error: FrameError) -> Self {
         match error {
             FrameError::Archive(error) => error.into(),
-            FrameError::Pixels(error) => error.into(),
+            FrameError::Convert(error) => error.into(),
             FrameError::Recoloured(_) => Self::not_acceptable(error.to_string()),
         }
     }
@@ -390,7 +440,7 @@ impl From<FrameError> for HttpError {
 impl From<FrameError> for ArchiveError {
     fn from(error: FrameError) -> Self {
         match error {
-            FrameError::Archive(error) => error,
+            FrameError::Archive(error) | FrameError::Convert(ConvertError::Archive(error)) => error,
             other => Self::Damaged(other.to_string()),
         }
     }
@@ -441,17 +491,14 @@ mod tests {
     #[test]
     fn frames_are_read_in_groups_of_bounded_size() {
         let frames = FrameTable::Native { offset: 0, bits_per_frame: 8 << 20, count: 10 };
-        let plan = Plan {
-            multipart: true,
-            media: OCTET_STREAM,
-            syntax: "1.2.840.10008.1.2.1",
-            decode: false,
-        };
+        let plan =
+            Plan { multipart: true, media: OCTET_STREAM, syntax: "1.2.840.10008.1.2.1", to: None };
         let numbers: Vec<u32> = (1..=10).collect();
         let sizes = |plan: Plan| -> Vec<usize> {
             plan.group(&frames, &numbers).iter().map(Vec::len).collect()
         };
         assert_eq!(sizes(plan), [4, 4, 2]);
-        assert_eq!(sizes(Plan { decode: true, ..plan }), [1; 10]);
+        let to = Some(TransferSyntax::EXPLICIT_LITTLE);
+        assert_eq!(sizes(Plan { to, ..plan }), [1; 10]);
     }
 }

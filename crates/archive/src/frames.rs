@@ -1,0 +1,121 @@
+//! Single frames in another transfer syntax than the stored one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use qianli_catalog::types::Detail;
+use qianli_imaging::{ImagingError, Transcoded};
+use qianli_model::syntax::Encoding;
+use qianli_model::{Scope, TransferSyntax, tag};
+
+use crate::description::Description;
+use crate::{Archive, ArchiveError, Busy};
+
+/// How long the first frame of an answer waits for its turn.
+pub(crate) const FIRST_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long later ones wait: breaking an answer off costs the client all of it.
+pub(crate) const LATER_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Why an object or a frame cannot be had in the syntax that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// Catalog or blob store failed, or the object is damaged.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The pixels cannot be converted. The text names no values of the patient.
+    #[error("{0}")]
+    Imaging(#[from] ImagingError),
+    /// Try again later.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+}
+
+/// Reads frames of one instance and brings them to other syntaxes.
+#[derive(Clone)]
+pub struct FrameReader {
+    archive: Archive,
+    scope: Scope,
+    detail: Arc<Detail>,
+    description: Arc<Description>,
+    json: Arc<Vec<u8>>,
+}
+
+impl FrameReader {
+    /// A reader of an instance's frames.
+    pub fn new(archive: &Archive, scope: &Scope, detail: Arc<Detail>) -> Self {
+        let description = Description::read(&detail.json);
+        let json = Arc::new(description.to_json());
+        let description = Arc::new(description);
+        Self { archive: archive.clone(), scope: scope.clone(), detail, description, json }
+    }
+
+    /// The instance.
+    pub fn detail(&self) -> &Arc<Detail> {
+        &self.detail
+    }
+
+    pub(crate) fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Reads a frame, 1-based, and transcodes it on the bounded pool. `later` is for frames after
+    /// the first of an answer, which wait longer for their turn.
+    ///
+    /// # Errors
+    ///
+    /// [`ConvertError::Imaging`] when the frame cannot be decoded or the syntax has no place for it.
+    pub async fn transcoded(
+        &self,
+        number: u32,
+        to: TransferSyntax,
+        later: bool,
+    ) -> Result<Transcoded, ConvertError> {
+        let frame = self.archive.frame_with_padding(&self.scope, &self.detail, number).await?;
+        let bit_offset = self.detail.frames.bit_offset(number);
+        let from = self.detail.location.transfer_syntax;
+        let patience = if later { LATER_PATIENCE } else { FIRST_PATIENCE };
+        // What goes in, the pixels in between and what comes out.
+        let bytes = (self.description.frame_bits() / 8).saturating_mul(3);
+        let json = Arc::clone(&self.json);
+        let work = move || qianli_imaging::transcode(&json, from, to, &frame, bit_offset);
+        Ok(self.archive.workers().run(patience, bytes, work).await??)
+    }
+}
+
+impl Archive {
+    /// Reads one frame as it is encoded, with the padding that decoding it may need.
+    ///
+    /// Of big-endian words, the last sample of an odd number of 8-bit samples lies in the padding
+    /// (PS3.5 section 8.1.1): the only frame then comes with one byte more than it has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::frames`].
+    pub async fn frame_with_padding(
+        &self,
+        scope: &Scope,
+        detail: &Detail,
+        number: u32,
+    ) -> Result<Bytes, ArchiveError> {
+        let big_endian = detail.location.transfer_syntax.encoding() == Encoding::ExplicitBig;
+        if big_endian && detail.frames.count() == 1 && number == 1 {
+            let path = tag::PIXEL_DATA.to_string();
+            let value = detail.bulk.iter().find(|value| value.path == path);
+            let ranges = detail.frames.frame(1).unwrap_or_default();
+            let frame: u64 = ranges.iter().map(|range| range.length).sum();
+            if let Some(value) = value
+                && frame % 2 == 1
+                && value.range.length == frame.saturating_add(1)
+            {
+                let content = self.bulk(scope, detail, value).await?;
+                let steps: Vec<Bytes> = content.try_collect().await?;
+                return Ok(steps.concat().into());
+            }
+        }
+        let found = self.frames(scope, detail, &[number]).await?.into_iter().next();
+        found.ok_or_else(|| ArchiveError::Damaged(format!("there is no frame {number}")))
+    }
+}

@@ -3,4 +3,6 @@
 
 mod charset;
 mod clients;
+mod hostile;
 mod http;
+mod pixels;

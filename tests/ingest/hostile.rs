@@ -3,14 +3,14 @@
 use crate::on_both_setups;
 use crate::support::corpus::{Corpus, Entry};
 use crate::support::data_set::split_part10;
+use crate::support::keep;
 use crate::support::node::{AE, Node};
 use crate::support::peer::{EXPLICIT, Peer};
+use crate::support::sample::Baseline;
 use crate::support::setup::Setup;
 use crate::support::synth::{self, CT, Place};
 use crate::support::web::{content_type, part_head, tail, value};
-use crate::support::{eventually, keep, sample};
 use std::fmt::Write;
-use std::time::Duration;
 
 on_both_setups! {
     /// Every broken or hostile file of the corpus, over DIMSE, STOW-RS and import.
@@ -178,38 +178,4 @@ fn c_store(node: &Node, entry: &Entry) -> (u16, String) {
     let response = response.unwrap_or_else(|error| panic!("{}: {error}", entry.file));
     peer.release().expect("the association is still good after a refusal");
     (response.status, response.comment)
-}
-
-/// What a node costs at rest.
-struct Baseline {
-    resident: u64,
-    open_files: usize,
-}
-
-impl Baseline {
-    fn of(node: &Node) -> Self {
-        Self { resident: sample::resident(node), open_files: sample::open_files(node) }
-    }
-
-    /// The node is alive, useful, and back to what it cost before.
-    fn is_restored(&self, node: &mut Node) {
-        assert!(node.is_alive(), "the node died");
-        let log = node.log();
-        assert!(!log.contains("panicked"), "the node panicked: {log}");
-        let limit = Duration::from_secs(20);
-        eventually("no association is left", limit, || {
-            (sample::metric(node, "qianli_dimse_associations_active") == 0.0).then_some(())
-        });
-        // A few more than before: kept HTTP connections and the pool of the index.
-        eventually("the open files are back to where they were", limit, || {
-            (sample::open_files(node) <= self.open_files + 24).then_some(())
-        });
-        let grown = sample::resident(node).saturating_sub(self.resident);
-        assert!(grown < 150_000_000, "{grown} bytes more than before");
-        let leftovers = sample::leftovers(node);
-        assert!(leftovers.is_empty(), "left behind: {leftovers:?}");
-        let instance = synth::ct(&Place::new(), 1, 64);
-        node.web().stow_instance(&instance);
-        assert!(node.web().file(&instance).ends_with(&instance.data_set));
-    }
 }

@@ -1,7 +1,9 @@
 //! What a node costs and leaves behind: memory and open files from the kernel, metrics over HTTP,
 //! files in its data folder.
 
+use super::eventually;
 use super::node::Node;
+use super::synth::{self, Place};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,5 +98,42 @@ impl MemoryWatch {
             let _ = sampler.join();
         }
         self.highest.load(Ordering::Relaxed)
+    }
+}
+
+/// What a node costs at rest.
+pub struct Baseline {
+    /// Resident memory, bytes.
+    pub resident: u64,
+    /// Open file descriptors.
+    pub open_files: usize,
+}
+
+impl Baseline {
+    /// Measures a node that does nothing.
+    pub fn of(node: &Node) -> Self {
+        Self { resident: resident(node), open_files: open_files(node) }
+    }
+
+    /// The node is alive, useful, and back to what it cost before.
+    pub fn is_restored(&self, node: &mut Node) {
+        assert!(node.is_alive(), "the node died");
+        let log = node.log();
+        assert!(!log.contains("panicked"), "the node panicked: {log}");
+        let limit = Duration::from_secs(20);
+        eventually("no association is left", limit, || {
+            (metric(node, "qianli_dimse_associations_active") == 0.0).then_some(())
+        });
+        // A few more than before: kept HTTP connections and the pool of the index.
+        eventually("the open files are back to where they were", limit, || {
+            (open_files(node) <= self.open_files + 24).then_some(())
+        });
+        let grown = resident(node).saturating_sub(self.resident);
+        assert!(grown < 150_000_000, "{grown} bytes more than before");
+        let leftovers = leftovers(node);
+        assert!(leftovers.is_empty(), "left behind: {leftovers:?}");
+        let instance = synth::ct(&Place::new(), 1, 64);
+        node.web().stow_instance(&instance);
+        assert!(node.web().file(&instance).ends_with(&instance.data_set));
     }
 }

@@ -8,6 +8,8 @@ use std::io::{self, Read};
 
 /// CT Image Storage.
 pub const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
+/// Multi-frame Grayscale Byte Secondary Capture Image Storage.
+pub const MULTI_FRAME_BYTE: &str = "1.2.840.10008.5.1.4.1.1.7.2";
 /// Multi-frame Grayscale Word Secondary Capture Image Storage.
 pub const MULTI_FRAME_WORD: &str = "1.2.840.10008.5.1.4.1.1.7.3";
 
@@ -112,6 +114,88 @@ pub fn image(elements: DataSet, rows: u16, columns: u16, pixels: Vec<u8>) -> Dat
         .us(0x0028_0102, 15)
         .us(0x0028_0103, 0)
         .bytes(PIXEL_DATA, "OW", pixels)
+}
+
+/// RLE Lossless.
+pub const RLE: &str = "1.2.840.10008.1.2.5";
+/// JPEG 2000 Image Compression (Lossless Only).
+pub const JPEG_2000: &str = "1.2.840.10008.1.2.4.90";
+
+/// Encapsulated pixel data as a test wants it, sound or not (PS3.5 annex A.4).
+#[derive(Debug, Clone, Default)]
+pub struct Encapsulated<'a> {
+    /// Transfer Syntax UID.
+    pub syntax: &'a str,
+    /// Number of Frames.
+    pub frames: u32,
+    /// The basic offset table's entries; none makes it empty.
+    pub table: Vec<u32>,
+    /// The fragments.
+    pub fragments: Vec<Vec<u8>>,
+    /// Entries of the extended offset table and its lengths, when there is one.
+    pub extended: Option<(Vec<u64>, Vec<u64>)>,
+}
+
+impl Encapsulated<'_> {
+    /// Where each fragment starts, as offset tables count.
+    pub fn starts(&self) -> Vec<u32> {
+        let mut at = 0;
+        let step = |fragment: &Vec<u8>| {
+            let start = at;
+            at += 8 + fragment.len() as u32;
+            start
+        };
+        self.fragments.iter().map(step).collect()
+    }
+
+    /// A file with these pixels of 16 x 16 x 8 bits, in a study of its own.
+    pub fn file(&self) -> (Instance, Vec<u8>) {
+        let place = Place::new();
+        let uid = new_uid();
+        let mut elements = elements(&place, MULTI_FRAME_BYTE, &uid)
+            .text(0x0028_0008, "IS", &self.frames.to_string())
+            .us(0x0028_0002, 1)
+            .text(0x0028_0004, "CS", "MONOCHROME2")
+            .us(0x0028_0010, 16)
+            .us(0x0028_0011, 16)
+            .us(0x0028_0100, 8)
+            .us(0x0028_0101, 8)
+            .us(0x0028_0102, 7)
+            .us(0x0028_0103, 0);
+        if let Some((offsets, lengths)) = &self.extended {
+            let bytes = |all: &[u64]| all.iter().flat_map(|one| one.to_le_bytes()).collect();
+            elements = elements.bytes(0x7FE0_0001, "OV", bytes(offsets)).bytes(
+                0x7FE0_0002,
+                "OV",
+                bytes(lengths),
+            );
+        }
+        let mut instance = Instance::new(&place, MULTI_FRAME_BYTE, &uid, &elements);
+        let out = &mut instance.data_set;
+        data_set::header(out, PIXEL_DATA, b"OB", u32::MAX);
+        let table = self.table.iter().flat_map(|one| one.to_le_bytes()).collect::<Vec<_>>();
+        for item in std::iter::once(&table).chain(&self.fragments) {
+            out.extend([0xFE, 0xFF, 0x00, 0xE0]);
+            out.extend((item.len() as u32).to_le_bytes());
+            out.extend(item);
+        }
+        out.extend([0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0]);
+        let file = data_set::part10(MULTI_FRAME_BYTE, &uid, self.syntax, &instance.data_set);
+        (instance, file)
+    }
+}
+
+/// A frame of 16 x 16 bytes and its RLE encoding (PS3.5 annex G): one segment of literal runs.
+pub fn rle_frame(seed: u64) -> (Vec<u8>, Vec<u8>) {
+    let pixels = noise(seed, 256);
+    let mut encoded = vec![0; 64];
+    encoded[0] = 1;
+    encoded[4] = 64;
+    for run in pixels.chunks(128) {
+        encoded.push(127);
+        encoded.extend(run);
+    }
+    (pixels, encoded)
 }
 
 /// A CT image of `rows` x 128 pixels whose pixels and numbers follow from `number`.

@@ -78,6 +78,7 @@ fn archive_config(config: &Config) -> ArchiveConfig {
             SopClasses::All => SopClassPolicy::All,
             SopClasses::Standard => SopClassPolicy::Standard,
         },
+        delete_grace: config.delete_grace,
         limits: Limits {
             text: Knowledge { unlabelled: config.unlabelled_charset, mislabelled: None },
             ..Limits::default()

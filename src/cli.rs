@@ -1,6 +1,7 @@
 //! The command line: arguments, and one file per command.
 
 mod admin;
+mod delete;
 mod find;
 mod import;
 mod peer;
@@ -44,6 +45,10 @@ enum Command {
     Migrate,
     /// Check database, store, ports, disk and clock, and say what to do.
     Doctor,
+    /// Delete a study, a series or an instance; `restore` undoes it within the grace period.
+    Delete(delete::DeleteArguments),
+    /// Undo a deletion by its number; without one, list the latest deletions.
+    Restore(delete::RestoreArguments),
     /// Remove objects that no row points at, left by a crash.
     Sweep(admin::SweepArguments),
 }
@@ -83,6 +88,8 @@ pub fn run() -> ExitCode {
             Command::Find(arguments) => find::run(config, arguments).await,
             Command::Migrate => admin::migrate(config).await,
             Command::Doctor => admin::doctor(config).await,
+            Command::Delete(arguments) => delete::delete(config, arguments).await,
+            Command::Restore(arguments) => delete::restore(config, arguments).await,
             Command::Sweep(arguments) => admin::sweep(config, arguments).await,
         }
     });

@@ -199,6 +199,12 @@ pub struct Settings {
     /// Other content under a known SOP Instance UID [default: keep-both].
     #[arg(long, env = "QIANLI_DUPLICATES", value_enum, global = true)]
     pub duplicates: Option<Duplicates>,
+    /// Let clients of DICOMweb delete studies, series and instances [default: false].
+    #[arg(long, env = "QIANLI_ALLOW_DELETE", num_args = 0..=1, default_missing_value = "true", global = true)]
+    pub allow_delete: Option<bool>,
+    /// How long what was deleted can be restored [default: 24h].
+    #[arg(long, env = "QIANLI_DELETE_GRACE", value_name = "TIME", global = true)]
+    pub delete_grace: Option<Span>,
     /// SOP classes let in [default: all].
     #[arg(long, env = "QIANLI_SOP_CLASSES", value_enum, global = true)]
     pub sop_classes: Option<SopClasses>,
@@ -277,6 +283,10 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// See [`Settings::duplicates`].
     pub duplicates: Duplicates,
+    /// See [`Settings::allow_delete`].
+    pub allow_delete: bool,
+    /// See [`Settings::delete_grace`].
+    pub delete_grace: Duration,
     /// See [`Settings::sop_classes`].
     pub sop_classes: SopClasses,
     /// See [`Settings::unlabelled_charset`].
@@ -374,6 +384,8 @@ impl Settings {
             idle_timeout: second(self.idle_timeout, file.idle_timeout, 300),
             drain_timeout: second(self.drain_timeout, file.drain_timeout, 30),
             duplicates: self.duplicates.or(file.duplicates).unwrap_or(Duplicates::KeepBoth),
+            allow_delete: self.allow_delete.or(file.allow_delete).unwrap_or(false),
+            delete_grace: second(self.delete_grace, file.delete_grace, 24 * 3600),
             sop_classes: self.sop_classes.or(file.sop_classes).unwrap_or(SopClasses::All),
             unlabelled_charset,
             source_charsets: self.source_charsets.or(file.source_charsets).unwrap_or_default(),

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
+use qianli_archive::Purged;
+use qianli_catalog::PURGE_JOB;
 use qianli_catalog::types::Job;
 use qianli_model::Scope;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +49,8 @@ async fn work(app: &App, job: &Job) {
     let result = match job.kind.as_str() {
         // The study has been quiet for a while: say so in the change feed.
         "study.settled" => settle(app, job).await,
+        // The grace period of a deletion is over.
+        PURGE_JOB => purge(app, job).await,
         other => Err(anyhow::anyhow!("no handler for jobs of kind {other}")),
     };
     let Err(error) = result else { return };
@@ -69,4 +74,15 @@ async fn settle(app: &App, job: &Job) -> anyhow::Result<()> {
     let scope = Scope::system(job.tenant, "a study has been quiet");
     catalog.publish(&scope, &job.kind, &job.dedupe_key, "", "", now_ms()).await?;
     Ok(catalog.finish_job(job).await?)
+}
+
+/// Removes the objects of a deletion. A crash leaves the rest for the next try.
+async fn purge(app: &App, job: &Job) -> anyhow::Result<()> {
+    let scope = Scope::system(job.tenant, "the grace period of a deletion is over");
+    let id = job.dedupe_key.parse().context("read the number of a deletion")?;
+    if let Purged::NotBefore(at_ms) = app.archive.purge(&scope, id, now_ms()).await? {
+        let catalog = app.archive.catalog();
+        catalog.enqueue(&scope, &job.kind, &job.dedupe_key, &job.payload, at_ms).await?;
+    }
+    Ok(app.archive.catalog().finish_job(job).await?)
 }

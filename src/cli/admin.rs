@@ -69,7 +69,7 @@ pub(super) async fn sweep(config: Config, arguments: SweepArguments) -> anyhow::
 }
 
 /// Whether the index is there already, so that looking does not make one.
-fn exists(config: &Config) -> bool {
+pub(super) fn exists(config: &Config) -> bool {
     match config.database.strip_prefix("sqlite:") {
         Some(path) => std::path::Path::new(path.strip_prefix("//").unwrap_or(path)).is_file(),
         None => true,

@@ -54,6 +54,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             public_url: config.public_url.clone(),
             max_part_size: config.max_object,
             cors_origins: config.cors_origins.clone(),
+            allow_delete: config.allow_delete,
             node: NodeInfo {
                 aet: config.aet.to_string(),
                 dimse: dimse_address.to_string(),

@@ -56,11 +56,11 @@ pub struct Stored {
 }
 
 /// What was learnt from a spooled object.
-struct Parsed {
-    header: InstanceHeader,
+pub(crate) struct Parsed {
+    pub(crate) header: InstanceHeader,
     /// Offset of the data set in the spooled bytes.
-    data_set_offset: u64,
-    content_hash: String,
+    pub(crate) data_set_offset: u64,
+    pub(crate) content_hash: String,
     /// Source AE title of the file meta information, when it had one.
     source_ae: Option<String>,
 }
@@ -255,7 +255,7 @@ fn with_promised_uids(mut error: IngestError, format: &Format) -> IngestError {
 
 /// How an object of one sender is read.
 #[derive(Clone)]
-struct Reading {
+pub(crate) struct Reading {
     limits: Limits,
     mislabelled: Vec<(Sender, TextEncoding)>,
     calling_ae: Option<String>,
@@ -263,7 +263,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(config: &ArchiveConfig, from: &Provenance) -> Self {
+    pub(crate) fn of(config: &ArchiveConfig, from: &Provenance) -> Self {
         Self {
             limits: config.limits.clone(),
             mislabelled: config.mislabelled.clone(),
@@ -284,7 +284,7 @@ impl Reading {
 }
 
 /// Reads header and hash, on a blocking thread where it may take long.
-async fn parse(
+pub(crate) async fn parse(
     spooled: Spooled,
     format: &Format,
     reading: Reading,
@@ -408,7 +408,7 @@ fn spool_failed(error: io::Error) -> IngestError {
 }
 
 /// Milliseconds since 1970-01-01T00:00Z.
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,7 @@
 mod admit;
 mod blobs;
 mod convert;
+mod deletion;
 mod description;
 mod error;
 mod frames;
@@ -34,6 +35,7 @@ use qianli_model::{Query, Scope, SeriesUid, TenantId};
 pub use admit::SopClassPolicy;
 pub use blobs::{BlobError, Blobs, BlobsConfig};
 pub use convert::{Opened, can_convert};
+pub use deletion::{Purged, RestoreError, Restored};
 pub use error::{ArchiveError, IngestError};
 pub use frames::{ConvertError, FrameReader};
 pub use ingest::{Format, Stored};
@@ -62,6 +64,8 @@ pub struct ArchiveConfig {
     pub duplicates: DuplicatePolicy,
     /// Which SOP classes are let in.
     pub sop_classes: SopClassPolicy,
+    /// How long the objects of a deletion stay, so that it can be undone.
+    pub delete_grace: Duration,
     /// What scanning one object may cost.
     pub limits: Limits,
     /// Senders whose text is not what it is labelled, and what it is. The first that fits counts.
@@ -78,6 +82,7 @@ impl ArchiveConfig {
             max_object: 64 << 30,
             duplicates: DuplicatePolicy::default(),
             sop_classes: SopClassPolicy::default(),
+            delete_grace: Duration::from_secs(24 * 3600),
             limits: Limits::default(),
             mislabelled: Vec::new(),
         }

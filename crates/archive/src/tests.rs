@@ -1,5 +1,7 @@
 //! The archive whole: a real SQLite catalog, a real directory, data sets built byte by byte.
 
+mod deleting;
+
 use std::path::Path;
 use std::time::Duration;
 

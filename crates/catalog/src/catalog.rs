@@ -301,14 +301,24 @@ impl Catalog {
         jobs::fail(&self.inner.db, job, retry_at_ms, max_attempts).await
     }
 
-    /// Which of these blob keys some row of any tenant points at, older contents included. Only for
-    /// the sweep of orphan blobs.
+    /// Which of these blob keys some row of any tenant points at, older contents and deletions that
+    /// can be undone included. Only for the sweep of orphan blobs.
     ///
     /// # Errors
     ///
     /// See [`CatalogError`].
     pub async fn referenced_blobs(&self, keys: &[String]) -> Result<HashSet<String>, CatalogError> {
-        retrieve::referenced_blobs(&self.inner.db, keys).await
+        retrieve::referenced_blobs(&self.inner.db, keys, true).await
+    }
+
+    /// Which of these blob keys some instance of any tenant has. Only for the removal of deleted
+    /// objects: one that was restored must stay.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn blobs_in_use(&self, keys: &[String]) -> Result<HashSet<String>, CatalogError> {
+        retrieve::referenced_blobs(&self.inner.db, keys, false).await
     }
 
     /// Stops the writer after what is waiting, and closes the connections.

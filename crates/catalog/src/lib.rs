@@ -7,6 +7,7 @@
 mod catalog;
 mod config;
 mod db;
+mod deletion;
 mod error;
 mod feed;
 mod jobs;
@@ -23,10 +24,12 @@ mod workitem;
 
 pub use catalog::Catalog;
 pub use config::CatalogConfig;
+pub use deletion::PURGE_JOB;
 pub use error::{CatalogError, Cause};
 pub use record::Announced;
 pub use types::{
-    Detail, DuplicatePolicy, Event, Found, InstanceRow, Job, Location, Metadata, NewInstance,
-    Recorded, SeriesRow, StudyRow, Target, Totals,
+    DeletedInstance, Deletion, DeletionState, Detail, DuplicatePolicy, Event, Found, InstanceRow,
+    Job, Location, Metadata, NewDeletion, NewInstance, Recorded, SeriesRow, StudyRow, Target,
+    Totals,
 };
 pub use workitem::{Kept, Retention, Subject, WorkitemEvent};

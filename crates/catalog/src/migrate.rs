@@ -22,6 +22,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0010_workitems.sql"),
         include_str!("../../../migrations/sqlite/0010_workitems.sql"),
     ),
+    (
+        20,
+        "deletions",
+        include_str!("../../../migrations/postgres/0020_deletions.sql"),
+        include_str!("../../../migrations/sqlite/0020_deletions.sql"),
+    ),
 ];
 
 /// Asks a connection, of either database, how many migrations were applied.

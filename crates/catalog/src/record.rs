@@ -22,7 +22,7 @@ use crate::db::Db;
 use crate::error::{CatalogError, Cause};
 use crate::types::Recorded;
 
-pub(crate) use plan::split_list;
+pub(crate) use plan::{join_list, split_list};
 pub(crate) use prepare::Prepared;
 
 /// How long the writer waits for instances that were announced. A fraction of what writing their
@@ -261,10 +261,12 @@ fn update_text(table: &str, texts: &[&str], others: &[&str]) -> String {
     format!("UPDATE {table} SET {} WHERE id = $1", columns.join(", "))
 }
 
-const LEAVE_PATIENT: &str =
+/// A study leaves its patient; tells how many stay.
+pub(crate) const LEAVE_PATIENT: &str =
     "UPDATE patients SET study_count = study_count - 1 WHERE id = $1 RETURNING study_count";
 
-const DELETE_PATIENT: &str = "DELETE FROM patients WHERE id = $1";
+/// After the last study left.
+pub(crate) const DELETE_PATIENT: &str = "DELETE FROM patients WHERE id = $1";
 
 /// What the handler of `study.settled` gets. A UID is digits and dots, so nothing needs escaping.
 fn settled_payload(study_uid: &str) -> String {

@@ -135,10 +135,12 @@ pub(crate) async fn detail(
     Ok(Some(Detail { location, frames, bulk, json: unpack(&header)? }))
 }
 
-/// Which blob keys some row points at. A digest finds the rows, the key itself decides.
+/// Which blob keys some row points at: an instance's, or also a deletion's that can be undone. A
+/// digest finds the rows, the key itself decides.
 pub(crate) async fn referenced_blobs(
     db: &Db,
     keys: &[String],
+    deleted_too: bool,
 ) -> Result<HashSet<String>, CatalogError> {
     let wanted: HashMap<i64, Vec<&String>> =
         keys.iter().fold(HashMap::new(), |mut wanted: HashMap<i64, Vec<&String>>, key| {
@@ -147,23 +149,28 @@ pub(crate) async fn referenced_blobs(
         });
     let digests: Vec<i64> = wanted.into_keys().collect();
     let mut found = HashSet::new();
+    let tables: &[&str] =
+        if deleted_too { &["instances", "deleted_instances"] } else { &["instances"] };
+    let condition = match db {
+        Db::Postgres(_) => "= ANY($1)",
+        Db::Sqlite(_) => "IN (SELECT value FROM json_each($1))",
+    };
+    let selects: Vec<String> = tables
+        .iter()
+        .map(|table| format!("SELECT blob_key FROM {table} WHERE blob_digest {condition}"))
+        .collect();
+    let text: &str = &selects.join(" UNION ALL ");
     for part in digests.chunks(1000) {
         let rows: Vec<(String,)> = match db {
             Db::Postgres(pools) => {
-                sqlx::query_as("SELECT blob_key FROM instances WHERE blob_digest = ANY($1)")
-                    .bind(part)
-                    .fetch_all(&pools.read)
-                    .await?
+                sqlx::query_as(AssertSqlSafe(text)).bind(part).fetch_all(&pools.read).await?
             }
             Db::Sqlite(pools) => {
                 let list: Vec<String> = part.iter().map(i64::to_string).collect();
-                sqlx::query_as(
-                    "SELECT blob_key FROM instances
-                    WHERE blob_digest IN (SELECT value FROM json_each($1))",
-                )
-                .bind(format!("[{}]", list.join(",")))
-                .fetch_all(&pools.read)
-                .await?
+                sqlx::query_as(AssertSqlSafe(text))
+                    .bind(format!("[{}]", list.join(",")))
+                    .fetch_all(&pools.read)
+                    .await?
             }
         };
         found.extend(rows.into_iter().map(|row| row.0));

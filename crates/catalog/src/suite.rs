@@ -4,6 +4,7 @@
 
 mod conflicts;
 mod contention;
+mod deleting;
 mod feed;
 mod fixture;
 mod jobs;

@@ -225,3 +225,102 @@ pub struct Job {
     /// again while it ran.
     pub revision: i64,
 }
+
+/// Who deletes, and when the objects shall go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDeletion {
+    /// Who, in words for the audit.
+    pub by: String,
+    /// Network address of the caller, or empty.
+    pub peer: String,
+    /// Now, ms since 1970.
+    pub at_ms: i64,
+    /// When the objects are removed, ms since 1970; until then the deletion can be undone.
+    pub purge_at_ms: i64,
+}
+
+/// How far a deletion is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletionState {
+    /// The rows are gone, the objects are here.
+    Kept,
+    /// Rows are being made again.
+    Restoring,
+    /// It was undone.
+    Restored,
+    /// Objects are being removed.
+    Purging,
+    /// The objects are gone.
+    Purged,
+}
+
+impl DeletionState {
+    /// The word for it in the index and for operators.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Restoring => "restoring",
+            Self::Restored => "restored",
+            Self::Purging => "purging",
+            Self::Purged => "purged",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Kept, Self::Restoring, Self::Restored, Self::Purging, Self::Purged]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+}
+
+/// A deletion: who removed what, without patient data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// Its number.
+    pub id: i64,
+    /// Study Instance UID.
+    pub study: String,
+    /// Series Instance UID, or empty when the whole study was deleted.
+    pub series: String,
+    /// SOP Instance UID, or empty when more than one instance was deleted.
+    pub instance: String,
+    /// Who.
+    pub by: String,
+    /// From which address, or empty.
+    pub peer: String,
+    /// When, ms since 1970.
+    pub at_ms: i64,
+    /// When the objects are removed, ms since 1970.
+    pub purge_at_ms: i64,
+    /// Instances.
+    pub instances: i64,
+    /// Contents, older ones under the same UIDs included.
+    pub contents: i64,
+    /// Bytes of the current instances.
+    pub bytes: i64,
+    /// How far it is.
+    pub state: DeletionState,
+}
+
+/// A content of a deletion: what is needed to bring it back or to remove its object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedInstance {
+    /// Study Instance UID.
+    pub study: StudyUid,
+    /// Series Instance UID.
+    pub series: SeriesUid,
+    /// SOP Instance UID.
+    pub instance: SopInstanceUid,
+    /// BLAKE3 of transfer syntax and data set.
+    pub content_hash: String,
+    /// Whether it was the one that answered.
+    pub is_current: bool,
+    /// Key of the blob.
+    pub blob_key: String,
+    /// Bytes of the blob.
+    pub blob_size: u64,
+    /// Who had brought it.
+    pub provenance: Provenance,
+    /// When it was received, ms since 1970.
+    pub received_ms: i64,
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod capabilities;
+mod delete;
 mod json;
 mod multipart;
 pub(crate) mod params;

@@ -51,6 +51,8 @@ pub struct WebConfig {
     pub max_body: u64,
     /// Origins of other sites whose scripts may use DICOMweb; empty means none.
     pub cors_origins: Vec<String>,
+    /// Whether clients may delete.
+    pub allow_delete: bool,
     /// What the pages say about this node.
     pub node: NodeInfo,
 }
@@ -62,6 +64,7 @@ impl Default for WebConfig {
             max_part_size: 64 << 30,
             max_body: 256 << 30,
             cors_origins: Vec::new(),
+            allow_delete: false,
             node: NodeInfo::default(),
         }
     }

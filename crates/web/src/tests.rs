@@ -4,6 +4,7 @@
 mod capabilities;
 mod convert;
 mod data;
+mod delete;
 mod node;
 mod pages;
 mod retrieve;

@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{capabilities, qido, respond, stow, wado};
+use super::{capabilities, delete, qido, respond, stow, wado};
 use crate::WebState;
 use crate::error::HttpError;
 
@@ -15,7 +15,6 @@ pub(crate) enum Verb {
     Post,
     #[expect(dead_code, reason = "the worklist service (PS3.18 section 11) uses it")]
     Put,
-    #[expect(dead_code, reason = "removal of studies uses it")]
     Delete,
     Options,
 }
@@ -124,6 +123,7 @@ pub(crate) const GROUPS: &[(&str, &str, &[Route])] = &[
     ("Search (QIDO-RS)", "检索（QIDO-RS）", SEARCHES),
     ("Retrieve (WADO-RS)", "获取（WADO-RS）", RETRIEVALS),
     ("Store (STOW-RS)", "存储（STOW-RS）", stow::ROUTES),
+    ("Delete", "删除", delete::ROUTES),
 ];
 
 const SEARCHES: &[Route] = &[

@@ -1,6 +1,7 @@
 //! The router against a real archive: a catalog in a temporary file, blobs in a temporary folder,
 //! small data sets made here.
 
+mod bulk;
 mod capabilities;
 mod convert;
 mod data;
@@ -11,3 +12,4 @@ mod retrieve;
 mod search;
 mod serving;
 mod store;
+mod uri;

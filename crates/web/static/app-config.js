@@ -42,7 +42,7 @@
           name: 'qianli',
           qidoRoot: root,
           wadoRoot: root,
-          wadoUriRoot: root,
+          wadoUriRoot: root + '/wado',
           qidoSupportsIncludeField: true,
           supportsReject: false,
           imageRendering: 'wadors',

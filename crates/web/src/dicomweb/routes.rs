@@ -102,6 +102,14 @@ pub(crate) use route;
 const JSON: &[&str] = &[respond::DICOM_JSON, "application/json"];
 /// Parameters of a search; attributes to match stand beside them.
 const SEARCH: &[&str] = &["limit", "offset", "includefield", "fuzzymatching"];
+/// Headers.
+const METADATA: &[&str] =
+    &[respond::DICOM_JSON, "application/json", "multipart/related; type=\"application/dicom+xml\""];
+/// Bulk values of many kinds.
+const BULK: &[&str] = &["multipart/related; type=\"application/octet-stream\""];
+/// What WADO-URI gives.
+const URI: &[&str] =
+    &["application/dicom", "image/jpeg", "image/png", "text/html", "application/pdf"];
 /// Whole objects.
 const OBJECTS: &[&str] = &["multipart/related; type=\"application/dicom\"", "application/zip"];
 /// One whole object.
@@ -122,6 +130,7 @@ pub(crate) const GROUPS: &[(&str, &str, &[Route])] = &[
     ("Capabilities", "能力说明", capabilities::ROUTES),
     ("Search (QIDO-RS)", "检索（QIDO-RS）", SEARCHES),
     ("Retrieve (WADO-RS)", "获取（WADO-RS）", RETRIEVALS),
+    ("Retrieve by query (WADO-URI)", "按查询参数获取（WADO-URI）", URI_SERVICE),
     ("Store (STOW-RS)", "存储（STOW-RS）", stow::ROUTES),
     ("Delete", "删除", delete::ROUTES),
 ];
@@ -145,20 +154,20 @@ const RETRIEVALS: &[Route] = &[
     route!(Get "/studies/{study}" => wado::objects::retrieve, "10.4",
         ["All objects of a study", "检查的全部对象"], gives OBJECTS),
     route!(Get "/studies/{study}/metadata" => wado::metadata::metadata, "10.4",
-        ["Headers of a study", "检查的元数据"], gives JSON),
+        ["Headers of a study", "检查的元数据"], gives METADATA),
     route!(Get "/studies/{study}/thumbnail" => wado::rendered::thumbnail, "10.4",
         ["Thumbnail of a study", "检查的缩略图"], query RENDERING, gives PICTURES),
     route!(Get "/studies/{study}/series/{series}" => wado::objects::retrieve, "10.4",
         ["All objects of a series", "序列的全部对象"], gives OBJECTS),
     route!(Get "/studies/{study}/series/{series}/metadata" => wado::metadata::metadata, "10.4",
-        ["Headers of a series", "序列的元数据"], gives JSON),
+        ["Headers of a series", "序列的元数据"], gives METADATA),
     route!(Get "/studies/{study}/series/{series}/thumbnail" => wado::rendered::thumbnail, "10.4",
         ["Thumbnail of a series", "序列的缩略图"], query RENDERING, gives PICTURES),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}" => wado::objects::retrieve,
         "10.4", ["One object", "单个对象"], gives OBJECT),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/metadata"
         => wado::metadata::metadata, "10.4",
-        ["Header of an instance", "实例的元数据"], gives JSON),
+        ["Header of an instance", "实例的元数据"], gives METADATA),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/thumbnail"
         => wado::rendered::thumbnail, "10.4",
         ["Thumbnail of an instance", "实例的缩略图"], query RENDERING, gives PICTURES),
@@ -179,7 +188,25 @@ const RETRIEVALS: &[Route] = &[
         => wado::bulk::bulk, "10.4",
         ["A bulk value, by the URI in the metadata", "按元数据中的 URI 获取大块数据"],
         gives OCTETS),
+    route!(Get "/studies/{study}/bulkdata" => wado::bulk::all, "10.4",
+        ["All bulk values of a study", "检查的全部大块数据"], gives BULK),
+    route!(Get "/studies/{study}/series/{series}/bulkdata" => wado::bulk::all, "10.4",
+        ["All bulk values of a series", "序列的全部大块数据"], gives BULK),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/bulkdata"
+        => wado::bulk::all, "10.4",
+        ["All bulk values of an instance", "实例的全部大块数据"], gives BULK),
+    route!(Get "/studies/{study}/pixeldata" => wado::bulk::pixel_data, "10.4",
+        ["All pixel data of a study", "检查的全部像素数据"], gives BULK),
+    route!(Get "/studies/{study}/series/{series}/pixeldata" => wado::bulk::pixel_data, "10.4",
+        ["All pixel data of a series", "序列的全部像素数据"], gives BULK),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/pixeldata"
+        => wado::bulk::pixel_data, "10.4",
+        ["All pixel data of an instance", "实例的全部像素数据"], gives BULK),
 ];
+
+const URI_SERVICE: &[Route] = &[route!(Get "/wado" => wado::uri::retrieve, "9",
+    ["One object, or a picture of it", "单个对象或其图片"],
+    query wado::uri::PARAMETERS, gives URI)];
 
 /// Every route of the table.
 pub(crate) fn all() -> impl Iterator<Item = &'static Route> {

@@ -6,6 +6,7 @@ pub(crate) mod media;
 pub(crate) mod metadata;
 pub(crate) mod objects;
 pub(crate) mod rendered;
+pub(crate) mod uri;
 mod zip;
 
 use std::sync::Arc;

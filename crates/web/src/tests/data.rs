@@ -41,6 +41,8 @@ pub(super) struct Instance {
     pub(super) pixels: Pixels,
     /// Length of a private OB value, large enough to become bulk data.
     pub(super) private_bytes: usize,
+    /// Media type of an encapsulated document, large enough to become bulk data.
+    pub(super) document: Option<&'static str>,
 }
 
 impl Instance {
@@ -57,6 +59,7 @@ impl Instance {
             patient_name: "Wang^Wu=王^五",
             pixels: Pixels::Words(vec![[1, 2, 3, 0x1234]]),
             private_bytes: 0,
+            document: None,
         }
     }
 
@@ -98,6 +101,10 @@ impl Instance {
         set.text(0x0020, 0x000E, "UI", &self.series);
         set.text(0x0020, 0x0013, "IS", &self.number.to_string());
         self.write_pixels(&mut set);
+        if let Some(media) = self.document {
+            set.element(0x0042, 0x0011, "OB", &b"%PDF-1.7\n".repeat(1000));
+            set.text(0x0042, 0x0012, "LO", media);
+        }
         file.extend(set.bytes);
         file
     }

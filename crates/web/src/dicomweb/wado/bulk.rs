@@ -1,8 +1,13 @@
-//! Retrieve of bulk data (PS3.18 section 10.4.1.1.5): the values that metadata refers to.
+//! Retrieve of bulk data (PS3.18 section 10.4.1.1.5): the values that metadata refers to, one by one
+//! (whole or in byte ranges) or all of a study, series or instance at once.
+
+mod all;
+
+use std::ops::Range;
 
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt};
 use qianli_catalog::types::Detail;
@@ -19,6 +24,15 @@ use crate::dicomweb::json;
 use crate::dicomweb::path::InstanceAt;
 use crate::dicomweb::respond::{self, Content, Framing};
 use crate::error::HttpError;
+
+pub(crate) use all::{all, pixel_data};
+
+/// Media types under which an encapsulated document may go out: what its data set says must not make
+/// a browser run it in this server's name.
+const DOCUMENTS: &[&str] =
+    &["application/pdf", "model/stl", "model/obj", "model/mtl", "application/sla"];
+
+const ENCAPSULATED_DOCUMENT: &str = "00420011";
 
 /// `GET …/bulkdata/{path}`.
 pub(crate) async fn bulk(
@@ -48,47 +62,131 @@ pub(crate) async fn bulk(
     }
 
     let explicit = TransferSyntax::EXPLICIT_LITTLE.uid();
-    let offer = |multipart| Offer {
-        multipart,
-        media: OCTET_STREAM,
-        syntax: Some(explicit),
-        default_syntax: true,
-        stored: false,
+    let document = media_type(&detail, value);
+    let kinds = [Some((OCTET_STREAM, Some(explicit))), document.map(|media| (media, None))];
+    let shapes: Vec<(bool, &str, Option<&str>)> = kinds
+        .into_iter()
+        .flatten()
+        .flat_map(|(media, syntax)| [(false, media, syntax), (true, media, syntax)])
+        .collect();
+    let offer = |(multipart, media, syntax): &(bool, &'static str, Option<&'static str>)| Offer {
+        multipart: *multipart,
+        syntax: *syntax,
+        ..Offer::plain(media)
     };
-    let multipart = match accept.choose(&[offer(false), offer(true)]) {
-        Some(index) => index == 1,
-        None => {
-            return Err(HttpError::not_acceptable(
-                "available here: application/octet-stream, \
-                 multipart/related; type=\"application/octet-stream\"",
-            ));
-        }
+    let offers: Vec<Offer<'_>> = shapes.iter().map(offer).collect();
+    let chosen = accept.choose(&offers).and_then(|index| shapes.get(index));
+    let Some(&(multipart, media, syntax)) = chosen else {
+        let kinds = document.map(|media| format!("{media}, ")).unwrap_or_default();
+        return Err(HttpError::not_acceptable(format!(
+            "available here: {kinds}application/octet-stream, \
+             multipart/related; type=\"application/octet-stream\"",
+        )));
     };
-    let variant = format!("{} {multipart}", value.path);
+    let variant = format!("{} {multipart} {media}", value.path);
     let tag = respond::entity_tag([detail.location.content_hash.as_str()], &variant);
     if let Some(answer) = respond::not_modified(&headers, &tag) {
         return Ok(answer);
     }
 
-    let mut content = state.archive().bulk(&caller.scope, &detail, value).await?;
-    if stored.encoding() == Encoding::ExplicitBig {
-        content = little_endian(content, word_size(&detail, value));
-    }
+    let word = match stored.encoding() {
+        Encoding::ExplicitBig => word_size(&detail, value),
+        _ => 1,
+    };
     let length = value.range.length;
+    let whole = multipart || word > 1;
+    let part = match if whole { Part::Whole } else { wanted_part(&headers, length) } {
+        Part::Whole => 0..length,
+        Part::Bytes(range) => range,
+        Part::Beyond => {
+            let message = "the value is shorter than the range asked for";
+            let error = HttpError::new(StatusCode::RANGE_NOT_SATISFIABLE, message);
+            let mut response = error.into_response();
+            let all = format!("bytes */{length}");
+            respond::set(response.headers_mut(), header::CONTENT_RANGE, &all);
+            return Ok(response);
+        }
+    };
+    let mut wanted = value.clone();
+    wanted.range.offset = wanted.range.offset.saturating_add(part.start);
+    wanted.range.length = part.end - part.start;
+    let content = state.archive().bulk(&caller.scope, &detail, &wanted).await?;
+    let content = little_endian(content, word);
     let mut response = if multipart {
         let framing = Framing::new();
         let at = format!("{url}/bulkdata/{}", value.path);
-        let head = framing.header(true, OCTET_STREAM, Some(explicit), &at);
+        let head = framing.header(true, media, syntax, &at);
         let closing = framing.closing();
         let length = length.saturating_add((head.len() + closing.len()) as u64);
         let whole =
             stream::iter([Ok(head)]).chain(content).chain(stream::iter([Ok(closing)])).boxed();
-        respond::streamed(&framing.content_type(OCTET_STREAM), whole, Some(length))
+        respond::streamed(&framing.content_type(media), whole, Some(length))
     } else {
-        respond::streamed(OCTET_STREAM, content, Some(length))
+        respond::streamed(media, content, Some(wanted.range.length))
     };
+    if !whole {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if part != (0..length) {
+            let last = part.end.saturating_sub(1);
+            let shown = format!("bytes {}-{last}/{length}", part.start);
+            respond::set(headers, header::CONTENT_RANGE, &shown);
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
+    }
     respond::cacheable(response.headers_mut(), &tag);
     Ok(response)
+}
+
+/// What an encapsulated document says that it is (0042,0012), if we say so too.
+fn media_type(detail: &Detail, value: &BulkValue) -> Option<&'static str> {
+    if value.path != ENCAPSULATED_DOCUMENT {
+        return None;
+    }
+    let json = String::from_utf8_lossy(&detail.json);
+    let members = json::members(&json);
+    let (_, stated) = members.iter().find(|(tag, _)| *tag == tag::tag(0x0042, 0x0012))?;
+    let stated = stated.to_ascii_lowercase();
+    DOCUMENTS.iter().find(|media| stated.contains(&json::quote(media))).copied()
+}
+
+/// Which bytes of a value are wanted.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Bytes(Range<u64>),
+    /// None that there are.
+    Beyond,
+}
+
+/// Reads a Range header (RFC 9110 section 14.2). Several ranges, other units and what cannot be read
+/// mean the whole, and so does If-Range: our entity tags are weak.
+fn wanted_part(headers: &HeaderMap, length: u64) -> Part {
+    if headers.contains_key(header::IF_RANGE) {
+        return Part::Whole;
+    }
+    let text = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let Some((first, last)) =
+        text.and_then(|text| text.trim().strip_prefix("bytes=")?.trim().split_once('-'))
+    else {
+        return Part::Whole;
+    };
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let range = match (first.trim(), last.trim()) {
+        ("", last) => match number(last) {
+            Some(count) => length.saturating_sub(count)..length,
+            None => return Part::Whole,
+        },
+        (first, "") => match number(first) {
+            Some(first) => first..length,
+            None => return Part::Whole,
+        },
+        (first, last) => match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => first..length.min(last.saturating_add(1)),
+            _ => return Part::Whole,
+        },
+    };
+    if range.start < range.end { Part::Bytes(range) } else { Part::Beyond }
 }
 
 /// Bytes per word of a value (PS3.5 section 7.3); 1 where order means nothing.
@@ -157,6 +255,26 @@ mod tests {
             let content = stream::iter(steps).boxed();
             let out: Vec<Bytes> = little_endian(content, 4).try_collect().await.expect("no errors");
             assert_eq!(out.concat(), [3, 2, 1, 0, 7, 6, 5, 4, 8, 9], "steps of {step}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_bytes() {
+        let check = |text: &str, expected: Part| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RANGE, text.parse().expect("a header value"));
+            assert_eq!(wanted_part(&headers, 10), expected, "{text}");
+        };
+        check("bytes=0-0", Part::Bytes(0..1));
+        check("bytes=2-", Part::Bytes(2..10));
+        check("bytes=2-99", Part::Bytes(2..10));
+        check("bytes=-3", Part::Bytes(7..10));
+        check("bytes=-30", Part::Bytes(0..10));
+        for text in ["bytes=10-", "bytes=10-12", "bytes=-0"] {
+            check(text, Part::Beyond);
+        }
+        for text in ["bytes=1-2,4-5", "bytes=5-2", "items=0-1", "bytes=x", "bytes=-", "nonsense"] {
+            check(text, Part::Whole);
         }
     }
 

@@ -396,7 +396,7 @@ pub(super) async fn padded_frame(
 ///
 /// Chrominances that were shared between pixels (YBR_FULL_422) come out one per pixel, which the
 /// length tells; the terms of JPEG 2000 mean RGB once decoded (PS3.3 section C.7.6.3.1.2).
-fn describes(json: &[u8], photometric: &str) -> bool {
+pub(super) fn describes(json: &[u8], photometric: &str) -> bool {
     let json = String::from_utf8_lossy(json);
     let stored = json::members(&json)
         .into_iter()

@@ -1,0 +1,289 @@
+//! WADO-URI (PS3.18 section 9): one object by its UIDs in a query string.
+//!
+//! Only a translation: every answer is made by the resource of WADO-RS that means the same, so that
+//! the two never differ.
+
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use qianli_catalog::types::{Detail, Target};
+use qianli_model::uid::UidError;
+use qianli_model::{SeriesUid, SopInstanceUid, StudyUid, Tag, tag};
+
+use super::{objects, rendered};
+use crate::WebState;
+use crate::caller::{BaseUrl, Caller};
+use crate::dicomweb::path::{At, InstanceAt};
+use crate::dicomweb::{json, params};
+use crate::error::HttpError;
+
+/// Parameters that are read, for the description of the service.
+pub(crate) const PARAMETERS: &[&str] = &[
+    "requestType",
+    "studyUID",
+    "seriesUID",
+    "objectUID",
+    "contentType",
+    "charset",
+    "transferSyntax",
+    "frameNumber",
+    "rows",
+    "columns",
+    "region",
+    "windowCenter",
+    "windowWidth",
+    "imageQuality",
+    "annotation",
+];
+
+const DICOM: &str = "application/dicom";
+
+/// `GET /wado?requestType=WADO&…`.
+pub(crate) async fn retrieve(
+    State(state): State<WebState>,
+    caller: Caller,
+    base: BaseUrl,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, HttpError> {
+    let wanted = Wanted::parse(query.as_deref().unwrap_or_default())?;
+    let at = &wanted.at;
+    let detail = super::detail(&state, &caller, at).await?;
+    let (route, accept) = wanted.choose(&detail)?;
+    let accept = format!("accept={}", utf8_percent_encode(&accept, NON_ALPHANUMERIC));
+    match route {
+        Answer::Object => {
+            let target = Target {
+                study: at.study.clone(),
+                series: Some(at.series.clone()),
+                instance: Some(at.instance.clone()),
+            };
+            let query = RawQuery(Some(accept));
+            objects::retrieve(State(state), caller, base, At(target), headers, query).await
+        }
+        Answer::Picture => {
+            let query = RawQuery(Some(format!("{accept}{}", wanted.rendering(&detail)?)));
+            let at = InstanceAt { rest: wanted.frame.unwrap_or(1).to_string(), ..at.clone() };
+            rendered::frame(State(state), caller, at, headers, query).await
+        }
+        Answer::Document => {
+            let query = RawQuery(Some(accept));
+            rendered::instance(State(state), caller, at.clone(), headers, query).await
+        }
+    }
+}
+
+/// Which resource answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Object,
+    Picture,
+    Document,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+struct Wanted {
+    at: InstanceAt,
+    /// Media types in the client's order; none when it leaves the choice to us.
+    types: Vec<String>,
+    transfer_syntax: Option<String>,
+    frame: Option<u32>,
+    rows: Option<u32>,
+    columns: Option<u32>,
+    region: Option<[f64; 4]>,
+    window: Option<(f64, f64)>,
+    quality: Option<String>,
+    annotation: Option<String>,
+}
+
+impl Wanted {
+    fn parse(query: &str) -> Result<Self, HttpError> {
+        let get = |name: &str| params::first(query, name).filter(|value| !value.trim().is_empty());
+        if get("requestType").as_deref() != Some("WADO") {
+            return Err(HttpError::bad_request("requestType must be WADO"));
+        }
+        let required = |name: &'static str| {
+            get(name).ok_or_else(|| HttpError::bad_request(format!("{name} is missing")))
+        };
+        let bad_uid = |name: &'static str| {
+            move |error: UidError| HttpError::bad_request(format!("{name}: {error}"))
+        };
+        let at = InstanceAt {
+            study: StudyUid::parse(&required("studyUID")?).map_err(bad_uid("studyUID"))?,
+            series: SeriesUid::parse(&required("seriesUID")?).map_err(bad_uid("seriesUID"))?,
+            instance: SopInstanceUid::parse(&required("objectUID")?)
+                .map_err(bad_uid("objectUID"))?,
+            rest: String::new(),
+        };
+        if get("anonymize").is_some() {
+            // PS3.18 section 9.4.2.2: a server that cannot must not answer as if it had.
+            return Err(HttpError::bad_request("objects are not anonymised here"));
+        }
+        if get("presentationUID").is_some() {
+            let message = "presentation states are not applied here; leave presentationUID out";
+            return Err(HttpError::bad_request(message));
+        }
+        let whole = |name: &'static str| {
+            let number = |text: String| text.trim().parse::<u32>().ok().filter(|n| *n > 0);
+            get(name)
+                .map(|text| {
+                    number(text)
+                        .ok_or_else(|| HttpError::bad_request(format!("{name} is a number from 1")))
+                })
+                .transpose()
+        };
+        let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite());
+        let window = match (get("windowCenter"), get("windowWidth")) {
+            (None, None) => None,
+            (Some(center), Some(width)) => match (number(&center), number(&width)) {
+                (Some(center), Some(width)) => Some((center, width)),
+                _ => return Err(HttpError::bad_request("the window is not two numbers")),
+            },
+            _ => {
+                let message = "windowCenter and windowWidth belong together";
+                return Err(HttpError::bad_request(message));
+            }
+        };
+        let region = get("region")
+            .map(|text| {
+                let numbers: Vec<f64> = text.split(',').filter_map(number).collect();
+                match numbers.as_slice() {
+                    &[left, top, right, bottom]
+                        if (0.0..=1.0).contains(&left)
+                            && (0.0..=1.0).contains(&top)
+                            && left < right
+                            && top < bottom
+                            && right <= 1.0
+                            && bottom <= 1.0 =>
+                    {
+                        Ok([left, top, right, bottom])
+                    }
+                    _ => Err(HttpError::bad_request(
+                        "region is left,top,right,bottom, each from 0.0 to 1.0",
+                    )),
+                }
+            })
+            .transpose()?;
+        let types = get("contentType").unwrap_or_default();
+        let types = types
+            .split(',')
+            .map(|one| one.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+            .filter(|one| !one.is_empty())
+            .collect();
+        Ok(Self {
+            at,
+            types,
+            transfer_syntax: get("transferSyntax"),
+            frame: whole("frameNumber")?,
+            rows: whole("rows")?,
+            columns: whole("columns")?,
+            region,
+            window,
+            quality: get("imageQuality"),
+            annotation: get("annotation"),
+        })
+    }
+
+    /// Which resource answers, and what it is told to accept.
+    fn choose(&self, detail: &Detail) -> Result<(Answer, String), HttpError> {
+        let object = || {
+            let syntax = self.transfer_syntax.as_ref();
+            let syntax = syntax.map(|uid| format!("; transfer-syntax={uid}")).unwrap_or_default();
+            (Answer::Object, format!("{DICOM}{syntax}"))
+        };
+        if self.types.is_empty() {
+            return Ok(match self.default(detail) {
+                (Answer::Object, _) => object(),
+                (answer, media) => (answer, media.to_owned()),
+            });
+        }
+        for media in &self.types {
+            let family = media.split('/').next().unwrap_or_default();
+            match (media.as_str(), family) {
+                (DICOM, _) => return Ok(object()),
+                (_, "image") => {
+                    let images: Vec<&str> = self
+                        .types
+                        .iter()
+                        .map(String::as_str)
+                        .filter(|media| media.starts_with("image/"))
+                        .collect();
+                    return Ok((Answer::Picture, images.join(", ")));
+                }
+                ("application/pdf", _) | (_, "text" | "video") => {
+                    return Ok((Answer::Document, media.clone()));
+                }
+                _ => {}
+            }
+        }
+        Err(HttpError::not_acceptable(
+            "available here: application/dicom; for images image/jpeg, image/png and image/gif; for \
+             documents what they are or text/html",
+        ))
+    }
+
+    /// The type that answers when none is asked for (PS3.18 section 9.4.2.2, table 8.7.4-1): a
+    /// picture of a single frame, a page of a report, else the object.
+    fn default(&self, detail: &Detail) -> (Answer, &'static str) {
+        const STRUCTURED_REPORTS: &str = "1.2.840.10008.5.1.4.1.1.88.";
+        const PDF: &str = "1.2.840.10008.5.1.4.1.1.104.1";
+        let class = detail.location.sop_class.as_str();
+        match detail.frames.count() {
+            1 => (Answer::Picture, "image/jpeg"),
+            _ if self.frame.is_some() => (Answer::Picture, "image/jpeg"),
+            0 if class == PDF => (Answer::Document, "application/pdf"),
+            0 if class.starts_with(STRUCTURED_REPORTS) => (Answer::Document, "text/html"),
+            _ => (Answer::Object, DICOM),
+        }
+    }
+
+    /// The parameters of a picture, as rendered resources have them.
+    fn rendering(&self, detail: &Detail) -> Result<String, HttpError> {
+        let mut query = String::new();
+        if let Some((center, width)) = self.window {
+            query.push_str(&format!("&window={center},{width},linear"));
+        }
+        if let Some(quality) = &self.quality {
+            query.push_str(&format!("&quality={}", utf8_percent_encode(quality, NON_ALPHANUMERIC)));
+        }
+        if let Some(annotation) = &self.annotation {
+            let annotation = utf8_percent_encode(annotation, NON_ALPHANUMERIC);
+            query.push_str(&format!("&annotation={annotation}"));
+        }
+        if self.rows.is_none() && self.columns.is_none() && self.region.is_none() {
+            return Ok(query);
+        }
+        let sides = number(detail, tag::COLUMNS).zip(number(detail, tag::ROWS));
+        let Some((width, height)) = sides else {
+            return Err(HttpError::not_acceptable("this instance does not say how large it is"));
+        };
+        let [left, top, right, bottom] = self.region.unwrap_or([0.0, 0.0, 1.0, 1.0]);
+        let (x, y) = ((left * width).floor(), (top * height).floor());
+        let (w, h) = (((right - left) * width).ceil(), ((bottom - top) * height).ceil());
+        // One side alone leaves the other to the image (PS3.18 section 9.4.2.2.2).
+        let (columns, rows) = match (self.columns, self.rows) {
+            (Some(columns), Some(rows)) => (f64::from(columns), f64::from(rows)),
+            (Some(columns), None) => (f64::from(columns), f64::from(columns) * h / w),
+            (None, Some(rows)) => (f64::from(rows) * w / h, f64::from(rows)),
+            (None, None) => (w, h),
+        };
+        let (columns, rows) = (columns.ceil().max(1.0), rows.ceil().max(1.0));
+        query.push_str(&format!("&viewport={columns},{rows}"));
+        if self.region.is_some() {
+            query.push_str(&format!(",{x},{y},{w},{h}"));
+        }
+        Ok(query)
+    }
+}
+
+/// First value of an attribute of the header, if it is a number.
+fn number(detail: &Detail, wanted: Tag) -> Option<f64> {
+    let json = String::from_utf8_lossy(&detail.json);
+    let members = json::members(&json);
+    let (_, value) = members.iter().find(|(tag, _)| *tag == wanted)?;
+    let digits: String =
+        value.split('[').nth(1)?.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok().filter(|number| *number > 0.0)
+}

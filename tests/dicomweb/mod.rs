@@ -5,3 +5,4 @@ mod pixels;
 mod query;
 mod retrieve;
 mod store;
+mod transcode;

@@ -1,12 +1,36 @@
 //! The few attributes of a stored header that conversion needs, read from its DICOM JSON.
 
 use std::fmt;
+use std::sync::Arc;
 
 use qianli_model::header::BASE_URL_MARK;
 use qianli_model::{Tag, tag};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
+
+/// Bytes of descriptions that are remembered.
+const REMEMBERED: u64 = 8 << 20;
+
+/// By content hash, descriptions and the same as JSON for the codecs: parsing a long header for every
+/// frame would cost more than the frame.
+pub(crate) type DescriptionCache =
+    quick_cache::sync::Cache<String, Arc<(Description, Vec<u8>)>, ByLength>;
+
+/// An empty cache.
+pub(crate) fn cache() -> DescriptionCache {
+    quick_cache::sync::Cache::with_weighter(4096, REMEMBERED, ByLength)
+}
+
+/// Weighs a description by its JSON; parsed it takes a few times as much.
+#[derive(Clone)]
+pub(crate) struct ByLength;
+
+impl quick_cache::Weighter<String, Arc<(Description, Vec<u8>)>> for ByLength {
+    fn weight(&self, _hash: &String, described: &Arc<(Description, Vec<u8>)>) -> u64 {
+        (256 + described.1.len() * 4) as u64
+    }
+}
 
 /// The image pixel description (group 0028) and what else names the pixels; everything else is
 /// skipped while parsing.

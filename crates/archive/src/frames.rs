@@ -19,6 +19,8 @@ pub(crate) const FIRST_PATIENCE: Duration = Duration::from_secs(20);
 /// How long later ones wait: breaking an answer off costs the client all of it.
 pub(crate) const LATER_PATIENCE: Duration = Duration::from_secs(300);
 
+const RLE: &str = "1.2.840.10008.1.2.5";
+
 /// Why an object or a frame cannot be had in the syntax that was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
@@ -39,17 +41,23 @@ pub struct FrameReader {
     archive: Archive,
     scope: Scope,
     detail: Arc<Detail>,
-    description: Arc<Description>,
-    json: Arc<Vec<u8>>,
+    /// What conversion needs of the header, and the same as JSON for the codecs.
+    described: Arc<(Description, Vec<u8>)>,
 }
 
 impl FrameReader {
     /// A reader of an instance's frames.
     pub fn new(archive: &Archive, scope: &Scope, detail: Arc<Detail>) -> Self {
-        let description = Description::read(&detail.json);
-        let json = Arc::new(description.to_json());
-        let description = Arc::new(description);
-        Self { archive: archive.clone(), scope: scope.clone(), detail, description, json }
+        let known = &archive.0.descriptions;
+        let hash = &detail.location.content_hash;
+        let described = known.get(hash).unwrap_or_else(|| {
+            let description = Description::read(&detail.json);
+            let json = description.to_json();
+            let described = Arc::new((description, json));
+            known.insert(hash.clone(), Arc::clone(&described));
+            described
+        });
+        Self { archive: archive.clone(), scope: scope.clone(), detail, described }
     }
 
     /// The instance.
@@ -58,7 +66,7 @@ impl FrameReader {
     }
 
     pub(crate) fn description(&self) -> &Description {
-        &self.description
+        &self.described.0
     }
 
     /// Reads a frame, 1-based, and transcodes it on the bounded pool. `later` is for frames after
@@ -76,11 +84,16 @@ impl FrameReader {
         let frame = self.archive.frame_with_padding(&self.scope, &self.detail, number).await?;
         let bit_offset = self.detail.frames.bit_offset(number);
         let from = self.detail.location.transfer_syntax;
+        let bits = self.described.0.number(tag::BITS_ALLOCATED);
+        if to.uid() == RLE && from != to && !matches!(bits, Some(8 | 16)) {
+            // PS3.5 section 8.2.2 has samples of one or two bytes only; readers insist on it.
+            return Err(ImagingError::Unsupported("RLE of samples of other sizes".into()).into());
+        }
         let patience = if later { LATER_PATIENCE } else { FIRST_PATIENCE };
         // What goes in, the pixels in between and what comes out.
-        let bytes = (self.description.frame_bits() / 8).saturating_mul(3);
-        let json = Arc::clone(&self.json);
-        let work = move || qianli_imaging::transcode(&json, from, to, &frame, bit_offset);
+        let bytes = (self.described.0.frame_bits() / 8).saturating_mul(3);
+        let described = Arc::clone(&self.described);
+        let work = move || qianli_imaging::transcode(&described.1, from, to, &frame, bit_offset);
         Ok(self.archive.workers().run(patience, bytes, work).await??)
     }
 }

@@ -96,6 +96,8 @@ struct Inner {
     spool: spool::Spooler,
     details: retrieve::DetailCache,
     workers: Workers,
+    /// What conversion needs of recently asked headers.
+    descriptions: description::DescriptionCache,
     /// Series of which something arrived a second time. For these the catalog is asked before the
     /// blob is written; asking for every instance would cost each a round trip.
     resent: quick_cache::sync::Cache<(TenantId, SeriesUid), ()>,
@@ -120,7 +122,17 @@ impl Archive {
         let details = retrieve::DetailCache::new(4096);
         let resent = quick_cache::sync::Cache::new(1024);
         let workers = Workers::new();
-        Ok(Self(Arc::new(Inner { catalog, blobs, config, spool, details, workers, resent })))
+        let descriptions = description::cache();
+        Ok(Self(Arc::new(Inner {
+            catalog,
+            blobs,
+            config,
+            spool,
+            details,
+            workers,
+            descriptions,
+            resent,
+        })))
     }
 
     /// The catalog below; for health checks and jobs.

@@ -5,6 +5,8 @@
 //! Implicit VR, explicit VR and inflated data sets hold the same frame bytes, so all native frames
 //! are labelled Explicit VR Little Endian.
 
+mod plan;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -18,17 +20,14 @@ use qianli_catalog::types::Detail;
 use qianli_model::syntax::Encoding;
 use qianli_model::{FrameTable, TransferSyntax, tag};
 
-use super::media::{self, OCTET_STREAM};
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
-use crate::dicomweb::accept::{Accept, Offer};
+use crate::dicomweb::accept::Accept;
 use crate::dicomweb::json;
 use crate::dicomweb::path::InstanceAt;
 use crate::dicomweb::respond::{self, Framing};
 use crate::error::HttpError;
-
-/// Frames of one request are read in groups of about this many bytes.
-const GROUP_BYTES: u64 = 4 << 20;
+use plan::{Plan, stored_length};
 
 /// Most frames of one request.
 const MAX_FRAMES: usize = 100_000;
@@ -60,17 +59,35 @@ pub(crate) async fn answer(
     url: &str,
 ) -> Result<Response, HttpError> {
     check_range(&detail.frames, &numbers)?;
-    let plan = Plan::choose(&detail, accept, numbers.len() == 1)?;
-    let variant = format!("{:?} {}", numbers, plan.content_type());
-    let tag = respond::entity_tag([detail.location.content_hash.as_str()], &variant);
-    if let Some(answer) = respond::not_modified(headers, &tag) {
-        return Ok(answer);
-    }
-
+    let mut tried = Vec::new();
+    let mut failure: Option<FrameError> = None;
+    // What the first frame cannot be made of is tried no further: the next best may do.
+    let (plan, tag, first) = loop {
+        let plan = match (Plan::choose(&detail, accept, numbers.len() == 1, &tried), failure.take())
+        {
+            (Ok(plan), _) => plan,
+            (Err(_), Some(failure)) => return Err(failure.into()),
+            (Err(refusal), None) => return Err(refusal),
+        };
+        let variant = format!("{:?} {}", numbers, plan.media_type());
+        let tag = respond::entity_tag([detail.location.content_hash.as_str()], &variant);
+        if let Some(answer) = respond::not_modified(headers, &tag) {
+            return Ok(answer);
+        }
+        let loader = Loader::new(state, caller, &detail, &plan);
+        let group = plan.group(&detail.frames, &numbers).into_iter().next().unwrap_or_default();
+        match loader.load(&group, false).await {
+            Ok(first) => break (plan, tag, first),
+            Err(error) if plan.to.is_some() && error.is_of_the_frame() => {
+                tried.push(plan);
+                failure = Some(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let loader = Loader::new(state, caller, &detail, &plan);
     let mut groups = plan.group(&detail.frames, &numbers).into_iter();
     let first_group = groups.next().unwrap_or_default();
-    let loader = Loader::new(state, caller, &detail, &plan);
-    let first = loader.load(&first_group, false).await?;
     let mut response = if plan.multipart {
         let framing = Arc::new(Framing::new());
         let content_type = framing.content_type(plan.media);
@@ -83,14 +100,17 @@ pub(crate) async fn answer(
             let length = plan.length(&framing, url, &detail.frames, &numbers);
             let closing = framing.closing();
             let url = url.to_owned();
-            let rest = stream::iter(groups).then(move |group| {
-                let (loader, url, framing) = (loader.clone(), url.clone(), Arc::clone(&framing));
-                async move {
-                    let frames = loader.load(&group, true).await?;
-                    let parts = frame_parts(&framing, &plan, &url, &group, frames, false);
-                    Ok::<_, ArchiveError>(stream::iter(parts.into_iter().map(Ok)))
-                }
-            });
+            let rest = stream::iter(groups)
+                .map(move |group| {
+                    let (loader, url) = (loader.clone(), url.clone());
+                    let framing = Arc::clone(&framing);
+                    async move {
+                        let frames = loader.load(&group, true).await?;
+                        let parts = frame_parts(&framing, &plan, &url, &group, frames, false);
+                        Ok::<_, ArchiveError>(stream::iter(parts.into_iter().map(Ok)))
+                    }
+                })
+                .buffered(plan.ahead());
             let content = stream::iter(head.into_iter().map(Ok))
                 .chain(rest.try_flatten())
                 .chain(stream::iter([Ok(closing)]));
@@ -148,166 +168,6 @@ fn check_range(frames: &FrameTable, numbers: &[u32]) -> Result<(), HttpError> {
     Ok(())
 }
 
-/// What one answer consists of.
-#[derive(Debug, Clone, Copy)]
-struct Plan {
-    multipart: bool,
-    media: &'static str,
-    /// What the answer says of its transfer syntax.
-    syntax: &'static str,
-    /// Transcode (or reorder, or realign) to this syntax instead of sending the stored bytes.
-    to: Option<TransferSyntax>,
-}
-
-/// Syntaxes that a media type stands for when a client names none (PS3.18 tables 8.7.3-4 and
-/// 8.7.3-5).
-const DEFAULTS: &[&str] = &[
-    "1.2.840.10008.1.2.5",
-    "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.80",
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.92",
-    "1.2.840.10008.1.2.4.110",
-    "1.2.840.10008.1.2.4.201",
-];
-
-impl Plan {
-    fn choose(detail: &Detail, accept: &Accept, one_frame: bool) -> Result<Self, HttpError> {
-        let plans = Self::possible(detail, one_frame);
-        let offers: Vec<Offer<'_>> = plans
-            .iter()
-            .map(|(plan, default_syntax)| Offer {
-                multipart: plan.multipart,
-                media: plan.media,
-                syntax: Some(plan.syntax),
-                default_syntax: *default_syntax,
-                stored: plan.to.is_none(),
-            })
-            .collect();
-        let chosen = accept.choose(&offers).and_then(|index| plans.get(index));
-        chosen.map(|(plan, _)| *plan).ok_or_else(|| {
-            let mut available: Vec<String> = plans.iter().map(|(p, _)| p.media_type()).collect();
-            available.dedup();
-            HttpError::not_acceptable(format!("available here: {}", available.join(", ")))
-        })
-    }
-
-    /// Everything that can be had, best first, each with whether it may answer a client that names
-    /// the media type alone.
-    fn possible(detail: &Detail, one_frame: bool) -> Vec<(Self, bool)> {
-        let stored = detail.location.transfer_syntax;
-        let explicit = TransferSyntax::EXPLICIT_LITTLE;
-        let plan = |media, syntax: TransferSyntax, to| {
-            let syntax = syntax.uid();
-            Self { multipart: true, media, syntax, to }
-        };
-        let mut plans = Vec::new();
-        if stored.is_encapsulated() {
-            for media in media::of_frames(stored) {
-                plans.push((plan(*media, stored, None), *media != OCTET_STREAM));
-            }
-            // PS3.18 has octet-stream for uncompressed frames only; OHIF and others ask for it
-            // with `transfer-syntax=*` and read the label of the part.
-            plans.push((plan(OCTET_STREAM, stored, None), false));
-            if qianli_imaging::can_decode(stored) {
-                plans.push((plan(OCTET_STREAM, explicit, Some(explicit)), true));
-            }
-        } else {
-            let to = must_be_rearranged(stored, &detail.frames).then_some(explicit);
-            plans.push((plan(OCTET_STREAM, explicit, to), true));
-            plans.push((plan(OCTET_STREAM, TransferSyntax::IMPLICIT_LITTLE, to), false));
-        }
-        plans.extend(encoded(stored).map(|(media, to)| {
-            let default = DEFAULTS.contains(&to.uid());
-            (plan(media, to, Some(to)), default)
-        }));
-        // A client that names no syntax must be able to get something.
-        if !plans.iter().any(|(_, default)| *default)
-            && let Some((_, default)) = plans.first_mut()
-        {
-            *default = true;
-        }
-        if one_frame {
-            let single: Vec<_> = plans
-                .iter()
-                .map(|(plan, default)| (Self { multipart: false, ..*plan }, *default))
-                .collect();
-            plans.extend(single);
-        }
-        plans
-    }
-
-    fn content_type(&self) -> String {
-        format!("{}; transfer-syntax={}", self.media, self.syntax)
-    }
-
-    fn media_type(&self) -> String {
-        if self.multipart {
-            let Self { media, syntax, .. } = self;
-            format!("multipart/related; type=\"{media}\"; transfer-syntax={syntax}")
-        } else {
-            self.content_type()
-        }
-    }
-
-    /// Cuts a list of frames into groups that are read at once.
-    fn group(&self, frames: &FrameTable, numbers: &[u32]) -> Vec<Vec<u32>> {
-        let mut groups: Vec<Vec<u32>> = Vec::new();
-        let mut bytes = 0u64;
-        for number in numbers {
-            bytes = bytes.saturating_add(stored_length(frames, *number));
-            match groups.last_mut() {
-                // A decoded frame may be far larger than a stored one: one at a time.
-                Some(group) if self.to.is_none() && bytes <= GROUP_BYTES => group.push(*number),
-                _ => {
-                    groups.push(vec![*number]);
-                    bytes = stored_length(frames, *number);
-                }
-            }
-        }
-        groups
-    }
-
-    /// Length of a multipart answer, when it is known before the frames are.
-    fn length(
-        &self,
-        framing: &Framing,
-        url: &str,
-        frames: &FrameTable,
-        numbers: &[u32],
-    ) -> Option<u64> {
-        if self.to.is_some() {
-            return None;
-        }
-        let mut length = framing.closing().len() as u64;
-        for (index, number) in numbers.iter().enumerate() {
-            length += self.header(framing, index == 0, url, *number).len() as u64;
-            length = length.saturating_add(stored_length(frames, *number));
-        }
-        Some(length)
-    }
-
-    fn header(&self, framing: &Framing, first: bool, url: &str, number: u32) -> Bytes {
-        let at = format!("{url}/frames/{number}");
-        framing.header(first, self.media, Some(self.syntax), &at)
-    }
-}
-
-/// Native frames that are not little-endian samples starting on a byte.
-fn must_be_rearranged(syntax: TransferSyntax, frames: &FrameTable) -> bool {
-    let packed = match frames {
-        FrameTable::Native { bits_per_frame, count, .. } => {
-            !bits_per_frame.is_multiple_of(8) && *count > 1
-        }
-        _ => false,
-    };
-    packed || syntax.encoding() == Encoding::ExplicitBig
-}
-
-fn stored_length(frames: &FrameTable, number: u32) -> u64 {
-    frames.frame(number).unwrap_or_default().iter().map(|range| range.length).sum()
-}
-
 fn frame_parts(
     framing: &Framing,
     plan: &Plan,
@@ -322,23 +182,6 @@ fn frame_parts(
         parts.push(frame);
     }
     parts
-}
-
-/// What frames of a syntax can be encoded as: lossless syntaxes first, of which each may stand for
-/// its media type alone.
-fn encoded(stored: TransferSyntax) -> impl Iterator<Item = (&'static str, TransferSyntax)> {
-    let possible = move |to: &TransferSyntax| {
-        to.is_encapsulated()
-            && *to != stored
-            && qianli_imaging::can_encode(*to)
-            && qianli_imaging::can_decode(stored)
-    };
-    let (lossy, lossless): (Vec<_>, Vec<_>) =
-        TransferSyntax::all().filter(possible).partition(|to| to.is_lossy());
-    lossless
-        .into_iter()
-        .chain(lossy)
-        .flat_map(|to| media::of_frames(to).iter().map(move |media| (*media, to)))
 }
 
 /// Reads frames, and transcodes them when the plan says so.
@@ -426,6 +269,13 @@ enum FrameError {
     Recoloured(&'static str),
 }
 
+impl FrameError {
+    /// The frame is to blame, so that another form of it may do.
+    fn is_of_the_frame(&self) -> bool {
+        matches!(self, Self::Convert(ConvertError::Imaging(_)) | Self::Recoloured(_))
+    }
+}
+
 impl From<FrameError> for HttpError {
     fn from(error: FrameError) -> Self {
         match error {
@@ -486,19 +336,5 @@ mod tests {
         };
         assert_eq!(check(&uneven, &[2, 2]), Ok(()));
         assert_eq!(check(&uneven, &[1, 1]), Err(400));
-    }
-
-    #[test]
-    fn frames_are_read_in_groups_of_bounded_size() {
-        let frames = FrameTable::Native { offset: 0, bits_per_frame: 8 << 20, count: 10 };
-        let plan =
-            Plan { multipart: true, media: OCTET_STREAM, syntax: "1.2.840.10008.1.2.1", to: None };
-        let numbers: Vec<u32> = (1..=10).collect();
-        let sizes = |plan: Plan| -> Vec<usize> {
-            plan.group(&frames, &numbers).iter().map(Vec::len).collect()
-        };
-        assert_eq!(sizes(plan), [4, 4, 2]);
-        let to = Some(TransferSyntax::EXPLICIT_LITTLE);
-        assert_eq!(sizes(Plan { to, ..plan }), [1; 10]);
     }
 }

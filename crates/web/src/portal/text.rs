@@ -96,6 +96,7 @@ texts! {
     column_content: "Content", "内容";
     column_actions: "Actions", "操作";
     open_viewer: "Open in viewer", "阅片";
+    download: "Download (zip)", "下载（zip）";
     no_name: "No name", "未命名";
     no_description: "No description", "无描述";
     no_match: "No study matches", "没有符合条件的检查";

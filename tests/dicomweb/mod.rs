@@ -6,3 +6,4 @@ mod query;
 mod retrieve;
 mod store;
 mod transcode;
+mod ups;

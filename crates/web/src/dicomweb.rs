@@ -11,6 +11,7 @@ mod qido;
 pub(crate) mod respond;
 pub(crate) mod routes;
 mod stow;
+pub(crate) mod ups;
 mod wado;
 
 pub(crate) use routes::router;

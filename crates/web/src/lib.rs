@@ -7,6 +7,7 @@ mod caller;
 mod dicomweb;
 mod error;
 mod host;
+mod origin;
 mod pixels;
 mod portal;
 mod request;
@@ -31,6 +32,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 pub use caller::{BaseUrl, Caller};
 pub use error::HttpError;
 
+use dicomweb::ups::Channels;
 use pixels::Pixels;
 
 /// DICOMweb requests that are worked on at once; streaming an answer does not count.
@@ -130,6 +132,7 @@ struct Inner {
     config: WebConfig,
     pixels: Pixels,
     turns: Arc<Semaphore>,
+    channels: Channels,
 }
 
 /// What every handler can reach. Cheap to clone; all clones are one.
@@ -146,7 +149,8 @@ impl WebState {
         config.check()?;
         let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
         let pixels = Pixels::new(archive.workers().clone());
-        Ok(Self(Arc::new(Inner { archive, config, pixels, turns })))
+        let channels = Channels::new();
+        Ok(Self(Arc::new(Inner { archive, config, pixels, turns, channels })))
     }
 
     /// The archive.
@@ -161,6 +165,11 @@ impl WebState {
 
     pub(crate) fn pixels(&self) -> &Pixels {
         &self.0.pixels
+    }
+
+    /// Where receivers of event reports are connected.
+    pub(crate) fn channels(&self) -> &Channels {
+        &self.0.channels
     }
 
     /// A place among the requests that are worked on, or `None` when all are taken.
@@ -259,6 +268,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::CONTENT_LENGTH,
             header::CONTENT_LOCATION,
             header::ETAG,
+            header::LOCATION,
             header::WARNING,
         ])
 }

@@ -106,8 +106,9 @@ async fn converse(socket: TcpStream, service: Connection, limits: Limits, watche
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.headers)
         .keep_alive_timeout(limits.headers);
-    let connection =
-        builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
+    // A WebSocket leaves this connection when it is upgraded, and has limits of its own.
+    let connection = builder
+        .serve_connection_with_upgrades(TokioIo::new(socket), TowerToHyperService::new(service));
     let mut connection = pin!(watcher.watch(connection));
     // The timer of HTTP/1 starts when the version is known. A client that never says enough for
     // that, or speaks HTTP/2 and asks for nothing, is found out here.

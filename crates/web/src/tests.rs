@@ -12,4 +12,5 @@ mod retrieve;
 mod search;
 mod serving;
 mod store;
+mod ups;
 mod uri;

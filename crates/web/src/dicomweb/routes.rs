@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{capabilities, delete, qido, respond, stow, wado};
+use super::{capabilities, delete, qido, respond, stow, ups, wado};
 use crate::WebState;
 use crate::error::HttpError;
 
@@ -13,7 +13,6 @@ use crate::error::HttpError;
 pub(crate) enum Verb {
     Get,
     Post,
-    #[expect(dead_code, reason = "the worklist service (PS3.18 section 11) uses it")]
     Put,
     Delete,
     Options,
@@ -133,6 +132,7 @@ pub(crate) const GROUPS: &[(&str, &str, &[Route])] = &[
     ("Retrieve by query (WADO-URI)", "按查询参数获取（WADO-URI）", URI_SERVICE),
     ("Store (STOW-RS)", "存储（STOW-RS）", stow::ROUTES),
     ("Delete", "删除", delete::ROUTES),
+    ("Worklist (UPS-RS)", "工作列表（UPS-RS）", ups::ROUTES),
 ];
 
 const SEARCHES: &[Route] = &[

@@ -67,6 +67,13 @@ pub(crate) struct DataSet {
     /// Maximum Fractional Value of a segmentation.
     #[serde(rename = "0062000E")]
     maximum_fraction: Element,
+    /// Frame Time (ms), Recommended Display Frame Rate and Cine Rate (1/s).
+    #[serde(rename = "00181063")]
+    frame_time: Element,
+    #[serde(rename = "00082144")]
+    display_rate: Element,
+    #[serde(rename = "00180040")]
+    cine_rate: Element,
     #[serde(rename = "00280030")]
     pixel_spacing: Element,
     #[serde(rename = "00181164")]
@@ -280,6 +287,13 @@ impl DataSet {
             }
         }
         1.0
+    }
+
+    /// How long a frame of a cine is shown (ms), where something sensible says so.
+    pub fn frame_time(&self) -> Option<f64> {
+        let rates = [&self.display_rate, &self.cine_rate];
+        let of_rate = rates.into_iter().filter_map(|rate| rate.number()).map(|rate| 1000.0 / rate);
+        self.frame_time.number().into_iter().chain(of_rate).find(|ms| (1.0..=60_000.0).contains(ms))
     }
 
     /// Every value that rendering may need and that has to be fetched.

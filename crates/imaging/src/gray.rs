@@ -42,19 +42,19 @@ impl Transformation {
         choice: Option<&WindowChoice>,
         bulk: &BulkValues,
     ) -> Result<Self, ImagingError> {
-        let plain = Modality::Linear { slope: 1.0, intercept: 0.0 };
-        let modality = match data_set.rescale(frame_number) {
-            Some((slope, intercept)) => {
-                // A slope of zero would make every pixel equal; equipment writes it for "none".
-                Modality::Linear { slope: if slope == 0.0 { 1.0 } else { slope }, intercept }
-            }
-            None => match data_set.modality_luts.item(0) {
-                Some(item) => {
-                    let table = Lut::read(&item.descriptor, &item.data, image.signed, bulk)?;
-                    table.map_or(plain, Modality::Table)
-                }
-                None => plain,
-            },
+        let rescale = data_set.rescale(frame_number);
+        // Some objects carry a table beside a rescale that changes nothing: the table is meant.
+        let needed = rescale.filter(|rescale| *rescale != (1.0, 0.0)).is_none();
+        let item = data_set.modality_luts.item(0).filter(|_| needed);
+        let table = match item {
+            Some(item) => Lut::read(&item.descriptor, &item.data, image.signed, bulk)?,
+            None => None,
+        };
+        let modality = match (table, rescale.unwrap_or((1.0, 0.0))) {
+            (Some(table), _) => Modality::Table(table),
+            // A slope of zero would make every pixel equal; equipment writes it for "none".
+            (None, (0.0, intercept)) => Modality::Linear { slope: 1.0, intercept },
+            (None, (slope, intercept)) => Modality::Linear { slope, intercept },
         };
         let mut transformation = Self {
             modality,
@@ -506,5 +506,7 @@ mod tests {
         let item = r#"{"vr":"SQ","Value":[{"00283002":{"vr":"US","Value":[4,0,16]},"00283006":{"vr":"US","Value":[0,65535,32768,0]}}]}"#;
         assert_eq!(gray(&format!("00283010=raw:{item}"), &[0, 1, 2, 9]), [0, 255, 128, 0]);
         assert_eq!(gray(&format!("00283000=raw:{item}"), &[0, 1, 2, 9]), [0, 255, 128, 0]);
+        let beside = format!("00281052=0 00281053=1 00283000=raw:{item}");
+        assert_eq!(gray(&beside, &[0, 1, 2, 9]), [0, 255, 128, 0], "the rescale says nothing");
     }
 }

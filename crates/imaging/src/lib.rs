@@ -8,6 +8,7 @@
 
 mod attributes;
 mod bits;
+mod cine;
 mod colour;
 mod decode;
 mod element;
@@ -21,6 +22,7 @@ mod jpeg_lossless;
 mod lut;
 mod native;
 mod overlay;
+mod placeholder;
 mod rendering;
 mod rle;
 mod scale;
@@ -34,6 +36,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use qianli_model::TransferSyntax;
 
 use attributes::Image;
+pub use cine::Cine;
+pub use placeholder::placeholder;
 pub use rendering::{
     Format, Profile, Region, RenderOptions, Rendered, Rendering, Viewport, VoiFunction, Window,
     WindowChoice,

@@ -190,6 +190,23 @@ impl Rendering {
         self.bulk.insert(path, value);
     }
 
+    /// About how much memory rendering a frame takes (bytes).
+    pub fn memory(&self, options: &RenderOptions) -> u64 {
+        let Image { columns, rows, samples, .. } = self.image;
+        let pixels = (columns as u64) * (rows as u64);
+        // Decoder, samples, picture; scaling holds floating point numbers of four channels.
+        let scaled = options.viewport.map_or(0, |viewport| {
+            let side = |side: u32| u64::from(side.min(16_384));
+            16 * side(viewport.height) * (columns as u64).max(side(viewport.width))
+        });
+        2 * self.image.decoded_bytes() as u64 + 2 * pixels * samples as u64 + scaled.min(1 << 30)
+    }
+
+    /// How long each frame of a cine is shown (ms), where the data set says so.
+    pub fn frame_time(&self) -> Option<f64> {
+        self.data_set.frame_time()
+    }
+
     /// Renders one frame to a picture that a browser shows (PS3.18 section 8.7.4).
     ///
     /// `frame` is one frame as stored, `bit_offset` the bits to skip in its first byte (bit-packed

@@ -9,7 +9,7 @@ use crate::{ImagingError, malformed};
 
 /// Most pixels that a picture may have that was scaled up. Rendering a whole-slide level at its own
 /// size is not limited by this.
-const MOST_ENLARGED: f64 = 64e6;
+const MOST_ENLARGED: f64 = 16e6;
 
 /// Longest side of a JPEG.
 const LONGEST_SIDE: f64 = 65_500.0;

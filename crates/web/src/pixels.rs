@@ -1,6 +1,6 @@
 //! The bounded pool on which pixels are decoded and rendered, and the thumbnails it remembers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use qianli_archive::{Busy, ConvertError, Workers};
@@ -15,6 +15,13 @@ const WAIT: Duration = Duration::from_secs(20);
 
 /// Bytes of thumbnails that are remembered.
 const THUMBNAIL_BYTES: u64 = 32 << 20;
+
+/// Bytes of thumbnails that answered a request lately.
+const RECENT_BYTES: u64 = 8 << 20;
+
+/// How long an answer stands without asking whether its study has changed: as long as what the
+/// archive remembers of an instance.
+const FRESH: Duration = Duration::from_secs(5);
 
 /// Why there are no pixels.
 #[derive(Debug, thiserror::Error)]
@@ -67,15 +74,26 @@ impl Weighter<String, Picture> for ByBytes {
     }
 }
 
+impl Weighter<String, (Instant, String, Picture)> for ByBytes {
+    fn weight(&self, key: &String, (_, tag, picture): &(Instant, String, Picture)) -> u64 {
+        (key.len() + tag.len() + picture.bytes.len() + 96) as u64
+    }
+}
+
 /// Runs `imaging` on the pool that all faces of the node share.
 pub(crate) struct Pixels {
     workers: Workers,
     thumbnails: Cache<String, Picture, ByBytes>,
+    recent: Cache<String, (Instant, String, Picture), ByBytes>,
 }
 
 impl Pixels {
     pub(crate) fn new(workers: Workers) -> Self {
-        Self { workers, thumbnails: Cache::with_weighter(4096, THUMBNAIL_BYTES, ByBytes) }
+        Self {
+            workers,
+            thumbnails: Cache::with_weighter(4096, THUMBNAIL_BYTES, ByBytes),
+            recent: Cache::with_weighter(1024, RECENT_BYTES, ByBytes),
+        }
     }
 
     /// Runs CPU-bound work off the async threads.
@@ -84,12 +102,32 @@ impl Pixels {
         T: Send + 'static,
         F: FnOnce() -> Result<T, ImagingError> + Send + 'static,
     {
-        Ok(self.workers.run(WAIT, 0, work).await??)
+        self.run_within(0, work).await
+    }
+
+    /// Runs work that takes about so many bytes of memory.
+    pub(crate) async fn run_within<T, F>(&self, bytes: u64, work: F) -> Result<T, PixelError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, ImagingError> + Send + 'static,
+    {
+        Ok(self.workers.run(WAIT, bytes, work).await??)
     }
 
     /// A thumbnail that was made before. Keys start with a content hash, so none is ever stale.
     pub(crate) fn remembered(&self, key: &str) -> Option<Picture> {
         self.thumbnails.get(key)
+    }
+
+    /// The thumbnail that answered the same request a moment ago, and its entity tag.
+    pub(crate) fn recent(&self, key: &str) -> Option<(String, Picture)> {
+        let (at, tag, picture) = self.recent.get(key)?;
+        (at.elapsed() < FRESH).then_some((tag, picture))
+    }
+
+    /// Remembers what answered a request.
+    pub(crate) fn remember_recent(&self, key: String, tag: String, picture: Picture) {
+        self.recent.insert(key, (Instant::now(), tag, picture));
     }
 
     /// Remembers a thumbnail.

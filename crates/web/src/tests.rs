@@ -8,6 +8,7 @@ mod data;
 mod delete;
 mod node;
 mod pages;
+mod rendered;
 mod retrieve;
 mod search;
 mod serving;

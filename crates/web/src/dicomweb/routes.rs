@@ -120,9 +120,21 @@ const OCTETS: &[&str] =
 /// Pictures.
 const PICTURES: &[&str] = &["image/jpeg", "image/png"];
 /// Pictures and what stands for them where there is none.
-const RENDERED: &[&str] = &["image/jpeg", "image/png", "application/pdf"];
+const RENDERED: &[&str] = &[
+    "image/jpeg",
+    "image/png",
+    "image/gif",
+    "multipart/related; type=\"image/jpeg\"",
+    "application/pdf",
+    "video/mp4",
+];
+/// Frames as pictures.
+const CINE: &[&str] =
+    &["image/jpeg", "image/png", "image/gif", "multipart/related; type=\"image/jpeg\""];
+/// Pictures of many instances.
+const ALBUM: &[&str] = &["multipart/related; type=\"image/jpeg\"", "image/jpeg", "image/png"];
 /// Parameters of a picture.
-const RENDERING: &[&str] = &["viewport", "window", "quality"];
+const RENDERING: &[&str] = &["viewport", "window", "quality", "iccprofile"];
 
 /// Every route, in groups with the English and Chinese name of each.
 pub(crate) const GROUPS: &[(&str, &str, &[Route])] = &[
@@ -157,12 +169,16 @@ const RETRIEVALS: &[Route] = &[
         ["Headers of a study", "检查的元数据"], gives METADATA),
     route!(Get "/studies/{study}/thumbnail" => wado::rendered::thumbnail, "10.4",
         ["Thumbnail of a study", "检查的缩略图"], query RENDERING, gives PICTURES),
+    route!(Get "/studies/{study}/rendered" => wado::rendered::level, "10.4",
+        ["Pictures of a study", "检查的图片"], query RENDERING, gives ALBUM),
     route!(Get "/studies/{study}/series/{series}" => wado::objects::retrieve, "10.4",
         ["All objects of a series", "序列的全部对象"], gives OBJECTS),
     route!(Get "/studies/{study}/series/{series}/metadata" => wado::metadata::metadata, "10.4",
         ["Headers of a series", "序列的元数据"], gives METADATA),
     route!(Get "/studies/{study}/series/{series}/thumbnail" => wado::rendered::thumbnail, "10.4",
         ["Thumbnail of a series", "序列的缩略图"], query RENDERING, gives PICTURES),
+    route!(Get "/studies/{study}/series/{series}/rendered" => wado::rendered::level, "10.4",
+        ["Pictures of a series", "序列的图片"], query RENDERING, gives ALBUM),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}" => wado::objects::retrieve,
         "10.4", ["One object", "单个对象"], gives OBJECT),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/metadata"
@@ -179,8 +195,8 @@ const RETRIEVALS: &[Route] = &[
         => wado::frames::frames, "10.4",
         ["Frames, by a list of numbers from 1", "按从 1 开始的编号列表获取帧"], gives OCTETS),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{rest}/rendered"
-        => wado::rendered::frame, "10.4",
-        ["A frame as a picture", "以图片形式获取帧"], query RENDERING, gives PICTURES),
+        => wado::rendered::frames, "10.4",
+        ["Frames as pictures", "以图片形式获取帧"], query RENDERING, gives CINE),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{rest}/thumbnail"
         => wado::rendered::frame_thumbnail, "10.4",
         ["Thumbnail of a frame", "帧的缩略图"], query RENDERING, gives PICTURES),

@@ -293,11 +293,11 @@ async fn what_cannot_be_decoded_is_406_and_says_what_can_be_had() {
     let plain = node.get_as(&path, "multipart/related; type=application/octet-stream").await;
     assert_eq!(plain.status, 406);
     assert!(plain.text().contains("image/jp2"), "{}", plain.text());
-    for kind in ["rendered", "thumbnail"] {
-        let answer = node.get(&format!("{}/{kind}", instance.path())).await;
-        assert_eq!(answer.status, 406, "{kind}");
-        assert!(answer.text().contains("JPEG 2000"), "{}", answer.text());
-    }
+    let answer = node.get(&format!("{}/rendered", instance.path())).await;
+    assert_eq!(answer.status, 406);
+    assert!(answer.text().contains("JPEG 2000"), "{}", answer.text());
+    let thumbnail = node.get(&format!("{}/thumbnail", instance.path())).await;
+    assert_eq!((thumbnail.status, thumbnail.header("content-type")), (200, "image/jpeg"));
 }
 
 #[tokio::test]
@@ -326,7 +326,7 @@ async fn pictures_in_the_formats_that_browsers_take() {
     }
     for (path, status) in [
         (format!("{}/rendered", without_image.path()), 406),
-        (format!("{study}/series/1.2.826.1.2/thumbnail"), 406),
+        (format!("{study}/series/1.2.826.1.2/thumbnail"), 200),
         (format!("{}/rendered?quality=200", instance.path()), 400),
         (format!("{}/frames/2/rendered", instance.path()), 404),
         (format!("{}/frames/1,1/rendered", instance.path()), 400),

@@ -124,7 +124,7 @@ pub(crate) async fn answer(
 }
 
 /// Parses `1,3`. Zero and numbers beyond the last frame are legal text: they give 404 later.
-fn parse_list(text: &str) -> Result<Vec<u32>, HttpError> {
+pub(super) fn parse_list(text: &str) -> Result<Vec<u32>, HttpError> {
     let malformed = || HttpError::bad_request("the frame list is not numbers separated by commas");
     let mut numbers = Vec::new();
     for item in text.split(',') {
@@ -145,7 +145,7 @@ fn parse_list(text: &str) -> Result<Vec<u32>, HttpError> {
 /// The standard's lists are of "non-duplicate" numbers. A repeated one is answered all the same as
 /// long as the answer is not larger than the whole instance would be, in frames (which bounds decoded
 /// pixels) and in stored bytes: a short request for one frame thousands of times is refused.
-fn check_range(frames: &FrameTable, numbers: &[u32]) -> Result<(), HttpError> {
+pub(super) fn check_range(frames: &FrameTable, numbers: &[u32]) -> Result<(), HttpError> {
     let count = frames.count();
     if count == 0 {
         return Err(HttpError::not_found("this instance has no frames"));

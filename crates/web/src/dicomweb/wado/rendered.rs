@@ -1,219 +1,182 @@
-//! Rendered resources and thumbnails (PS3.18 sections 10.4.1.1.4 and 10.4.1.1.7): pictures for
-//! browsers, and documents that are stored inside instances.
+//! Rendered resources (PS3.18 section 10.4.1.1.4): pictures for browsers, the documents and videos
+//! inside instances, and pages of what has neither.
+//!
+//! One instance alone is a picture, a cine, a document or a page; several frames or instances are one
+//! part each of a multipart answer, made while it is sent.
 
+mod cine;
+mod document;
 mod options;
+mod several;
 mod source;
+mod thumbnail;
 
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use qianli_catalog::types::{Detail, Location, Target};
-use qianli_imaging::{Format, Viewport};
+use qianli_catalog::types::{Detail, Target};
+use qianli_imaging::{Format, RenderOptions};
 
 use super::nothing_here;
 use crate::WebState;
-use crate::caller::Caller;
+use crate::caller::{BaseUrl, Caller};
 use crate::dicomweb::accept::{Accept, Offer};
 use crate::dicomweb::path::{At, InstanceAt};
 use crate::dicomweb::respond;
 use crate::error::HttpError;
-use crate::pixels::Picture;
 use source::Source;
+pub(crate) use thumbnail::{frame as frame_thumbnail, thumbnail};
 
-/// Longest side of a thumbnail when the client does not say (pixels).
-const THUMBNAIL_SIDE: u32 = 256;
+const JPEG: &str = "image/jpeg";
+const PNG: &str = "image/png";
+const GIF: &str = "image/gif";
 
-/// Instances of a study or series that are looked at in search of one with frames.
-const THUMBNAIL_CANDIDATES: usize = 8;
+/// What a request for something rendered says, apart from what it addresses.
+struct Asked<'r> {
+    state: &'r WebState,
+    caller: &'r Caller,
+    base: &'r BaseUrl,
+    headers: &'r HeaderMap,
+    accept: Accept,
+    options: RenderOptions,
+}
 
-/// Path of Encapsulated Document among the bulk values.
-const ENCAPSULATED_DOCUMENT: &str = "00420011";
+impl<'r> Asked<'r> {
+    fn read(
+        state: &'r WebState,
+        caller: &'r Caller,
+        base: &'r BaseUrl,
+        headers: &'r HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Self, HttpError> {
+        let accept = Accept::of(headers, query);
+        let options = options::parse(query.unwrap_or_default())?;
+        Ok(Self { state, caller, base, headers, accept, options })
+    }
 
-/// `GET …/instances/{instance}/rendered`: the first frame, or the document.
+    /// Chooses among media types, each alone or as parts; the list is the answer to what is not.
+    fn choose(&self, offers: &[(bool, &'static str)]) -> Result<(bool, &'static str), HttpError> {
+        let asked: Vec<Offer<'_>> = offers
+            .iter()
+            .map(|(multipart, media)| Offer { multipart: *multipart, ..Offer::plain(media) })
+            .collect();
+        let chosen = self.accept.choose(&asked).and_then(|index| offers.get(index));
+        chosen.copied().ok_or_else(|| {
+            let names: Vec<String> = offers
+                .iter()
+                .map(|(multipart, media)| match multipart {
+                    true => format!("multipart/related; type=\"{media}\""),
+                    false => (*media).to_owned(),
+                })
+                .collect();
+            HttpError::not_acceptable(format!("available here: {}", names.join(", ")))
+        })
+    }
+
+    /// The options for a media type of pictures.
+    fn options_for(&self, media: &str) -> RenderOptions {
+        let format = if media == PNG { Format::Png } else { Format::Jpeg };
+        RenderOptions { format, ..self.options.clone() }
+    }
+}
+
+/// `GET` of `/studies/{study}/rendered` and `/studies/{study}/series/{series}/rendered`.
+pub(crate) async fn level(
+    State(state): State<WebState>,
+    caller: Caller,
+    base: BaseUrl,
+    At(target): At,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, HttpError> {
+    let asked = Asked::read(&state, &caller, &base, &headers, query.as_deref())?;
+    several::instances(&asked, &target).await
+}
+
+/// `GET …/instances/{instance}/rendered`.
 pub(crate) async fn instance(
     State(state): State<WebState>,
     caller: Caller,
+    base: BaseUrl,
     at: InstanceAt,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpError> {
     let detail = super::detail(&state, &caller, &at).await?;
-    if detail.frames.count() == 0 {
-        return document(&state, &caller, &detail, &headers, query.as_deref()).await;
+    let asked = Asked::read(&state, &caller, &base, &headers, query.as_deref())?;
+    if let Some(embedded) = document::Embedded::of(&detail) {
+        return document::answer(&asked, &detail, embedded).await;
     }
-    frame_answer(&state, &caller, &detail, 1, &headers, query.as_deref(), None).await
-}
-
-/// `GET …/frames/{number}/rendered`.
-pub(crate) async fn frame(
-    State(state): State<WebState>,
-    caller: Caller,
-    at: InstanceAt,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Result<Response, HttpError> {
-    let (detail, number) = addressed_frame(&state, &caller, &at).await?;
-    frame_answer(&state, &caller, &detail, number, &headers, query.as_deref(), None).await
-}
-
-/// `GET …/frames/{number}/thumbnail`.
-pub(crate) async fn frame_thumbnail(
-    State(state): State<WebState>,
-    caller: Caller,
-    at: InstanceAt,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Result<Response, HttpError> {
-    let (detail, number) = addressed_frame(&state, &caller, &at).await?;
-    let side = Some(THUMBNAIL_SIDE);
-    frame_answer(&state, &caller, &detail, number, &headers, query.as_deref(), side).await
-}
-
-/// `GET …/thumbnail` of a study, series or instance: the middle frame of its middle image.
-pub(crate) async fn thumbnail(
-    State(state): State<WebState>,
-    caller: Caller,
-    At(target): At,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Result<Response, HttpError> {
-    let detail = representative(&state, &caller, &target).await?;
-    let middle = detail.frames.count() / 2 + 1;
-    let number = middle.min(detail.frames.count());
-    let side = Some(THUMBNAIL_SIDE);
-    frame_answer(&state, &caller, &detail, number, &headers, query.as_deref(), side).await
-}
-
-async fn addressed_frame(
-    state: &WebState,
-    caller: &Caller,
-    at: &InstanceAt,
-) -> Result<(Arc<Detail>, u32), HttpError> {
-    let number: u32 = at
-        .rest
-        .parse()
-        .map_err(|_| HttpError::bad_request("one frame at a time can be rendered"))?;
-    let detail = super::detail(state, caller, at).await?;
     let count = detail.frames.count();
-    if number == 0 || number > count {
-        let message = format!("no such frame: this instance has {count}");
-        return Err(HttpError::not_found(message));
+    if count == 0 {
+        return Err(HttpError::not_acceptable("this instance holds no image or document to show"));
     }
-    Ok((detail, number))
+    let all = (1..=count).collect();
+    pictures(&asked, &detail, all, true).await
 }
 
-/// The instance that stands for a study or series.
-async fn representative(
+/// `GET …/frames/{list}/rendered`.
+pub(crate) async fn frames(
+    State(state): State<WebState>,
+    caller: Caller,
+    base: BaseUrl,
+    at: InstanceAt,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, HttpError> {
+    let numbers = super::frames::parse_list(&at.rest)?;
+    let detail = super::detail(&state, &caller, &at).await?;
+    super::frames::check_range(&detail.frames, &numbers)?;
+    let asked = Asked::read(&state, &caller, &base, &headers, query.as_deref())?;
+    pictures(&asked, &detail, numbers, false).await
+}
+
+/// Frames of one instance. `first_stands_for_all`: a client that takes one picture gets the first.
+async fn pictures(
+    asked: &Asked<'_>,
+    detail: &Arc<Detail>,
+    numbers: Vec<u32>,
+    first_stands_for_all: bool,
+) -> Result<Response, HttpError> {
+    let single = numbers.len() == 1 || first_stands_for_all;
+    let mut offers = Vec::new();
+    if single {
+        offers.extend([(false, JPEG), (false, PNG)]);
+    }
+    offers.extend([(true, JPEG), (true, PNG), (false, GIF)]);
+    let (multipart, media) = asked.choose(&offers)?;
+    let options = asked.options_for(media);
+
+    let hash = detail.location.content_hash.as_str();
+    let tag = respond::entity_tag([hash], &format!("{numbers:?} {multipart} {media} {options:?}"));
+    if let Some(answer) = respond::not_modified(asked.headers, &tag) {
+        return Ok(answer);
+    }
+    let source = Source::open(asked.state, asked.caller, detail).await?;
+    let mut response = match (multipart, media) {
+        (true, _) => several::frames(asked, source, numbers, options).await?,
+        (false, GIF) => cine::answer(asked, source, &numbers, options).await?,
+        (false, _) => {
+            let number = numbers.first().copied().unwrap_or(1);
+            let rendered = source.render(asked.state, asked.caller, number, &options).await?;
+            respond::pieces(rendered.content_type, vec![rendered.bytes.into()])
+        }
+    };
+    respond::cacheable(response.headers_mut(), &tag);
+    Ok(response)
+}
+
+/// Where the instances of a target lie; 404 when there are none.
+async fn locate(
     state: &WebState,
     caller: &Caller,
     target: &Target,
-) -> Result<Arc<Detail>, HttpError> {
+) -> Result<Vec<qianli_catalog::types::Location>, HttpError> {
     let locations = state.archive().locate(&caller.scope, target).await?;
     if locations.is_empty() {
         return Err(nothing_here());
     }
-    for location in candidates(&locations) {
-        let Location { study, series, instance, .. } = location;
-        let detail = state.archive().detail(&caller.scope, study, series, instance).await?;
-        if let Some(detail) = detail
-            && detail.frames.count() > 0
-        {
-            return Ok(detail);
-        }
-    }
-    Err(HttpError::not_acceptable("there is no image here to make a thumbnail of"))
-}
-
-/// The middle one first, then others spread over the whole.
-fn candidates<T>(all: &[T]) -> impl Iterator<Item = &T> {
-    let step = all.len().div_ceil(THUMBNAIL_CANDIDATES).max(1);
-    all.get(all.len() / 2).into_iter().chain(all.iter().step_by(step))
-}
-
-async fn frame_answer(
-    state: &WebState,
-    caller: &Caller,
-    detail: &Arc<Detail>,
-    number: u32,
-    headers: &HeaderMap,
-    query: Option<&str>,
-    thumbnail: Option<u32>,
-) -> Result<Response, HttpError> {
-    let accept = Accept::of(headers, query);
-    let mut options = options::parse(query.unwrap_or_default())?;
-    options.format = match accept.choose(&["image/jpeg", "image/png"].map(Offer::plain)) {
-        Some(0) => Format::Jpeg,
-        Some(_) => Format::Png,
-        None => return Err(HttpError::not_acceptable("available here: image/jpeg, image/png")),
-    };
-    if let Some(side) = thumbnail {
-        options.viewport = options.viewport.or(Some(Viewport::within(side, side)));
-    }
-
-    let key = format!("{} {number} {options:?}", detail.location.content_hash);
-    let tag = respond::entity_tag([key.as_str()], "rendered");
-    if let Some(answer) = respond::not_modified(headers, &tag) {
-        return Ok(answer);
-    }
-    let remembered = thumbnail.and_then(|_| state.pixels().remembered(&key));
-    let picture = match remembered {
-        Some(picture) => picture,
-        None => {
-            let source = Source::open(state, caller, detail).await?;
-            let rendered = source.render(state, caller, number, &options).await?;
-            let content_type = rendered.content_type;
-            let picture = Picture { bytes: rendered.bytes.into(), content_type };
-            if thumbnail.is_some() {
-                state.pixels().remember(key, picture.clone());
-            }
-            picture
-        }
-    };
-    let mut response = respond::pieces(picture.content_type, vec![picture.bytes]);
-    respond::cacheable(response.headers_mut(), &tag);
-    Ok(response)
-}
-
-/// An Encapsulated PDF as what it is (PS3.18 table 8.7.4-1 names application/pdf).
-async fn document(
-    state: &WebState,
-    caller: &Caller,
-    detail: &Detail,
-    headers: &HeaderMap,
-    query: Option<&str>,
-) -> Result<Response, HttpError> {
-    const PDF: &str = "application/pdf";
-    let value = detail.bulk.iter().find(|value| value.path == ENCAPSULATED_DOCUMENT);
-    let is_pdf = detail.location.sop_class == "1.2.840.10008.5.1.4.1.1.104.1";
-    let Some(value) = value.filter(|_| is_pdf) else {
-        return Err(HttpError::not_acceptable("this instance holds no image or document to show"));
-    };
-    if Accept::of(headers, query).choose(&[Offer::plain(PDF)]).is_none() {
-        return Err(HttpError::not_acceptable("available here: application/pdf"));
-    }
-    let tag = respond::entity_tag([detail.location.content_hash.as_str()], PDF);
-    if let Some(answer) = respond::not_modified(headers, &tag) {
-        return Ok(answer);
-    }
-    let content = state.archive().bulk(&caller.scope, detail, value).await?;
-    let mut response = respond::streamed(PDF, content, Some(value.range.length));
-    respond::cacheable(response.headers_mut(), &tag);
-    Ok(response)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_middle_is_tried_first_and_few_are_tried() {
-        let all: Vec<u32> = (0..100).collect();
-        let tried: Vec<u32> = candidates(&all).copied().collect();
-        assert_eq!(tried.first(), Some(&50));
-        assert!(tried.len() <= THUMBNAIL_CANDIDATES + 1);
-        assert_eq!(candidates(&[7]).copied().collect::<Vec<i32>>(), [7, 7]);
-        assert_eq!(candidates(&[] as &[u8]).count(), 0);
-    }
+    Ok(locations)
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use qianli_catalog::types::Detail;
-use qianli_imaging::{RenderOptions, Rendered, Rendering};
+use qianli_catalog::types::{Detail, Location};
+use qianli_imaging::{Cine, RenderOptions, Rendered, Rendering};
 
 use super::super::frames::padded_frame;
 use super::super::nothing_here;
 use crate::WebState;
-use crate::caller::Caller;
+use crate::caller::{BaseUrl, Caller};
 use crate::error::HttpError;
 
 /// Longest palette, lookup table, overlay or profile that is fetched (bytes). A table has at most
@@ -62,8 +62,40 @@ impl Source {
         let frame = self.frame(state, caller, number).await?;
         let bit_offset = self.detail.frames.bit_offset(number);
         let (rendering, options) = (Arc::clone(&self.rendering), options.clone());
+        let memory = rendering.memory(&options);
         let work = move || rendering.render(&frame, bit_offset, number, &options);
-        Ok(state.pixels().run(work).await?)
+        Ok(state.pixels().run_within(memory, work).await?)
+    }
+
+    /// URL of the instance.
+    pub(super) fn url(&self, base: &BaseUrl) -> String {
+        let Location { study, series, instance, .. } = &self.detail.location;
+        base.instance(study, series, instance)
+    }
+
+    /// Starts an animation; see [`Cine::new`].
+    pub(super) fn cine(&self, step: u32) -> Cine {
+        Cine::new(&self.rendering, step)
+    }
+
+    /// Adds a frame to an animation, and gives it back with the bytes that this adds.
+    pub(super) async fn push(
+        &self,
+        state: &WebState,
+        caller: &Caller,
+        mut cine: Cine,
+        number: u32,
+        options: &RenderOptions,
+    ) -> Result<(Cine, Vec<u8>), HttpError> {
+        let frame = self.frame(state, caller, number).await?;
+        let bit_offset = self.detail.frames.bit_offset(number);
+        let (rendering, options) = (Arc::clone(&self.rendering), options.clone());
+        let memory = rendering.memory(&options);
+        let work = move || {
+            let bytes = cine.push(&rendering, &frame, bit_offset, number, &options)?;
+            Ok((cine, bytes))
+        };
+        Ok(state.pixels().run_within(memory, work).await?)
     }
 
     /// The bytes of one frame as stored.

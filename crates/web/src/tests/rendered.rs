@@ -1,0 +1,136 @@
+//! Rendered resources: several frames, cines, whole series, thumbnails that are always there.
+
+use super::data::{Instance, Pixels};
+use super::node::Node;
+
+const PNG: &[u8] = b"\x89PNG";
+const JPEG: &[u8] = b"\xFF\xD8\xFF";
+
+/// Three frames of one brightness each.
+fn cine() -> Instance {
+    let mut instance = Instance::new(1, 1, 1);
+    instance.pixels = Pixels::Words(vec![[0, 0, 0, 9], [0, 1, 2, 3], [9, 0, 0, 0]]);
+    instance
+}
+
+async fn with(instances: &[Instance]) -> Node {
+    let node = Node::start().await;
+    node.store(instances).await;
+    node
+}
+
+#[tokio::test]
+async fn lists_of_frames_are_a_part_each() {
+    let instance = cine();
+    let node = with(std::slice::from_ref(&instance)).await;
+    let path = format!("{}/frames/3,1/rendered", instance.path());
+    let answer = node.get_as(&path, "multipart/related; type=\"image/png\"").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let parts = answer.parts();
+    assert_eq!(parts.len(), 2);
+    for ((head, body), number) in parts.iter().zip([3, 1]) {
+        assert!(head.contains("Content-Type: image/png"), "{head}");
+        assert!(head.contains(&format!("/frames/{number}/rendered")), "{head}");
+        assert!(body.starts_with(PNG));
+    }
+    assert_ne!(parts[0].1, parts[1].1);
+    assert_eq!(node.get(&path).await.parts().len(), 2, "any type is taken");
+    let alone = node.get_as(&path, "image/png").await;
+    assert_eq!(alone.status, 406);
+    assert!(alone.text().contains("multipart/related; type=\"image/jpeg\""), "{}", alone.text());
+    let beyond = format!("{}/frames/1,4/rendered", instance.path());
+    assert_eq!(node.get(&beyond).await.status, 404);
+}
+
+#[tokio::test]
+async fn several_frames_are_one_picture_a_cine_or_parts() {
+    let instance = cine();
+    let node = with(std::slice::from_ref(&instance)).await;
+    let path = format!("{}/rendered", instance.path());
+    let gif = node.get_as(&path, "image/gif").await;
+    assert_eq!(gif.header("content-type"), "image/gif");
+    assert!(gif.body.starts_with(b"GIF89a") && gif.body.ends_with(b";"));
+    let frames = gif.body.windows(3).filter(|bytes| bytes == b"\x21\xF9\x04").count();
+    assert_eq!(frames, 3);
+    assert!(node.get_as(&path, "image/jpeg").await.body.starts_with(JPEG));
+    let parts = node.get_as(&path, "multipart/related; type=\"image/jpeg\"").await.parts();
+    assert_eq!(parts.len(), 3);
+}
+
+#[tokio::test]
+async fn series_and_studies_are_a_part_per_image() {
+    let mut without_image = Instance::new(1, 1, 2);
+    without_image.pixels = Pixels::None;
+    let all =
+        [Instance::new(1, 1, 1), without_image, Instance::new(1, 1, 3), Instance::new(1, 2, 1)];
+    let node = with(&all).await;
+    for (level, count) in [("/dicom-web/studies/1.2.826.1", 3), ("/series/1.2.826.1.1", 2)] {
+        let level = match level.strip_prefix("/series") {
+            Some(_) => format!("/dicom-web/studies/1.2.826.1{level}"),
+            None => level.to_owned(),
+        };
+        let path = format!("{level}/rendered");
+        let wanted = "multipart/related; type=\"image/jpeg\"";
+        let parts = node.get_as(&path, wanted).await.parts();
+        assert_eq!(parts.len(), count, "{path}");
+        for (head, body) in &parts {
+            assert!(head.contains("/instances/") && body.starts_with(JPEG), "{head}");
+        }
+        let alone = node.get_as(&path, "image/png").await;
+        assert!(alone.body.starts_with(PNG), "{}", alone.text());
+        let tag = alone.header("etag").to_owned();
+        let held = [
+            ("if-none-match".parse().expect("a name"), tag.as_str()),
+            ("accept".parse().expect("a name"), "image/png"),
+        ];
+        let again = node.request("GET".parse().expect("a method"), &path, &held, Vec::new()).await;
+        assert_eq!(again.status, 304);
+    }
+    assert_eq!(node.get("/dicom-web/studies/9.9/rendered").await.status, 404);
+}
+
+#[tokio::test]
+async fn regions_windows_and_profiles_are_applied_or_refused() {
+    let instance = Instance::new(1, 1, 1);
+    let node = with(std::slice::from_ref(&instance)).await;
+    let get = async |query: &str| {
+        let path = format!("{}/rendered?{query}", instance.path());
+        node.get_as(&path, "image/png").await
+    };
+    let plain = get("").await;
+    assert_eq!(plain.status, 200, "{}", plain.text());
+    let width = |png: &[u8]| u32::from_be_bytes([png[16], png[17], png[18], png[19]]);
+    assert_eq!(width(&plain.body), 2);
+    assert_eq!(width(&get("viewport=8,8").await.body), 8);
+    assert_eq!(width(&get("viewport=1,1").await.body), 1);
+    let mirrored = get("viewport=2,2,0,0,-2,2").await;
+    assert_ne!(mirrored.body, plain.body);
+    assert_ne!(get("window=2,2,linear-exact").await.body, plain.body);
+    let labelled = get("iccprofile=srgb").await;
+    assert!(labelled.body.windows(4).any(|name| name == b"iCCP"));
+    for query in ["viewport=2,2,5,5,1,1", "window=lung", "iccprofile=rommrgb", "annotation=patient"]
+    {
+        let answer = get(query).await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn thumbnails_are_there_for_what_has_no_picture() {
+    let mut report = Instance::new(1, 1, 1);
+    report.modality = "SR";
+    report.pixels = Pixels::None;
+    let image = Instance::new(1, 2, 1);
+    let node = with(&[report.clone(), image.clone()]).await;
+    let study = "/dicom-web/studies/1.2.826.1";
+    let png = async |path: String| node.get_as(&path, "image/png").await;
+    let sheet = png(format!("{}/thumbnail", report.path())).await;
+    assert_eq!(sheet.status, 200, "{}", sheet.text());
+    assert!(sheet.body.starts_with(PNG));
+    let of_image = png(format!("{}/thumbnail", image.path())).await;
+    let of_study = png(format!("{study}/thumbnail")).await;
+    assert_eq!(of_study.body, of_image.body, "images go before what has none");
+    assert_ne!(of_study.body, sheet.body);
+    assert_eq!(png(format!("{}/frames/1,1/thumbnail", image.path())).await.status, 400);
+    assert_eq!(png(format!("{study}/thumbnail?viewport=8,8,9,9")).await.status, 400);
+}

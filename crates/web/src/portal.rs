@@ -17,9 +17,15 @@ mod viewer;
 mod viewer_tag;
 
 use axum::Router;
+use axum::http::HeaderMap;
 use axum::routing::get;
 
 use crate::WebState;
+
+/// Whether a request would rather read Chinese than English, for pages that are not ours to frame.
+pub(crate) fn prefers_chinese(query: &str, headers: &HeaderMap) -> bool {
+    language::Language::choose(query, headers) == language::Language::Chinese
+}
 
 /// Routes of the pages, of the viewer, and the fallback for every other path.
 pub fn router() -> Router<WebState> {

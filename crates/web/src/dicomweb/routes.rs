@@ -127,6 +127,7 @@ const RENDERED: &[&str] = &[
     "multipart/related; type=\"image/jpeg\"",
     "application/pdf",
     "video/mp4",
+    "text/html",
 ];
 /// Frames as pictures.
 const CINE: &[&str] =

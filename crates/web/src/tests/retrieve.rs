@@ -325,7 +325,8 @@ async fn pictures_in_the_formats_that_browsers_take() {
         }
     }
     for (path, status) in [
-        (format!("{}/rendered", without_image.path()), 406),
+        (format!("{}/rendered", without_image.path()), 200),
+        (format!("{}/rendered?accept=image/jpeg", without_image.path()), 406),
         (format!("{study}/series/1.2.826.1.2/thumbnail"), 200),
         (format!("{}/rendered?quality=200", instance.path()), 400),
         (format!("{}/frames/2/rendered", instance.path()), 404),

@@ -7,6 +7,7 @@
 mod cine;
 mod document;
 mod options;
+mod page;
 mod several;
 mod source;
 mod thumbnail;
@@ -111,7 +112,7 @@ pub(crate) async fn instance(
     }
     let count = detail.frames.count();
     if count == 0 {
-        return Err(HttpError::not_acceptable("this instance holds no image or document to show"));
+        return page::answer(&asked, &detail, query.as_deref().unwrap_or_default()).await;
     }
     let all = (1..=count).collect();
     pictures(&asked, &detail, all, true).await

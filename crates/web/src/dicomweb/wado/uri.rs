@@ -65,11 +65,11 @@ pub(crate) async fn retrieve(
         Answer::Picture => {
             let query = RawQuery(Some(format!("{accept}{}", wanted.rendering(&detail)?)));
             let at = InstanceAt { rest: wanted.frame.unwrap_or(1).to_string(), ..at.clone() };
-            rendered::frame(State(state), caller, at, headers, query).await
+            rendered::frames(State(state), caller, base, at, headers, query).await
         }
         Answer::Document => {
             let query = RawQuery(Some(accept));
-            rendered::instance(State(state), caller, at.clone(), headers, query).await
+            rendered::instance(State(state), caller, base, at.clone(), headers, query).await
         }
     }
 }

@@ -11,7 +11,7 @@ use qianli_catalog::types::{Detail, Location, Target};
 use qianli_imaging::RenderOptions;
 
 use super::source::Source;
-use super::{Asked, JPEG, PNG, document, locate, thumbnail};
+use super::{Asked, JPEG, PNG, document, locate, page, thumbnail};
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
 use crate::dicomweb::accept::Offer;
@@ -83,8 +83,10 @@ pub(super) async fn instances(asked: &Asked<'_>, target: &Target) -> Result<Resp
         base: asked.base.clone(),
         options,
         pictures_only: asked.accept.choose(&[anything]).is_none(),
+        chinese: crate::portal::prefers_chinese("", asked.headers),
     };
-    let variant = format!("all {media} {} {:?}", maker.pictures_only, maker.options);
+    let variant =
+        format!("all {media} {} {} {:?}", maker.pictures_only, maker.chinese, maker.options);
     let hashes = locations.iter().map(|location| location.content_hash.as_str());
     let tag = respond::entity_tag(hashes, &variant);
     if let Some(answer) = respond::not_modified(asked.headers, &tag) {
@@ -118,6 +120,8 @@ struct Maker {
     base: BaseUrl,
     options: RenderOptions,
     pictures_only: bool,
+    /// Language of pages.
+    chinese: bool,
 }
 
 impl Maker {
@@ -130,6 +134,11 @@ impl Maker {
         let made = match document::Embedded::of(&detail) {
             Some(embedded) if !self.pictures_only => self.document(&detail, embedded).await,
             Some(_) => return Ok(None),
+            None if detail.frames.count() == 0 && !self.pictures_only => {
+                let (state, caller) = (&self.state, &self.caller);
+                let page = page::make(state, caller, &detail, self.base.as_str(), self.chinese);
+                page.await.map(|page| (page::HTML_UTF8, page))
+            }
             None => self.picture(&detail).await,
         };
         let at = format!("{}/rendered", self.base.instance(study, series, instance));

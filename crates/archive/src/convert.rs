@@ -113,7 +113,12 @@ impl Archive {
             return Ok(Opened { content, length: Some(detail.location.blob_size), syntax });
         }
         let frames = FrameReader::new(self, scope, Arc::clone(&detail));
-        let conversion = Conversion::prepare(self, frames, syntax).await?;
+        let mut conversion = Conversion::prepare(self, frames, syntax).await?;
+        // Most of what cannot be rewritten shows at the start.
+        conversion.rewrite().await.map_err(|error| match error {
+            ArchiveError::Damaged(what) => ImagingError::Malformed(what.into()).into(),
+            other => ConvertError::from(other),
+        })?;
         Ok(Opened { content: conversion.stream(), length: None, syntax })
     }
 }

@@ -63,11 +63,13 @@ pub(crate) async fn answer(
     let mut failure: Option<FrameError> = None;
     // What the first frame cannot be made of is tried no further: the next best may do.
     let (plan, tag, first) = loop {
-        let plan = match (Plan::choose(&detail, accept, numbers.len() == 1, &tried), failure.take())
-        {
-            (Ok(plan), _) => plan,
-            (Err(_), Some(failure)) => return Err(failure.into()),
-            (Err(refusal), None) => return Err(refusal),
+        let plan = match Plan::choose(&detail, accept, numbers.len() == 1, &tried) {
+            Ok(plan) => plan,
+            Err(refusal) => {
+                let Some(failure) = failure.take() else { return Err(refusal) };
+                let message = format!("{}; {failure}", refusal.message());
+                return Err(HttpError::not_acceptable(message));
+            }
         };
         let variant = format!("{:?} {}", numbers, plan.media_type());
         let tag = respond::entity_tag([detail.location.content_hash.as_str()], &variant);

@@ -3,39 +3,34 @@
 //! The data set is rewritten in steps and the pixels frame by frame, each when the receiver has
 //! taken what came before: a slow receiver holds a little memory and no thread.
 
+mod describe;
+mod pixels;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
-use qianli_catalog::types::{Detail, Location};
-use qianli_imaging::{ImagingError, LossyMethod, Transcoded};
+use futures_util::stream::{self, StreamExt};
+use qianli_catalog::types::Location;
+use qianli_imaging::ImagingError;
 use qianli_model::dataset::vr::VR;
 use qianli_model::dataset::{
     Change, Changes, InflateSource, Limits, PixelPlan, Rewriter, Source, Step,
 };
 use qianli_model::frames::FrameTable;
 use qianli_model::syntax::Encoding;
-use qianli_model::tag::tag;
 use qianli_model::{Scope, TransferSyntax, file_meta, tag};
 
-use crate::description::Description;
 use crate::frames::{ConvertError, FrameReader};
 use crate::retrieve::ByteStream;
 use crate::source::BlobSource;
 use crate::{Archive, ArchiveError};
-
-/// Frames that are read and transcoded ahead of the receiver.
-const AHEAD: usize = 2;
+use describe::{derived_uid, describe};
+use pixels::{Packed, Pixels};
 
 /// Objects whose data set is deflated offer no way to single frames but from its start, so only
 /// few of their frames are compressed.
 const DEFLATED_FRAMES: u32 = 16;
-
-const ICON_IMAGE_SEQUENCE: qianli_model::Tag = tag(0x0088, 0x0200);
-const LOSSY_IMAGE_COMPRESSION: qianli_model::Tag = tag(0x0028, 0x2110);
-const LOSSY_RATIO: qianli_model::Tag = tag(0x0028, 0x2112);
-const LOSSY_METHOD: qianli_model::Tag = tag(0x0028, 0x2114);
 
 /// An object on its way out.
 pub struct Opened {
@@ -139,16 +134,6 @@ enum Phase {
     DataSet,
     Pixels,
     Ended,
-}
-
-/// Frames that are to be put into the place of the stored ones.
-struct Pixels {
-    frames: BoxStream<'static, Result<Transcoded, ConvertError>>,
-    vr: VR,
-    /// Bytes of all frames together and their padding, for native pixel data.
-    length: u32,
-    padded: bool,
-    packed: Option<Packed>,
 }
 
 impl Conversion {
@@ -318,163 +303,6 @@ fn damaged(error: &dyn std::fmt::Display) -> ArchiveError {
     ArchiveError::Damaged(format!("it cannot be converted: {error}"))
 }
 
-impl Pixels {
-    fn new(
-        reader: FrameReader,
-        first: Transcoded,
-        to: TransferSyntax,
-    ) -> Result<Self, ConvertError> {
-        let count = reader.detail().frames.count();
-        let bits = reader.description().frame_bits();
-        let bits_allocated = reader.description().number(tag::BITS_ALLOCATED).unwrap_or(8);
-        let size = first.bytes.len();
-        let packed = (bits_allocated == 1 && !bits.is_multiple_of(8) && count > 1)
-            .then(|| Packed::new(bits));
-        let total = match &packed {
-            Some(_) => bits.saturating_mul(u64::from(count)).div_ceil(8),
-            None => (size as u64).saturating_mul(u64::from(count)),
-        };
-        let native = !to.is_encapsulated();
-        // The length of a native value has 32 bits, and all ones stand for "undefined".
-        let length = match u32::try_from(total.next_multiple_of(2)) {
-            Ok(length) if length < u32::MAX - 1 => length,
-            _ if native => return Err(ImagingError::TooLarge.into()),
-            _ => 0,
-        };
-        let padded = native && !total.is_multiple_of(2);
-        let rest = stream::iter(2..=count)
-            .map(move |number| {
-                let reader = reader.clone();
-                async move {
-                    let frame = reader.transcoded(number, to, true).await?;
-                    if native && frame.bytes.len() != size {
-                        let what = "frames of different sizes";
-                        return Err(ImagingError::Malformed(what.into()).into());
-                    }
-                    Ok(frame)
-                }
-            })
-            .buffered(AHEAD);
-        let frames = stream::iter([Ok(first)]).chain(rest).boxed();
-        let vr = if bits_allocated > 8 { VR::OW } else { VR::OB };
-        Ok(Self { frames, vr, length, packed: packed.filter(|_| native), padded })
-    }
-}
-
-/// Joins bit-packed frames, which come with each frame on a byte of its own and go into one value
-/// without gaps (PS3.5 section 8.1.1).
-struct Packed {
-    bits: u64,
-    held: u8,
-    /// Bits in `held`, 0 to 7.
-    count: u32,
-}
-
-impl Packed {
-    fn new(bits: u64) -> Self {
-        Self { bits, held: 0, count: 0 }
-    }
-
-    fn add(&mut self, frame: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(frame.len() + 1);
-        let mut left = self.bits;
-        for byte in frame {
-            let valid = left.min(8) as u32;
-            left -= u64::from(valid);
-            let kept = u16::from(*byte) & ((1u16 << valid) - 1);
-            let joined = u16::from(self.held) | (kept << self.count);
-            self.count += valid;
-            let [low, high] = joined.to_le_bytes();
-            if self.count >= 8 {
-                out.push(low);
-                self.held = high;
-                self.count -= 8;
-            } else {
-                self.held = low;
-            }
-        }
-        out
-    }
-
-    fn finish(self) -> Vec<u8> {
-        if self.count > 0 { vec![self.held] } else { Vec::new() }
-    }
-}
-
-/// What the data set must say of its new pixels.
-fn describe(detail: &Detail, description: &Description, first: &Transcoded) -> Changes {
-    let mut changes = Changes::new();
-    changes.insert(tag::PHOTOMETRIC_INTERPRETATION, Change::text(VR::CS, first.photometric));
-    let planar = match first.planar_configuration {
-        Some(planar) => Change::Set(VR::US, planar.to_le_bytes().to_vec()),
-        None => Change::Remove,
-    };
-    changes.insert(tag::PLANAR_CONFIGURATION, planar);
-    let count = detail.frames.count();
-    let claimed = description.number(tag::NUMBER_OF_FRAMES).unwrap_or(1);
-    if claimed != u64::from(count) {
-        changes.insert(tag::NUMBER_OF_FRAMES, Change::text(VR::IS, &count.to_string()));
-    }
-    for table in [tag::EXTENDED_OFFSET_TABLE, tag::EXTENDED_OFFSET_TABLE_LENGTHS] {
-        changes.insert(table, Change::Remove);
-    }
-    let stored = detail.location.transfer_syntax;
-    if stored.is_encapsulated() && description.has(ICON_IMAGE_SEQUENCE) {
-        // Its pixels are compressed as the image's are; it may be left out (PS3.3 table C.7-12).
-        changes.insert(ICON_IMAGE_SEQUENCE, Change::Remove);
-    }
-    let always_lossy = matches!(stored.uid(), "1.2.840.10008.1.2.4.50" | "1.2.840.10008.1.2.4.51");
-    if always_lossy && description.texts(LOSSY_IMAGE_COMPRESSION).is_empty() {
-        changes.insert(LOSSY_IMAGE_COMPRESSION, Change::text(VR::CS, "01"));
-    }
-    if let Some(method) = first.lossy {
-        describe_loss(&mut changes, description, first, method);
-    }
-    changes
-}
-
-/// PS3.3 section C.7.6.1.1.5: a lossy image says that it is one, how much was lost and how, after
-/// what was lost before; and it is derived.
-fn describe_loss(
-    changes: &mut Changes,
-    description: &Description,
-    first: &Transcoded,
-    method: LossyMethod,
-) {
-    let append = |tag, value: String| {
-        let mut values = description.texts(tag);
-        values.retain(|value| !value.is_empty());
-        values.push(value);
-        values.join("\\")
-    };
-    let ratio = first.native_bytes as f64 / (first.bytes.len().max(1) as f64);
-    let ratios = append(LOSSY_RATIO, format!("{ratio:.2}"));
-    let methods = append(LOSSY_METHOD, method.as_str().to_owned());
-    let mut image_type = description.texts(tag::IMAGE_TYPE);
-    match image_type.first_mut() {
-        Some(first) => *first = "DERIVED".to_owned(),
-        None => image_type.extend(["DERIVED".to_owned(), "PRIMARY".to_owned()]),
-    }
-    changes.insert(tag::IMAGE_TYPE, Change::text(VR::CS, &image_type.join("\\")));
-    changes.insert(LOSSY_IMAGE_COMPRESSION, Change::text(VR::CS, "01"));
-    changes.insert(LOSSY_RATIO, Change::text(VR::DS, &ratios));
-    changes.insert(LOSSY_METHOD, Change::text(VR::CS, &methods));
-}
-
-/// The SOP Instance UID of a lossy copy: a UUID made from what it is a copy of (PS3.5 annex B.2),
-/// so that asking twice gives one instance and not two.
-fn derived_uid(detail: &Detail, to: TransferSyntax) -> String {
-    let name = format!("{} {to}", detail.location.content_hash);
-    let hash = blake3::hash(name.as_bytes());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(hash.as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]));
-    let mut number = u128::from_be_bytes(bytes);
-    // Version 8 and the variant of RFC 9562.
-    number = (number & !(0xF << 76)) | (0x8 << 76);
-    number = (number & !(0x3 << 62)) | (0x2 << 62);
-    format!("2.25.{number}")
-}
-
 /// The data set of a stored object, inflated.
 async fn source(
     archive: &Archive,
@@ -496,21 +324,6 @@ async fn source(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn packed_frames_are_joined_without_gaps() {
-        let mut packed = Packed::new(3);
-        let mut joined = Vec::new();
-        for frame in [[0b1111_1101], [0b0000_0011], [0b0000_0110]] {
-            joined.extend(packed.add(&frame));
-        }
-        joined.extend(packed.finish());
-        assert_eq!(joined, [0b1001_1101, 0b0000_0001]);
-        let mut whole = Packed::new(12);
-        let mut joined = whole.add(&[0xAB, 0xFC]);
-        joined.extend(whole.add(&[0xDE, 0x0F]));
-        assert_eq!((joined, whole.finish()), (vec![0xAB, 0xEC, 0xFD], Vec::new()));
-    }
 
     #[test]
     fn what_can_be_had_follows_from_the_syntaxes() {

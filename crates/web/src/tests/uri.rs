@@ -63,6 +63,8 @@ async fn pictures_and_their_parameters() {
     let second = node.get(&path(&cine, "&contentType=image/png&frameNumber=2")).await;
     let rendered = node.get_as(&format!("{}/frames/2/rendered", cine.path()), "image/png").await;
     assert_eq!(second.body, rendered.body);
+    let animated = node.get(&path(&cine, "&contentType=image/gif")).await;
+    assert_eq!((animated.status, animated.header("content-type")), (200, "image/gif"));
     // Of several frames the object is the default.
     let object = node.get(&path(&cine, "")).await;
     assert!(object.header("content-type").starts_with("application/dicom"));

@@ -64,7 +64,12 @@ pub(crate) async fn retrieve(
         }
         Answer::Picture => {
             let query = RawQuery(Some(format!("{accept}{}", wanted.rendering(&detail)?)));
-            let at = InstanceAt { rest: wanted.frame.unwrap_or(1).to_string(), ..at.clone() };
+            // Without a number the instance decides: its frames as an animation, or one of them.
+            let Some(number) = wanted.frame else {
+                return rendered::instance(State(state), caller, base, at.clone(), headers, query)
+                    .await;
+            };
+            let at = InstanceAt { rest: number.to_string(), ..at.clone() };
             rendered::frames(State(state), caller, base, at, headers, query).await
         }
         Answer::Document => {

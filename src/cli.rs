@@ -1,6 +1,7 @@
 //! The command line: arguments, and one file per command.
 
 mod admin;
+mod conformance;
 mod delete;
 mod find;
 mod import;
@@ -49,6 +50,8 @@ enum Command {
     Delete(delete::DeleteArguments),
     /// Undo a deletion by its number; without one, list the latest deletions.
     Restore(delete::RestoreArguments),
+    /// Print the tables of the conformance statement (docs/CONFORMANCE.md).
+    Conformance(conformance::Arguments),
     /// Remove objects that no row points at, left by a crash.
     Sweep(admin::SweepArguments),
 }
@@ -90,6 +93,7 @@ pub fn run() -> ExitCode {
             Command::Doctor => admin::doctor(config).await,
             Command::Delete(arguments) => delete::delete(config, arguments).await,
             Command::Restore(arguments) => delete::restore(config, arguments).await,
+            Command::Conformance(arguments) => conformance::run(&arguments),
             Command::Sweep(arguments) => admin::sweep(config, arguments).await,
         }
     });

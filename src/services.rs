@@ -21,6 +21,12 @@ pub struct NodeServices {
     pub calling: Vec<AeTitle>,
 }
 
+/// Whether a presentation context with this abstract syntax is accepted, given whether objects of
+/// that class may be stored.
+pub(crate) fn accepts(uid: &str, is_stored: bool) -> bool {
+    uid == VERIFICATION || is_stored
+}
+
 #[async_trait]
 impl Services for NodeServices {
     fn admit(&self, request: &AssociationRequest) -> Result<(), Rejection> {
@@ -45,7 +51,7 @@ impl Services for NodeServices {
     }
 
     fn accepts_abstract_syntax(&self, uid: &str) -> bool {
-        uid == VERIFICATION || self.archive.accepts_sop_class(uid)
+        accepts(uid, self.archive.accepts_sop_class(uid))
     }
 
     async fn begin_store(

@@ -13,9 +13,9 @@ use super::peer::{Peer, connect};
 use crate::config::Config;
 
 /// Study Root Query/Retrieve Information Model - FIND (PS3.4 C.6.2.3).
-const STUDY_ROOT_FIND: &str = "1.2.840.10008.5.1.4.1.2.2.1";
+pub(super) const STUDY_ROOT_FIND: &str = "1.2.840.10008.5.1.4.1.2.2.1";
 /// Patient Root Query/Retrieve Information Model - FIND (PS3.4 C.6.1.3).
-const PATIENT_ROOT_FIND: &str = "1.2.840.10008.5.1.4.1.2.1.1";
+pub(super) const PATIENT_ROOT_FIND: &str = "1.2.840.10008.5.1.4.1.2.1.1";
 /// Query/Retrieve Level.
 const QUERY_RETRIEVE_LEVEL: Tag = tag::tag(0x0008, 0x0052);
 

@@ -1,7 +1,7 @@
 //! The command line beside `serve` and `import`: what it checks, what it says, how it exits.
 
 use crate::on_both_setups;
-use crate::support::clients::Served;
+use crate::support::clients::{Served, source};
 use crate::support::node::Node;
 use crate::support::sample::files;
 use crate::support::setup::Setup;
@@ -77,6 +77,31 @@ fn impossible_settings_are_refused_by_name() {
     for command in ["serve", "import", "send", "echo", "find", "migrate", "doctor", "sweep"] {
         assert!(help.contains(command), "{help}");
     }
+}
+
+/// The tables of the conformance statement are those that the program prints, each once.
+#[test]
+fn the_conformance_statement_says_what_the_code_does() {
+    let output = qianli(&["conformance"]);
+    assert!(output.status.success(), "{}", words(&output));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let document = fs::read_to_string(source("docs/CONFORMANCE.md")).expect("the document");
+    let advice = "run: qianli conformance --update docs/CONFORMANCE.md";
+    let mut tables = 0;
+    for table in printed.split("<!-- table: ").skip(1) {
+        let (name, _) = table.split_once(" -->").expect("a name");
+        let (table, _) = table.split_once("<!-- end of table").expect("an end");
+        assert!(table.lines().count() > 3, "{name} is empty");
+        let whole = format!("<!-- table: {table}<!-- end of table: {name} -->");
+        assert_eq!(
+            document.matches(&whole).count(),
+            1,
+            "the table {name} is out of date; {advice}"
+        );
+        tables += 1;
+    }
+    assert_eq!(document.matches("<!-- table: ").count(), tables, "a table that nobody prints");
+    assert!(tables >= 9, "{printed}");
 }
 
 fn maintenance(setup: &Setup) {

@@ -16,6 +16,31 @@ mod iso2022;
 
 use iso2022::HighSet;
 
+/// The defined terms of PS3.3 tables C.12-2 to C.12-5, each with what it is, for documents; the code
+/// extensions of ISO 2022 with their numbers alone. Other spellings are read too.
+pub static DEFINED_TERMS: &[(&str, &str)] = &[
+    ("ISO_IR 6", "ASCII, the default"),
+    ("ISO_IR 100", "Latin alphabet No. 1"),
+    ("ISO_IR 101", "Latin alphabet No. 2"),
+    ("ISO_IR 109", "Latin alphabet No. 3"),
+    ("ISO_IR 110", "Latin alphabet No. 4"),
+    ("ISO_IR 203", "Latin alphabet No. 9"),
+    ("ISO_IR 144", "Cyrillic"),
+    ("ISO_IR 127", "Arabic"),
+    ("ISO_IR 126", "Greek"),
+    ("ISO_IR 138", "Hebrew"),
+    ("ISO_IR 148", "Latin alphabet No. 5 (Turkish)"),
+    ("ISO_IR 166", "Thai"),
+    ("ISO_IR 13", "Japanese, JIS X 0201"),
+    ("ISO 2022 IR 87", "Japanese, JIS X 0208, by escape sequence"),
+    ("ISO 2022 IR 159", "Japanese, JIS X 0212, by escape sequence"),
+    ("ISO 2022 IR 149", "Korean, KS X 1001, by escape sequence"),
+    ("ISO 2022 IR 58", "Chinese, GB 2312, by escape sequence"),
+    ("ISO_IR 192", "Unicode in UTF-8"),
+    ("GB18030", "Chinese, GB 18030"),
+    ("GBK", "Chinese, GBK"),
+];
+
 /// An encoding by its name in the WHATWG Encoding Standard: `gbk`, `euc-kr`, `shift_jis`, `latin1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextEncoding(&'static Encoding);

@@ -42,6 +42,23 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// One of each kind with a stand-in for what varies, for documents that list them.
+    pub fn each() -> [Self; 10] {
+        let varying = || "…".to_owned();
+        [
+            Self::StorageFailed,
+            Self::DuplicateWithOtherContent,
+            Self::SopClassNotSupported(varying()),
+            Self::NotAuthorised,
+            Self::OutOfResources(varying()),
+            Self::DoesNotMatchSopClass(varying()),
+            Self::MissingAttribute("…"),
+            Self::InvalidAttribute { attribute: "…", reason: varying() },
+            Self::CannotUnderstand(varying()),
+            Self::TransferSyntaxNotSupported(varying()),
+        ]
+    }
+
     /// Returns the C-STORE status (PS3.4 table B.2-1, PS3.7 annex C), which is also the STOW-RS
     /// Failure Reason (PS3.18 annex I.2).
     pub fn code(&self) -> u16 {

@@ -7,10 +7,10 @@ mod json;
 mod multipart;
 pub(crate) mod params;
 mod path;
-mod qido;
+pub(crate) mod qido;
 pub(crate) mod respond;
 pub(crate) mod routes;
-mod stow;
+pub(crate) mod stow;
 pub(crate) mod ups;
 mod wado;
 

@@ -6,6 +6,7 @@
 mod caller;
 mod dicomweb;
 mod error;
+pub mod facts;
 mod host;
 mod origin;
 mod pixels;

@@ -26,6 +26,12 @@ use tower::Service;
 /// Renders the process's metrics in the text format of Prometheus.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// Connections at once; more wait unaccepted.
+pub(crate) const CONNECTIONS: usize = 2_048;
+
+/// Time for the headers of a request.
+pub(crate) const HEADER_TIME: Duration = Duration::from_secs(30);
+
 /// What clients may take of the server without asking for anything.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -38,7 +44,7 @@ struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 2_048, headers: Duration::from_secs(30) }
+        Self { connections: CONNECTIONS, headers: HEADER_TIME }
     }
 }
 

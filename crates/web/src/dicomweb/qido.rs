@@ -12,7 +12,9 @@ use qianli_model::query::Level;
 use qianli_model::{SeriesUid, SopInstanceUid, StudyUid};
 
 use self::answer::Layout;
+pub(crate) use self::answer::returned;
 use self::search::Search;
+pub(crate) use self::search::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::accept::Accept;
 use super::json;
 use super::path::At;

@@ -34,10 +34,10 @@ const INGESTS_AT_ONCE: usize = 4;
 
 /// Most parts of one request. Even an empty part costs an outcome that is kept until the answer, so
 /// their number is bounded apart from the bytes of the body.
-const MAX_PARTS: usize = 20_000;
+pub(crate) const MAX_PARTS: usize = 20_000;
 
 /// A client that sends nothing for this long is gone.
-const STALL: Duration = Duration::from_secs(60);
+pub(crate) const STALL: Duration = Duration::from_secs(60);
 
 /// Bodies that are taken.
 const TAKES: &[&str] = &["multipart/related; type=\"application/dicom\"", DICOM];

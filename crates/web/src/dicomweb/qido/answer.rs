@@ -60,6 +60,44 @@ const COMPUTED: &[Tag] = &[
     tag::NUMBER_OF_SERIES_RELATED_INSTANCES,
 ];
 
+/// Attributes that rows of a level have without being asked for: always, and where there is a value.
+/// For documents; a test holds it against real rows.
+pub(crate) fn returned(level: Level) -> (Vec<Tag>, Vec<Tag>) {
+    let (defaults, computed): (Defaults, &[Tag]) = match level {
+        Level::Study => (
+            STUDY,
+            &[
+                tag::MODALITIES_IN_STUDY,
+                tag::STUDY_INSTANCE_UID,
+                tag::NUMBER_OF_STUDY_RELATED_SERIES,
+                tag::NUMBER_OF_STUDY_RELATED_INSTANCES,
+            ],
+        ),
+        Level::Series => (
+            SERIES,
+            &[
+                tag::STUDY_INSTANCE_UID,
+                tag::SERIES_INSTANCE_UID,
+                tag::NUMBER_OF_SERIES_RELATED_INSTANCES,
+            ],
+        ),
+        Level::Instance => (
+            INSTANCE,
+            &[
+                tag::STUDY_INSTANCE_UID,
+                tag::SERIES_INSTANCE_UID,
+                tag::SOP_INSTANCE_UID,
+                tag::AVAILABLE_TRANSFER_SYNTAX_UID,
+            ],
+        ),
+    };
+    let everywhere = [tag::INSTANCE_AVAILABILITY, tag::RETRIEVE_URL];
+    let defaults = defaults.iter().map(|(tag, _)| *tag);
+    let mut always: Vec<Tag> = defaults.chain(computed.iter().copied()).chain(everywhere).collect();
+    always.sort_unstable();
+    (always, OPTIONAL.to_vec())
+}
+
 /// What the index keeps of an instance beside study and series attributes; anything else that a
 /// client names is looked up in the stored header.
 const INDEXED_INSTANCE: &[Tag] =
@@ -297,6 +335,27 @@ mod tests {
         assert!(row.get("00081030").is_none(), "StudyDescription is no default");
         for tag in ["00080030", "00080090", "00100020", "00100030", "00100040", "00200010"] {
             assert!(row.get(tag).is_some(), "{tag}");
+        }
+    }
+
+    #[test]
+    fn rows_have_what_documents_say() {
+        let bare = Include::default();
+        let levels = [
+            (Level::Study, None),
+            (Level::Series, Some(within(false))),
+            (Level::Instance, Some(within(true))),
+        ];
+        for (level, within) in levels {
+            let row = row(level, within.as_ref(), &bare, None);
+            let (always, present) = returned(level);
+            for tag in &always {
+                assert!(row.get(tag.to_string()).is_some(), "{level:?}: {tag}");
+            }
+            for tag in row.as_object().expect("an object").keys() {
+                let known = always.iter().chain(&present).any(|one| one.to_string() == *tag);
+                assert!(known, "{level:?}: {tag} is not in the table");
+            }
         }
     }
 

@@ -13,10 +13,10 @@ use super::super::params;
 use crate::error::HttpError;
 
 /// Rows of an answer when the client sets no limit.
-pub(super) const DEFAULT_LIMIT: u32 = 1_000;
+pub(crate) const DEFAULT_LIMIT: u32 = 1_000;
 
 /// Most rows of an answer.
-pub(super) const MAX_LIMIT: u32 = 10_000;
+pub(crate) const MAX_LIMIT: u32 = 10_000;
 
 /// Most values of one attribute. Together with the next bound it keeps a query from costing the
 /// database out of proportion.

@@ -77,12 +77,18 @@ async function everydayCalls(url) {
     ]) {
       expect(name, parts.length === 1 && parts[0].byteLength === length);
     }
+    const wado = await fetch(client.buildInstanceWadoURIUrl(one));
+    expect(`buildInstanceWadoURIUrl: ${wado.status}`, wado.ok && dicm(await wado.arrayBuffer()));
   });
   await call("frames", async () => {
     const { one } = await of("US");
     for (const mediaTypes of [
       [{ mediaType: "image/jpeg", transferSyntaxUID: "1.2.840.10008.1.2.4.50" }],
       [{ mediaType: "image/jpeg", transferSyntaxUID: "*" }],
+      [
+        { mediaType: "application/octet-stream", transferSyntaxUID: "1.2.840.10008.1.2.1" },
+        { mediaType: "image/jpeg", transferSyntaxUID: "1.2.840.10008.1.2.4.50" },
+      ],
     ]) {
       const frames = await client.retrieveInstanceFrames({ ...one, frameNumbers: [2, 30], mediaTypes });
       expect(`frames as ${JSON.stringify(mediaTypes)}`, frames.length === 2 && starts(frames[0], 0xff, 0xd8));

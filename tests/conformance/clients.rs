@@ -7,7 +7,7 @@ use crate::support::node::Node;
 use crate::support::setup::Setup;
 
 on_both_setups! {
-    /// dicomweb-client for Python: search, retrieve, bulk data, frames, rendered, store.
+    /// dicomweb-client for Python: search, retrieve, bulk data, frames, rendered, store, delete.
     python_dicomweb_client = python_client;
     /// dicomtrolley: studies found at each depth and downloaded in each of its ways.
     dicomtrolley = trolley;
@@ -17,7 +17,7 @@ on_both_setups! {
 
 /// A node that holds the sample studies.
 pub(super) fn with_samples(setup: &Setup) -> Node {
-    let node = Node::start(setup);
+    let node = Node::plan(setup).arg("--allow-delete").start();
     let output = node.run("import", &[&source("sample-dicom").to_string_lossy()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     node

@@ -1,4 +1,4 @@
-//! Lines 35 to 39: bulk data, unusual values, offset tables, frames.
+//! Lines 35 to 40: bulk data, unusual values, offset tables, frames, colours, rendering.
 
 use super::http::FRAME_FORMS;
 use crate::on_both_setups;
@@ -288,6 +288,27 @@ fn frame_lists(setup: &Setup) {
     for list in ["x", "1,", "-1", "1;2", ",", "1.0"] {
         let status = web.dicom(&path(list)).send().status;
         assert!(status == 400 || status == 404, "frame {list}: {status}");
+    }
+}
+
+/// Big endian is swapped, and colours are what the header says of them after transcoding.
+#[test]
+fn gotcha_39_byte_order_and_photometric_interpretation() {
+    let Some(corpus) = Corpus::open() else { return };
+    let node = Node::start(&Setup::Embedded);
+    if let Some(ran) = clients::python(&node, "photometric.py", &[&corpus.folder.to_string_lossy()])
+    {
+        println!("{}", ran.ok());
+    }
+}
+
+/// Palettes, LUTs, windows, MONOCHROME1, one bit, PDF, SR, video: beside pydicom's own look-ups.
+#[test]
+fn gotcha_40_rendering() {
+    let Some(corpus) = Corpus::open() else { return };
+    let node = Node::start(&Setup::Embedded);
+    if let Some(ran) = clients::python(&node, "rendered.py", &[&corpus.folder.to_string_lossy()]) {
+        println!("{}", ran.ok());
     }
 }
 

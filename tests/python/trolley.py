@@ -1,4 +1,4 @@
-"""dicomtrolley's everyday calls: studies found by QIDO-RS at each depth, downloaded by WADO-RS."""
+"""dicomtrolley's everyday calls: studies found by QIDO-RS at each depth, downloaded by WADO-RS and WADO-URI."""
 
 import tempfile
 from pathlib import Path
@@ -9,6 +9,7 @@ from dicomtrolley.core import InstanceReference, Query, QueryLevels, SeriesRefer
 from dicomtrolley.qido_rs import HierarchicalQuery, QidoRS, RelationalQuery
 from dicomtrolley.trolley import Trolley
 from dicomtrolley.wado_rs import WadoRS, WadoRSMetaData
+from dicomtrolley.wado_uri import WadoURI
 
 from common import DICOMWEB
 
@@ -19,6 +20,7 @@ def main():
     downloaders = {
         "WADO-RS by series": WadoRS(session, DICOMWEB),
         "WADO-RS whole": WadoRS(session, DICOMWEB, request_per_series=False),
+        "WADO-URI": WadoURI(session, DICOMWEB + "/wado"),
     }
     trolley = Trolley(downloader=downloaders["WADO-RS by series"], searcher=searcher)
 
@@ -59,6 +61,10 @@ def main():
         assert len(list(metadata.datasets(reference))) == count, reference
         whole = Trolley(downloader=downloaders["WADO-RS whole"], searcher=searcher)
         assert len(list(whole.fetch_all_datasets([reference]))) == count, reference
+    # Side by side it takes references of instances only.
+    several = WadoURI(session, DICOMWEB + "/wado", use_async=True, max_workers=4)
+    instances = [InstanceReference(study_uid=study.uid, series_uid=series.uid, instance_uid=uid) for uid in wanted]
+    assert {one.SOPInstanceUID for one in several.datasets(instances)} == wanted
     nobody = Trolley(downloader=downloaders["WADO-RS whole"], searcher=searcher)
     assert nobody.find_studies(Query(PatientID="NOBODY")) == []
     print("dicomtrolley: every call answered")

@@ -140,7 +140,7 @@ def rendered(client):
     assert paper.startswith(b"%PDF"), paper[:20]
 
 
-def store(client):
+def store_and_delete(client):
     study, series, instances = of_modality(client, "MR")
     copies = []
     for number in range(3):
@@ -158,11 +158,19 @@ def store(client):
     back = client.retrieve_series(new_study, new_series)
     assert {item.SOPInstanceUID for item in back} == {item.SOPInstanceUID for item in copies}
 
+    client.delete_instance(new_study, new_series, copies[0].SOPInstanceUID)
+    assert len(client.search_for_instances(new_study)) == 2
+    client.delete_series(new_study, new_series)
+    assert client.search_for_instances(new_study) == []
+    client.store_instances(copies)
+    client.delete_study(new_study)
+    assert client.search_for_studies(search_filters={"StudyInstanceUID": new_study}) == []
+
 
 def main():
     client = DICOMwebClient(DICOMWEB)
     failed = []
-    for call in (search, objects, bulk_data, frames, rendered, store):
+    for call in (search, objects, bulk_data, frames, rendered, store_and_delete):
         try:
             call(client)
         except Exception as error:

@@ -235,9 +235,11 @@ impl<'l> Walk<'l> {
             self.extended_table(scanner, element)?;
         }
         let is_text = value::form(vr) == Form::Text;
+        // What is retrieved on its own has a range of its own, however short it is.
+        let apart = pixels || (root && tag == tag::ENCAPSULATED_DOCUMENT);
         if length == 0 {
             // Attributes without a value have neither Value nor InlineBinary (PS3.18 F.2.5).
-        } else if pixels || (!is_text && length > BULK_THRESHOLD) {
+        } else if apart || (!is_text && length > BULK_THRESHOLD) {
             self.write_bulk(tag, vr, range);
         } else {
             if length > self.limits.max_json as u64 {

@@ -9,10 +9,10 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::accept::{Accept, Offer};
-use super::respond;
 use super::routes::{Route, route};
+use super::{params, respond, wado};
 use crate::WebState;
-use crate::caller::BaseUrl;
+use crate::caller::{BaseUrl, Caller};
 use crate::error::HttpError;
 
 const WADL: &str = "application/vnd.sun.wadl+xml";
@@ -33,13 +33,18 @@ pub(crate) const ROUTES: &[Route] = &[
         ["The OpenAPI document", "OpenAPI 文档"], gives &[JSON, OPENAPI]),
 ];
 
-/// `OPTIONS /` and `GET /`. A browser, which asks for HTML, is sent to the page.
+/// `OPTIONS /` and `GET /`. A browser, which asks for HTML, is sent to the page. A query of WADO-URI
+/// is answered as under its own path: some clients (the npm dicomweb-client) know only this root.
 async fn describe(
     State(state): State<WebState>,
+    caller: Caller,
     base: BaseUrl,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpError> {
+    if query.as_deref().and_then(|query| params::first(query, "requestType")).is_some() {
+        return wado::uri::retrieve(State(state), caller, base, headers, RawQuery(query)).await;
+    }
     let types = [WADL, JSON, OPENAPI, HTML];
     let accept = Accept::of(&headers, query.as_deref());
     let chosen = accept.choose(&types.map(Offer::plain)).and_then(|index| types.get(index));

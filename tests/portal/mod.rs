@@ -1,8 +1,10 @@
 //! What people see: our pages and the viewer, in headless Chromium.
 
 use crate::support::clients::{self, source};
+use crate::support::corpus::Corpus;
 use crate::support::node::{Node, Plan};
 use crate::support::setup::Setup;
+use crate::support::web::value;
 use crate::support::{artifacts, external, skip};
 use std::path::PathBuf;
 
@@ -27,6 +29,54 @@ fn ohif_opens_the_ct_study() {
         println!("{}", ran.ok());
         for picture in ["ohif-list.png", "ohif-ct.png"] {
             assert!(artifacts().join(picture).is_file(), "{picture} was not written");
+        }
+    }
+}
+
+/// What OHIF is to show: name of the screenshot, what is looked for (`ohif_modalities.js`), and the
+/// files of the corpus, one of whose study is opened.
+const KINDS: [(&str, &str, &[&str]); 11] = [
+    ("ct", "image", &["synthetic/ct-jls_0"]),
+    ("mr", "image", &["dcm4che/dicom-MR"]),
+    ("us-cine", "cine", &["dicomparser/IM00001.implicit_little_endian.dcm"]),
+    ("us-palette", "cine", &["dcm4che/US-PAL-8-10x-echo"]),
+    ("dx", "image", &["pylibjpeg-data/966_fixed.dcm"]),
+    ("dx-small", "image", &["highdicom/dx_image.dcm"]),
+    ("mg", "image", &["synthetic/breast_tomo.dcm"]),
+    ("seg", "segments", &["dcmqi/ct-3slice-", "dcmqi/partial_overlaps.dcm"]),
+    ("sr", "report", &["dcmjs-dimse/sr.dcm"]),
+    ("sr-marks", "marks", &["dwv/annotation-squares.dcm", "dwv/tid1500-0-sr-ruler.dcm"]),
+    ("pdf", "document", &["synthetic/encapsulated_pdf.dcm"]),
+];
+
+/// OHIF opens a study of each kind and shows what is in it.
+#[test]
+fn ohif_shows_each_kind_of_study() {
+    let (Some(viewer), Some(corpus)) = (viewer(), Corpus::open()) else { return };
+    let node = Node::plan(&Setup::Embedded).arg("--viewer").arg(viewer.to_string_lossy()).start();
+    let manifest = corpus.folder.join("manifest.tsv").to_string_lossy().into_owned();
+    let mut arguments = vec![manifest];
+    for (name, kind, prefixes) in KINDS {
+        let mut study = None;
+        for prefix in prefixes {
+            let found: Vec<_> =
+                corpus.entries.iter().filter(|entry| entry.file.starts_with(prefix)).collect();
+            assert!(!found.is_empty(), "{prefix} is not in the corpus");
+            for entry in found {
+                let answer = node.web().stow([entry.bytes().as_slice()]);
+                assert_eq!(answer.status, 200, "{}: {}", entry.file, answer.text());
+                let url = value(&answer.json(), "00081190");
+                study = url.rsplit_once("/studies/").map(|(_, uid)| uid.to_owned());
+            }
+        }
+        arguments.push(format!("{name}={kind}={}", study.expect("a study")));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let Some(ran) = clients::browser(&node, "ohif_modalities.js", &arguments) {
+        println!("{}", ran.ok());
+        for (name, ..) in KINDS {
+            let picture = format!("ohif-{name}.png");
+            assert!(artifacts().join(&picture).is_file(), "{picture} was not written");
         }
     }
 }

@@ -6,6 +6,8 @@ mod delete;
 mod find;
 mod import;
 mod peer;
+mod rebuild;
+mod say;
 mod send;
 mod serve;
 
@@ -45,7 +47,7 @@ enum Command {
     /// Bring the index to this version's schema; `serve` does so by itself.
     Migrate,
     /// Check database, store, ports, disk and clock, and say what to do.
-    Doctor,
+    Doctor(admin::DoctorArguments),
     /// Delete a study, a series or an instance; `restore` undoes it within the grace period.
     Delete(delete::DeleteArguments),
     /// Undo a deletion by its number; without one, list the latest deletions.
@@ -54,6 +56,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Remove objects that no row points at, left by a crash.
     Sweep(admin::SweepArguments),
+    /// Make the rows of objects that have none, after the index was lost. Objects stay in place.
+    Rebuild,
 }
 
 /// Runs the program and returns its exit code: 0 done, 1 failed, 2 wrong usage.
@@ -90,11 +94,12 @@ pub fn run() -> ExitCode {
             Command::Echo(arguments) => peer::echo(config, arguments).await,
             Command::Find(arguments) => find::run(config, arguments).await,
             Command::Migrate => admin::migrate(config).await,
-            Command::Doctor => admin::doctor(config).await,
+            Command::Doctor(arguments) => admin::doctor(config, arguments).await,
             Command::Delete(arguments) => delete::delete(config, arguments).await,
             Command::Restore(arguments) => delete::restore(config, arguments).await,
             Command::Conformance(arguments) => conformance::run(&arguments),
             Command::Sweep(arguments) => admin::sweep(config, arguments).await,
+            Command::Rebuild => rebuild::run(config).await,
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
@@ -123,7 +128,10 @@ fn start_logging(config: &Config, quiet: bool) -> anyhow::Result<()> {
     let wanted = if quiet && config.log == "info" { "warn" } else { &config.log };
     let filter = tracing_subscriber::EnvFilter::try_new(wanted)
         .with_context(|| format!("the log filter {wanted:?}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .log_internal_errors(false)
+        .with_writer(say::LogOutput::default);
     match config.log_format {
         LogFormat::Text => {
             use std::io::IsTerminal;

@@ -9,6 +9,7 @@ use qianli_archive::{Blobs, BlobsConfig, SweepMode};
 use qianli_model::{Scope, TenantId};
 use tokio::net::TcpListener;
 
+use super::say::say;
 use crate::app::{App, now_ms, open_catalog};
 use crate::config::{Config, Span};
 
@@ -24,14 +25,31 @@ pub(super) struct SweepArguments {
     /// Leave objects alone that are younger than this: they may be on their way in.
     #[arg(long, default_value = "24h", value_name = "TIME")]
     grace: Span,
+    /// No node is running on this archive, so that nothing is on its way in: allows a short grace.
+    #[arg(long)]
+    offline: bool,
 }
+
+/// Shortest grace beside a running node: an object's row may follow this much later.
+const SHORTEST_GRACE: Duration = Duration::from_secs(3600);
+
+/// Arguments of `qianli doctor`.
+#[derive(clap::Args)]
+pub(super) struct DoctorArguments {
+    /// Look for the object of every row, not only of the newest.
+    #[arg(long)]
+    objects: bool,
+}
+
+/// Rows whose objects `doctor` looks for when it is not told to look for all.
+pub(super) const NEWEST: u64 = 200;
 
 /// Brings the index to this version's schema.
 pub(super) async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&config.data)?;
     let catalog = open_catalog(&config).await?;
     let applied = catalog.migrate().await?;
-    println!("{}: {applied} migration(s) applied", config.database_for_people());
+    say!("{}: {applied} migration(s) applied", config.database_for_people());
     catalog.close().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -41,6 +59,12 @@ pub(super) async fn sweep(config: Config, arguments: SweepArguments) -> anyhow::
     if !exists(&config) {
         bail!("there is no archive in {}; give --data or --database", config.data.display());
     }
+    if arguments.remove && !arguments.offline && arguments.grace.0 < SHORTEST_GRACE {
+        bail!(
+            "a grace below an hour would remove objects that are on their way in; stop every node \
+             of this archive and add --offline, or give --grace 1h or more"
+        );
+    }
     let app = App::open(config).await?;
     let mode = match (arguments.remove, arguments.force) {
         (false, _) => SweepMode::Look,
@@ -49,20 +73,19 @@ pub(super) async fn sweep(config: Config, arguments: SweepArguments) -> anyhow::
     };
     let swept = app.archive.sweep(now_ms(), arguments.grace.0, mode).await?;
     app.archive.catalog().close().await;
-    println!("objects  {:>8}", swept.seen);
-    println!("young    {:>8}  left alone", swept.young);
+    say!("objects  {:>8}", swept.seen);
+    say!("young    {:>8}  left alone", swept.young);
     let refused = swept.doubtful && mode == SweepMode::Remove;
     let what = match mode {
         SweepMode::Look => "would be removed; add --remove",
         _ if refused => "NOT removed",
         _ => "removed",
     };
-    println!("orphans  {:>8}  {}, {what}", swept.orphans, HumanBytes(swept.orphan_bytes));
+    say!("orphans  {:>8}  {}, {what}", swept.orphans, HumanBytes(swept.orphan_bytes));
     if swept.doubtful {
-        println!(
+        say!(
             "So many objects without a row are not what a crash leaves: the index was lost, or it \
-             belongs to another store. `qianli import` on the store's folder brings lost rows \
-             back. --remove --force removes the objects for good."
+             belongs to another store. `qianli rebuild` makes lost rows again. --remove --force removes the objects for good."
         );
     }
     Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -77,10 +100,11 @@ pub(super) fn exists(config: &Config) -> bool {
 }
 
 /// Checks everything a node stands on. Exit code 1 when something is wrong.
-pub(super) async fn doctor(config: Config) -> anyhow::Result<ExitCode> {
+pub(super) async fn doctor(config: Config, arguments: DoctorArguments) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
     check_database(&config, &mut report).await;
     check_store(&config, &mut report).await;
+    check_objects(&config, (!arguments.objects).then_some(NEWEST), &mut report).await;
     check_ports(&config, &mut report).await;
     check_spool(&config, &mut report);
     check_clock(&mut report);
@@ -98,17 +122,57 @@ struct Report {
 
 impl Report {
     fn good(&mut self, what: &str, text: String) {
-        println!("ok    {what:<9} {text}");
+        say!("ok    {what:<9} {text}");
     }
 
     fn hint(&mut self, what: &str, text: String) {
-        println!("note  {what:<9} {text}");
+        say!("note  {what:<9} {text}");
     }
 
     fn bad(&mut self, what: &str, text: String) {
         self.bad += 1;
-        println!("BAD   {what:<9} {text}");
+        say!("BAD   {what:<9} {text}");
     }
+}
+
+/// Whether what the index promises is in the store.
+async fn check_objects(config: &Config, most: Option<u64>, report: &mut Report) {
+    // Database and store have been reported already.
+    if !exists(config) {
+        return;
+    }
+    let Ok(app) = App::open(config.clone()).await else { return };
+    match app.archive.check_objects(most).await {
+        Ok(checked) if checked.lost == 0 => report.good(
+            "objects",
+            match most {
+                Some(_) => {
+                    format!("the newest {} are in the store; --objects asks for all", checked.rows)
+                }
+                None => format!("all {} are in the store", checked.rows),
+            },
+        ),
+        Ok(checked) => {
+            report.bad(
+                "objects",
+                format!(
+                    "{} of {} are not in {} or have another length: is it the right store? Sending \
+                     them again heals them",
+                    checked.lost, checked.rows, config.store
+                ),
+            );
+            for lost in checked.listed {
+                say!(
+                    "      study {} instance {} object {}",
+                    lost.study,
+                    lost.instance,
+                    lost.blob_key
+                );
+            }
+        }
+        Err(error) => report.bad("objects", error.to_string()),
+    }
+    app.archive.catalog().close().await;
 }
 
 async fn check_database(config: &Config, report: &mut Report) {

@@ -8,6 +8,7 @@ use qianli_catalog::types::{Deletion, Target};
 use qianli_model::{SeriesUid, SopInstanceUid, StudyUid};
 
 use super::admin::exists;
+use super::say::say;
 use crate::app::App;
 use crate::config::Config;
 
@@ -62,18 +63,18 @@ pub(super) async fn delete(config: Config, arguments: DeleteArguments) -> anyhow
         let deletion = app.archive.delete(&scope, &target, "command line", "").await?;
         if let Some(deletion) = &deletion {
             print(deletion);
-            println!("`qianli restore {}` undoes it", deletion.id);
+            say!("`qianli restore {}` undoes it", deletion.id);
         }
         deletion.is_some()
     } else {
         let found = app.archive.locate(&scope, &target).await?;
         let bytes: u64 = found.iter().map(|location| location.blob_size).sum();
-        println!("{} instances, {}; add --yes to delete them", found.len(), HumanBytes(bytes));
+        say!("{} instances, {}; add --yes to delete them", found.len(), HumanBytes(bytes));
         !found.is_empty()
     };
     app.archive.catalog().close().await;
     if !done {
-        println!("nothing here has these UIDs");
+        say!("nothing here has these UIDs");
     }
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -88,9 +89,9 @@ pub(super) async fn restore(
         Some(id) => {
             let restored = app.archive.restore(&app.scope(), id).await;
             let restored = restored.with_context(|| format!("undo deletion {id}"))?;
-            println!("restored  {:>8}", restored.restored);
+            say!("restored  {:>8}", restored.restored);
             if restored.replaced > 0 {
-                println!("replaced  {:>8}  arrived anew since and are left", restored.replaced);
+                say!("replaced  {:>8}  arrived anew since and are left", restored.replaced);
             }
         }
         None => {
@@ -113,7 +114,7 @@ async fn open(config: Config) -> anyhow::Result<App> {
 fn print(deletion: &Deletion) {
     let Deletion { id, study, series, instance, instances, bytes, .. } = deletion;
     let uid = [instance, series, study].into_iter().find(|uid| !uid.is_empty());
-    println!(
+    say!(
         "{id:>6}  {:<9}  {instances:>8} instances  {:>10}  {}  by {}",
         deletion.state.as_str(),
         HumanBytes(bytes.unsigned_abs()).to_string(),

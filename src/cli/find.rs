@@ -10,6 +10,7 @@ use qianli_model::dataset::{Limits, SliceSource};
 use qianli_model::{Tag, TransferSyntax, json, tag};
 
 use super::peer::{Peer, connect};
+use super::say::say;
 use crate::config::Config;
 
 /// Study Root Query/Retrieve Information Model - FIND (PS3.4 C.6.2.3).
@@ -65,7 +66,7 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
         let mut source = SliceSource::new(&answer);
         let document = json::document(&mut source, syntax, &Limits::default())
             .context("read an answer of the peer")?;
-        println!("{}", String::from_utf8_lossy(&document.json));
+        say!("{}", String::from_utf8_lossy(&document.json));
         matches += 1;
     };
     association.release().await.context("release the association")?;

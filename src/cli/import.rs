@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
+use super::say::say;
 use crate::app::App;
 use crate::config::Config;
 use crate::import::{Summary, import};
@@ -27,7 +28,7 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
     let parallel = usize::from(arguments.parallel);
     let summary = import(&app.archive, &app.scope(), &arguments.paths, parallel, &progress).await?;
     progress.finish_and_clear();
-    println!("into {} and {}", app.config.database_for_people(), app.config.store);
+    say!("into {} and {}", app.config.database_for_people(), app.config.store);
     print(&summary);
     app.archive.catalog().close().await;
     let clean = summary.refused_total() == 0;
@@ -45,21 +46,21 @@ pub(super) fn bar() -> ProgressBar {
 }
 
 fn print(summary: &Summary) {
-    println!("stored        {:>8}", summary.stored);
-    println!("already here  {:>8}", summary.already_here);
+    say!("stored        {:>8}", summary.stored);
+    say!("already here  {:>8}", summary.already_here);
     if summary.superseded > 0 {
-        println!(
+        say!(
             "superseded    {:>8}  other content under a known UID; the new one answers",
             summary.superseded
         );
     }
-    println!("not DICOM     {:>8}", summary.not_dicom);
-    println!("refused       {:>8}", summary.refused_total());
-    println!("bytes         {:>8}", HumanBytes(summary.bytes).to_string());
+    say!("not DICOM     {:>8}", summary.not_dicom);
+    say!("refused       {:>8}", summary.refused_total());
+    say!("bytes         {:>8}", HumanBytes(summary.bytes).to_string());
     for (reason, count) in &summary.refused {
-        println!("  {count} x {reason}");
+        say!("  {count} x {reason}");
     }
     for (name, reason) in &summary.refused_files {
-        println!("  {name}: {reason}");
+        say!("  {name}: {reason}");
     }
 }

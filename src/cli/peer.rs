@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use qianli_dimse::{Association, Implementation, ProposedContext, ScuConfig, StatusClass};
 use qianli_model::{AeTitle, file_meta};
 
+use super::say::say;
 use crate::config::Config;
 
 /// A peer as people write it: `TITLE@host:port`.
@@ -74,7 +75,7 @@ pub(super) async fn echo(config: Config, arguments: EchoArguments) -> anyhow::Re
     if answer.status.class() != StatusClass::Success {
         bail!("{} answers with {}", arguments.peer.title, answer.status);
     }
-    println!("{} answers ({} ms)", arguments.peer.title, started.elapsed().as_millis());
+    say!("{} answers ({} ms)", arguments.peer.title, started.elapsed().as_millis());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,6 +14,7 @@ use qianli_model::{InstanceHeader, SopClassUid, SopInstanceUid, TransferSyntax, 
 use tokio::io::AsyncSeekExt;
 
 use super::peer::{Peer, connect};
+use super::say::say;
 use crate::config::Config;
 use crate::import::{MEDIA_DIRECTORY, looks_like_dicom};
 
@@ -51,11 +52,11 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
         sent += send_group(&config, &arguments.peer, group, &bar, &mut failures).await?;
     }
     bar.finish_and_clear();
-    println!("sent      {sent:>8}");
-    println!("not DICOM {skipped:>8}");
-    println!("failed    {:>8}", failures.len());
+    say!("sent      {sent:>8}");
+    say!("not DICOM {skipped:>8}");
+    say!("failed    {:>8}", failures.len());
     for failure in &failures {
-        println!("  {failure}");
+        say!("  {failure}");
     }
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

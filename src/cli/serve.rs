@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use qianli_dimse::{Scp, ScpConfig};
@@ -13,7 +13,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::admin::NEWEST;
 use super::peer::implementation;
+use super::say::say;
 use crate::app::App;
 use crate::config::Config;
 use crate::services::NodeServices;
@@ -68,7 +70,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         },
     )?;
 
-    let scp_task = tokio::spawn(scp.run(stop.clone()));
+    let mut scp_task = tokio::spawn(scp.run(stop.clone()));
     let render = metrics.clone();
     let web = qianli_web::server::serve(
         http,
@@ -76,8 +78,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Arc::new(move || render.render()),
         stop.clone().cancelled_owned(),
     );
-    let web_task = tokio::spawn(web);
-    let jobs_task = tokio::spawn(crate::jobs::run(app.clone(), stop.clone()));
+    let mut web_task = tokio::spawn(web);
+    let mut jobs_task = tokio::spawn(crate::jobs::run(app.clone(), stop.clone()));
     let upkeep = tokio::spawn(async move {
         // Without upkeep the exporter's histograms would grow for ever.
         loop {
@@ -87,15 +89,25 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     });
 
     warn_of_lost_index(&app).await;
-    println!("http: http://{http_address}");
-    println!("dimse: {}@{dimse_address}", config.aet);
+    say!("http: http://{http_address}");
+    say!("dimse: {}@{dimse_address}", config.aet);
     tracing::info!(http = %http_address, dimse = %dimse_address, aet = %config.aet,
         database = config.database_for_people(), store = config.store, "ready");
     if config.demo {
         demo(&app, &http_address.to_string(), &dimse_address.to_string()).await?;
     }
 
-    wait_for_signal().await?;
+    // A node without one of its parts is worse than none: whoever watches it starts it again.
+    let part = tokio::select! {
+        signal = wait_for_signal() => { signal?; None }
+        _ = &mut scp_task => Some("the DIMSE listener"),
+        _ = &mut web_task => Some("the web listener"),
+        _ = &mut jobs_task => Some("the worker"),
+    };
+    if let Some(part) = part {
+        app.archive.catalog().close().await;
+        bail!("{part} stopped unexpectedly; the log says why");
+    }
     tracing::info!("stopping: no new connections, work under way may finish");
     stop.cancel();
     let drained = tokio::time::timeout(config.drain_timeout, async {
@@ -122,12 +134,23 @@ async fn warn_of_lost_index(app: &App) {
         Ok(false) if empty => tracing::error!(
             store = app.config.store,
             "the index is empty but the store is not: the database was lost or is the wrong one; \
-             stop, put the right one back, or bring the objects in again with `qianli import`"
+             stop, put the right one back, or make the rows again with `qianli rebuild`"
         ),
         Ok(_) => {}
         Err(error) => {
             tracing::error!(%error, store = app.config.store, "the store does not answer")
         }
+    }
+    if let Ok(checked) = app.archive.check_objects(Some(NEWEST)).await
+        && checked.lost > 0
+    {
+        tracing::error!(
+            lost = checked.lost,
+            of = checked.rows,
+            store = app.config.store,
+            "the newest objects are not all in the store: it is the wrong one, or it lost them; \
+             `qianli doctor` names them, sending them again heals them"
+        );
     }
 }
 
@@ -158,21 +181,21 @@ async fn demo(app: &App, http: &str, dimse: &str) -> anyhow::Result<()> {
         let paths = [folder.clone()];
         let summary =
             crate::import::import(&app.archive, &app.scope(), &paths, DEMO_PARALLEL, &bar).await?;
-        println!("loaded {} sample instances from {}", summary.stored, folder.display());
+        say!("loaded {} sample instances from {}", summary.stored, folder.display());
     } else if totals.instances == 0 {
-        println!("no samples: there is no folder {}", folder.display());
+        say!("no samples: there is no folder {}", folder.display());
     }
     let program = std::env::args().next().unwrap_or_else(|| "qianli".into());
     let (title, port) = (&app.config.aet, dimse.rsplit(':').next().unwrap_or_default());
-    println!();
-    println!("Qianli is running. Press Ctrl+C to stop.");
-    println!("  pages     http://{http}/");
-    println!("  DICOMweb  http://{http}/dicom-web");
-    println!("  DIMSE     AE title {title}, host 127.0.0.1, port {port}");
-    println!();
-    println!("Try next:");
-    println!("  1. Open http://{http}/studies and click a study.");
-    println!("  2. Send your own images: {program} send {title}@127.0.0.1:{port} FOLDER");
-    println!("  3. Ask over DICOMweb: curl 'http://{http}/dicom-web/studies?PatientName=*'");
+    say!();
+    say!("Qianli is running. Press Ctrl+C to stop.");
+    say!("  pages     http://{http}/");
+    say!("  DICOMweb  http://{http}/dicom-web");
+    say!("  DIMSE     AE title {title}, host 127.0.0.1, port {port}");
+    say!();
+    say!("Try next:");
+    say!("  1. Open http://{http}/studies and click a study.");
+    say!("  2. Send your own images: {program} send {title}@127.0.0.1:{port} FOLDER");
+    say!("  3. Ask over DICOMweb: curl 'http://{http}/dicom-web/studies?PatientName=*'");
     Ok(())
 }

@@ -146,7 +146,7 @@ fn sweep_removes_orphans_only() {
     let output = node.run("sweep", &["--grace", "0s"]);
     assert!(output.status.success(), "{}", words(&output));
     assert!(orphan.exists(), "without --remove it only says");
-    let output = node.run("sweep", &["--grace", "0s", "--remove"]);
+    let output = node.run("sweep", &["--grace", "0s", "--remove", "--offline"]);
     assert!(output.status.success(), "{}", words(&output));
     assert!(!orphan.exists(), "the orphan is removed: {}", words(&output));
     assert_eq!(objects().count(), 1);

@@ -33,6 +33,15 @@ fn blob_folder_unavailable() {
     recovers(&node);
 }
 
+/// Where the log goes is full for ever: the node works on.
+#[test]
+fn log_full() {
+    let node = Node::plan(&Setup::Embedded).args(["--log", "debug"]).log_to("/dev/full").start();
+    accepts(&node);
+    assert_eq!(node.web().get("/readyz").send().status, 200);
+    accepts(&node);
+}
+
 /// The disk of the objects is full. Needs the right to mount a small memory disk.
 #[test]
 fn disk_full() {

@@ -23,6 +23,7 @@ pub struct Plan {
     environment: Vec<(String, String)>,
     database: Option<String>,
     store: Option<String>,
+    log: Option<&'static str>,
 }
 
 /// A running node.
@@ -67,6 +68,12 @@ impl Plan {
         self
     }
 
+    /// Sends the log somewhere else than to a file of the test.
+    pub fn log_to(mut self, path: &'static str) -> Self {
+        self.log = Some(path);
+        self
+    }
+
     /// Starts the node and waits until it is ready.
     pub fn start(mut self) -> Node {
         let folder = tempfile::Builder::new().prefix("qianli-test-").tempdir().expect("a folder");
@@ -106,6 +113,7 @@ impl Node {
             environment: Vec::new(),
             database: None,
             store: None,
+            log: None,
         }
     }
 
@@ -118,7 +126,8 @@ impl Node {
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "the node still runs");
         self.starts += 1;
-        let log = File::create(self.log_path()).expect("create the log file");
+        let log = self.plan.log.map_or_else(|| self.log_path(), PathBuf::from);
+        let log = File::create(log).expect("create the log file");
         let mut child = self
             .command("serve")
             .args(["--http", "127.0.0.1:0", "--dimse", "127.0.0.1:0", "--aet", AE, "--no-auth"])
@@ -214,6 +223,13 @@ impl Node {
     /// A folder beside the data, for files of the test.
     pub fn scratch(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Kills the process and starts it again on another database beside the same objects.
+    pub fn move_to_database(&mut self, url: String) {
+        self.kill();
+        self.plan.database = Some(url);
+        self.restart();
     }
 
     /// Kills the process as a power cut would; returns when it is gone.

@@ -27,9 +27,6 @@ const STEP: usize = 8 << 20;
 /// Bytes per read when a local object is streamed.
 const LOCAL_READ: u64 = 512 << 10;
 
-/// How long a remote store may be silent, or an attempt to write a part may take, before it fails.
-const SILENCE: Duration = Duration::from_secs(20);
-
 /// Parts of one multipart upload that may be under way at once.
 const PARTS_AT_ONCE: usize = 2;
 
@@ -135,7 +132,6 @@ impl Blobs {
                 let mut builder = AmazonS3Builder::from_env()
                     .with_bucket_name(bucket)
                     .with_client_options(client)
-                    .with_retry(retries())
                     .with_retry(retry());
                 if std::env::var_os("AWS_REGION").is_none()
                     && std::env::var_os("AWS_DEFAULT_REGION").is_none()
@@ -148,7 +144,6 @@ impl Blobs {
                 MicrosoftAzureBuilder::from_env()
                     .with_container_name(bucket)
                     .with_client_options(client)
-                    .with_retry(retries())
                     .with_retry(retry())
                     .build()
                     .map_err(|e| wrong(e.to_string()))?,
@@ -157,7 +152,6 @@ impl Blobs {
                 GoogleCloudStorageBuilder::from_env()
                     .with_bucket_name(bucket)
                     .with_client_options(client)
-                    .with_retry(retries())
                     .with_retry(retry())
                     .build()
                     .map_err(|e| wrong(e.to_string()))?,
@@ -339,6 +333,25 @@ impl Blobs {
         }
     }
 
+    /// Bytes of an object, or `None` when it is not there.
+    pub(crate) async fn size(&self, key: &str) -> Result<Option<u64>, BlobError> {
+        let size = match &self.backend {
+            Backend::Local(directory) => {
+                let (directory, key) = (Arc::clone(directory), key.to_owned());
+                blocking(move || Ok(directory.size(&key)?)).await
+            }
+            Backend::Remote(store) => {
+                let head = store.head(&self.remote_path(key)).await;
+                head.map(|meta| meta.size).map_err(BlobError::from)
+            }
+        };
+        match size {
+            Ok(size) => Ok(Some(size)),
+            Err(BlobError::NotFound) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
     /// Removes an object; one that is not there counts as removed.
     pub(crate) async fn delete(&self, key: &str) -> Result<(), BlobError> {
         match &self.backend {
@@ -394,7 +407,6 @@ fn client_options() -> ClientOptions {
     ClientOptions::new()
         .with_timeout(Duration::from_secs(3600))
         .with_connect_timeout(Duration::from_secs(5))
-        .with_read_timeout(SILENCE)
         .with_read_timeout(STALLED)
         .with_allow_http(allow_http)
 }
@@ -402,11 +414,6 @@ fn client_options() -> ClientOptions {
 /// A sender waits for the outcome, and many give up after a minute.
 fn retry() -> RetryConfig {
     RetryConfig { retry_timeout: RETRY_FOR, ..RetryConfig::default() }
-}
-
-/// A sender waits while we try again; its patience is rarely more than a minute.
-fn retries() -> RetryConfig {
-    RetryConfig { max_retries: 5, retry_timeout: SILENCE, ..RetryConfig::default() }
 }
 
 /// Runs file work off the async threads.

@@ -117,7 +117,7 @@ impl Archive {
         for content in &contents {
             let (study, series, instance) = (&content.study, &content.series, &content.instance);
             let known = in_time(catalog.known(scope, study, series, instance)).await?;
-            if known.is_some_and(|hash| !ours.contains(&hash)) {
+            if known.is_some_and(|known| !ours.contains(&known.content_hash)) {
                 restored.replaced += 1;
                 continue;
             }

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use qianli_catalog::Copied;
 use qianli_catalog::types::{NewInstance, Recorded};
 use qianli_model::charset::{Knowledge, TextEncoding};
 use qianli_model::dataset::{Limits, ReaderSource, Source};
@@ -161,8 +162,16 @@ impl Archive {
         let resent = (scope.tenant(), series.clone());
         if self.0.resent.get(&resent).is_some() {
             match in_time(self.0.catalog.known(scope, study, series, instance)).await {
-                Ok(Some(hash)) if hash == parsed.content_hash => {
-                    return Ok(stored(Recorded::AlreadyHere));
+                Ok(Some(row)) if row.content_hash == parsed.content_hash => {
+                    match self.is_whole(&row).await {
+                        Ok(true) => return Ok(stored(Recorded::AlreadyHere)),
+                        // What is written now takes its place below.
+                        Ok(false) => {}
+                        Err(error) => {
+                            tracing::error!(%error, "the blob store could not be asked");
+                            return Err(known_uids(Refusal::StorageFailed));
+                        }
+                    }
                 }
                 Ok(_) => drop(self.0.resent.remove(&resent)),
                 Err(error) => {
@@ -191,12 +200,17 @@ impl Archive {
             })
         })?;
 
+        let copy = Copied {
+            blob_key: key.clone(),
+            blob_size: meta_length + size - parsed.data_set_offset,
+            data_set_offset: meta_length,
+        };
         let new = NewInstance {
             header: header.clone(),
             blob_key: key.clone(),
             content_hash: parsed.content_hash.clone(),
-            blob_size: meta_length + size - parsed.data_set_offset,
-            data_set_offset: meta_length,
+            blob_size: copy.blob_size,
+            data_set_offset: copy.data_set_offset,
             provenance: from,
             received_ms: now_ms(),
             policy: config.duplicates,
@@ -216,6 +230,17 @@ impl Archive {
             // instance again sends the whole series again; the next ones are asked for first.
             Recorded::AlreadyHere | Recorded::RefusedDuplicate => {
                 self.0.resent.insert(resent, ());
+                let uids = (study, series, instance);
+                if outcome == Recorded::AlreadyHere
+                    && self.heal(scope, uids, &parsed.content_hash, &copy).await.map_err(
+                        |error| {
+                            tracing::error!(%error, "it is not sure that a known instance is here");
+                            known_uids(Refusal::StorageFailed)
+                        },
+                    )?
+                {
+                    return Ok(stored(outcome));
+                }
                 if let Err(error) = self.0.blobs.delete(&key).await {
                     tracing::warn!(%error, key, "a needless copy stays until the next sweep");
                 }

@@ -136,6 +136,11 @@ impl LocalDir {
         Ok((file, size))
     }
 
+    /// Bytes of an object.
+    pub(crate) fn size(&self, key: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path(key)?)?.len())
+    }
+
     /// Reads ranges of an object, in order. A range beyond the end fails.
     pub(crate) fn ranges(
         &self,

@@ -10,10 +10,11 @@ use crate::config::CatalogConfig;
 use crate::db::Db;
 use crate::error::CatalogError;
 use crate::record::{Announced, Prepared, Recorder};
+use crate::repair::Copied;
 use crate::types::{
     Detail, Event, Found, Job, Location, Metadata, NewInstance, Recorded, Target, Totals,
 };
-use crate::{feed, jobs, migrate, query, retrieve};
+use crate::{feed, jobs, migrate, query, repair, retrieve};
 
 /// The index of one installation. Cheap to clone; all clones share connections and the writer.
 #[derive(Clone)]
@@ -112,7 +113,7 @@ impl Catalog {
         self.inner.recorder.record(prepared, announced).await
     }
 
-    /// The content hash that answers for an instance now, or `None` when it is not here.
+    /// Where the content lies that answers for an instance now, or `None` when it is not here.
     ///
     /// # Errors
     ///
@@ -123,8 +124,35 @@ impl Catalog {
         study: &StudyUid,
         series: &SeriesUid,
         instance: &SopInstanceUid,
-    ) -> Result<Option<String>, CatalogError> {
-        retrieve::known(&self.inner.db, scope, &one(study, series, instance)).await
+    ) -> Result<Option<Location>, CatalogError> {
+        let target = one(study, series, instance);
+        Ok(retrieve::locate(&self.inner.db, scope, &target).await?.into_iter().next())
+    }
+
+    /// The rows of every tenant with a number beyond `after`, older contents included, `limit` at a
+    /// time: for checks of the store. Numbers ascend from 0, or descend from [`i64::MAX`] with
+    /// `newest_first`.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn rows_after(
+        &self,
+        after: i64,
+        limit: u32,
+        newest_first: bool,
+    ) -> Result<Vec<(i64, Location)>, CatalogError> {
+        repair::page(&self.inner.db, after, limit, newest_first).await
+    }
+
+    /// Points the row of an object that was lost at a copy with the same data set. `false` when no
+    /// row needs it any more.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn relocate(&self, lost: &Location, copy: &Copied) -> Result<bool, CatalogError> {
+        repair::relocate(&self.inner.db, lost, copy).await
     }
 
     /// Answers a query in a stable order: studies by date and time, newest first; series and

@@ -261,6 +261,14 @@ async fn open_sqlite(config: &CatalogConfig, path: &str) -> Result<Pools<Sqlite>
         .acquire_timeout(config.timeout)
         .idle_timeout(None)
         .max_lifetime(None)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // SQLite ends a transaction by itself when the disk is full, and the driver goes on
+                // counting it. Such a connection refuses every further transaction.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        })
         .connect_with(options.clone())
         .await
         .map_err(|error| {

@@ -16,6 +16,7 @@ mod migrate;
 mod pack;
 mod query;
 mod record;
+mod repair;
 mod retrieve;
 #[cfg(test)]
 mod suite;
@@ -27,6 +28,7 @@ pub use config::CatalogConfig;
 pub use deletion::PURGE_JOB;
 pub use error::{CatalogError, Cause};
 pub use record::Announced;
+pub use repair::Copied;
 pub use types::{
     DeletedInstance, Deletion, DeletionState, Detail, DuplicatePolicy, Event, Found, InstanceRow,
     Job, Location, Metadata, NewDeletion, NewInstance, Recorded, SeriesRow, StudyRow, Target,

@@ -15,10 +15,11 @@ use crate::keys::digest;
 use crate::pack::unpack;
 use crate::types::{Detail, Location, Metadata, Target};
 
-const LOCATION: &str = "s.study_uid, r.series_uid, i.sop_uid, i.sop_class_uid, i.transfer_syntax,
+pub(crate) const LOCATION: &str =
+    "s.study_uid, r.series_uid, i.sop_uid, i.sop_class_uid, i.transfer_syntax,
     i.blob_key, i.content_hash, i.blob_size, i.data_set_offset";
 
-type LocationRow = (String, String, String, String, String, String, String, i64, i64);
+pub(crate) type LocationRow = (String, String, String, String, String, String, String, i64, i64);
 
 /// FROM and WHERE of the instances of a target. `$1` is the tenant, the UIDs follow.
 fn selection(columns: &str, target: &Target, current: bool, order: &str) -> String {
@@ -62,16 +63,6 @@ macro_rules! select {
             query.fetch_all(&pools.read).await?
         })
     };
-}
-
-pub(crate) async fn known(
-    db: &Db,
-    scope: &Scope,
-    target: &Target,
-) -> Result<Option<String>, CatalogError> {
-    let text = selection("i.content_hash", target, true, "");
-    let rows: Vec<(String,)> = select!(db, scope, target, text);
-    Ok(rows.into_iter().next().map(|row| row.0))
 }
 
 pub(crate) async fn locate(
@@ -178,7 +169,7 @@ pub(crate) async fn referenced_blobs(
     Ok(keys.iter().filter(|key| found.contains(*key)).cloned().collect())
 }
 
-fn location(row: LocationRow) -> Result<Location, CatalogError> {
+pub(crate) fn location(row: LocationRow) -> Result<Location, CatalogError> {
     let (study, series, instance, sop_class, syntax, blob_key, content_hash, size, offset) = row;
     Ok(Location {
         study: uid(StudyUid::parse(&study))?,

@@ -9,6 +9,8 @@ pub enum Route {
     Stow,
     /// `qianli import`.
     Import,
+    /// `qianli rebuild`: from the store, when the index was lost.
+    Rebuild,
 }
 
 impl Route {
@@ -18,6 +20,7 @@ impl Route {
             Self::Dimse => "dimse",
             Self::Stow => "stow",
             Self::Import => "import",
+            Self::Rebuild => "rebuild",
         }
     }
 }

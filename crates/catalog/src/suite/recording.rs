@@ -2,10 +2,13 @@
 
 use qianli_model::query::{Indexed, Level, Query};
 
+use super::fixture::Place;
 use super::fixture::{
     events, execute, instance, number, other_content, scope, study_target, target, with,
 };
-use crate::{Catalog, CatalogError, DuplicatePolicy, NewInstance, Recorded, Totals};
+use crate::{
+    Catalog, CatalogError, Copied, DuplicatePolicy, Location, NewInstance, Recorded, Totals,
+};
 
 super::on_both!(
     an_instance_is_stored_once,
@@ -17,6 +20,7 @@ super::on_both!(
     one_poisoned_instance_fails_alone,
     oversized_values_are_kept_short,
     a_closed_catalog_says_so,
+    a_lost_object_is_replaced_by_its_copy,
     a_waiter_may_go_away,
 );
 
@@ -29,6 +33,7 @@ async fn current(catalog: &Catalog, new: &NewInstance) -> Option<String> {
         .known(&scope(), &header.study_uid, &header.series_uid, &header.sop_instance_uid)
         .await
         .unwrap()
+        .map(|row| row.content_hash)
 }
 
 /// Every content under the instance's UIDs, newest first.
@@ -228,4 +233,66 @@ async fn a_waiter_may_go_away(catalog: &Catalog) {
     let located = catalog.locate(&scope(), &study_target(1)).await.unwrap();
     let instances = number(catalog, "SELECT instance_count FROM studies").await;
     assert_eq!(i64::try_from(located.len()).unwrap(), instances);
+}
+
+async fn a_lost_object_is_replaced_by_its_copy(catalog: &Catalog) {
+    let first = instance(1, 1, 1);
+    let second = other_content(first.clone(), "b");
+    for new in [&first, &second, &instance(1, 1, 2)] {
+        catalog.record(&scope(), new.clone()).await.unwrap();
+    }
+    let before = catalog.totals(&scope()).await.unwrap();
+    let rows = catalog.rows_after(0, 2, false).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(catalog.rows_after(rows[1].0, 9, false).await.unwrap().len(), 1);
+    assert_eq!(catalog.rows_after(i64::MAX, 9, true).await.unwrap().len(), 3);
+    for (content, grows) in [(&first, 0), (&second, 10)] {
+        let lost = rows_of(catalog, content).await;
+        let copy = Copied {
+            blob_key: format!("{}.copy", lost.blob_key),
+            blob_size: lost.blob_size + 10,
+            data_set_offset: lost.data_set_offset + 10,
+        };
+        assert!(catalog.relocate(&lost, &copy).await.unwrap());
+        assert!(!catalog.relocate(&lost, &copy).await.unwrap(), "nothing has the old key");
+        let now = rows_of(catalog, content).await;
+        assert_eq!((&now.blob_key, now.blob_size), (&copy.blob_key, copy.blob_size));
+        let keys = [copy.blob_key.clone(), lost.blob_key];
+        assert_eq!(catalog.referenced_blobs(&keys).await.unwrap().len(), 1);
+        let bytes = catalog.totals(&scope()).await.unwrap().bytes;
+        assert_eq!(bytes, before.bytes + grows, "only what answers is counted");
+    }
+}
+
+async fn rows_of(catalog: &Catalog, content: &NewInstance) -> Location {
+    let header = &content.header;
+    let versions = catalog
+        .instance_versions(
+            &scope(),
+            &header.study_uid,
+            &header.series_uid,
+            &header.sop_instance_uid,
+        )
+        .await
+        .unwrap();
+    versions.into_iter().find(|row| row.content_hash == content.content_hash).unwrap()
+}
+
+/// SQLite ends the transaction itself when the disk is full; the next one must not suffer from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_forgotten_when_there_is_room_again() {
+    let place = Place::sqlite().await;
+    let catalog = &place.catalog;
+    let pages = number(catalog, "PRAGMA page_count").await;
+    execute(catalog, format!("PRAGMA max_page_count = {}", pages + 4)).await;
+    let mut refused = 0;
+    for study in 1..200 {
+        refused += u32::from(catalog.record(&scope(), instance(study, 1, 1)).await.is_err());
+    }
+    assert!(refused > 0, "the limit is reached");
+    execute(catalog, "PRAGMA max_page_count = 1073741823").await;
+    for study in 200..203 {
+        assert_eq!(catalog.record(&scope(), instance(study, 1, 1)).await.unwrap(), STORED);
+    }
+    place.leave().await;
 }

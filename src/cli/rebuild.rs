@@ -1,0 +1,38 @@
+//! `qianli rebuild`: makes the rows of objects that have none, after the index was lost.
+
+use std::process::ExitCode;
+
+use super::import::bar;
+use super::say::say;
+use crate::app::App;
+use crate::config::Config;
+
+/// Rebuilds; exit code 1 when an object could not be read.
+pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let app = App::open(config).await?;
+    let bar = bar();
+    let rebuilt = app
+        .archive
+        .rebuild(&app.scope(), |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        })
+        .await?;
+    bar.finish_and_clear();
+    say!("into {} from {}", app.config.database_for_people(), app.config.store);
+    say!("objects       {:>8}", rebuilt.seen);
+    say!("had a row     {:>8}", rebuilt.known);
+    say!("have one now  {:>8}", rebuilt.recorded);
+    if rebuilt.copies > 0 {
+        say!(
+            "copies        {:>8}  of content that another object holds; `sweep` finds them",
+            rebuilt.copies
+        );
+    }
+    say!("damaged       {:>8}", rebuilt.damaged_count);
+    for (key, reason) in &rebuilt.damaged {
+        say!("  {key}: {reason}");
+    }
+    app.archive.catalog().close().await;
+    Ok(if rebuilt.damaged_count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -165,13 +165,20 @@ async function report(page) {
 
 async function marks(page) {
   await until(page, "an image in a viewport", 60, () => page.evaluate(shown));
-  await openSeries(page, "SR");
-  const count = await until(page, "marks over the image", 60, () =>
-    page.evaluate(() => {
-      const drawn = document.querySelectorAll("svg.svg-layer path, svg.svg-layer line, svg.svg-layer circle, svg.svg-layer ellipse, svg.svg-layer polyline");
-      return drawn.length;
-    }),
-  );
+  let count = 0;
+  // On a busy machine OHIF may draw the image anew before the marks are there; a reader clicks again.
+  for (let attempt = 0; attempt < 5 && count === 0; attempt += 1) {
+    await openSeries(page, "SR");
+    for (let wait = 0; wait < 40 && count === 0; wait += 1) {
+      await page.waitForTimeout(250);
+      count = await page.evaluate(() => {
+        window.services.cornerstoneViewportService.getRenderingEngine()?.render();
+        const shapes = ["path", "line", "circle", "ellipse", "polyline"];
+        return document.querySelectorAll(shapes.map((shape) => `svg.svg-layer ${shape}`).join()).length;
+      });
+    }
+  }
+  if (count === 0) throw new Error("no marks over the image");
   return `${count} marks over the image`;
 }
 

@@ -29,6 +29,17 @@ pub(crate) fn unpack(packed: &[u8], count: usize) -> Vec<u8> {
     packed.iter().flat_map(|byte| (0..8).map(move |bit| (byte >> bit) & 1)).take(count).collect()
 }
 
+/// Packs samples eight to a byte; the bits behind the last are zero.
+pub(crate) fn pack(samples: impl ExactSizeIterator<Item = bool>) -> Vec<u8> {
+    let mut out = vec![0; samples.len().div_ceil(8)];
+    for (index, sample) in samples.enumerate() {
+        if let Some(byte) = out.get_mut(index / 8) {
+            *byte |= u8::from(sample) << (index % 8);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +51,7 @@ mod tests {
         let frame = align(&packed, 3, 9).unwrap();
         assert_eq!(unpack(&frame, 9), [1, 0, 1, 1, 0, 0, 1, 0, 1]);
         assert_eq!(frame[1], 1, "bits of the next frame are cleared");
+        assert_eq!(pack(unpack(&frame, 9).into_iter().map(|bit| bit != 0)), frame);
         assert_eq!(align(&packed, 3, 14), None);
         assert_eq!(align(&packed, 0, 16).unwrap(), packed);
     }

@@ -8,7 +8,9 @@ use qianli_model::TransferSyntax;
 use qianli_model::syntax::Encoding;
 
 use crate::attributes::{Image, Photometric, SampleKind};
-use crate::{ImagingError, bits, jpeg, malformed, native, rle, unsupported};
+use crate::{
+    ImagingError, bits, jpeg, jpeg_2000, jpeg_ls, jpeg_xl, malformed, native, rle, unsupported,
+};
 
 /// A frame as native little-endian pixels.
 pub(crate) struct Frame<'a> {
@@ -25,6 +27,9 @@ pub(crate) enum Codec {
     },
     Rle,
     Jpeg,
+    JpegLs,
+    Jpeg2000,
+    JpegXl,
     /// Deflated Image Frame Compression (PS3.5 section A.4.13): each frame is one deflate stream.
     DeflatedFrame,
 }
@@ -45,6 +50,11 @@ impl Codec {
             | "1.2.840.10008.1.2.4.51"
             | "1.2.840.10008.1.2.4.57"
             | "1.2.840.10008.1.2.4.70" => Some(Self::Jpeg),
+            "1.2.840.10008.1.2.4.80" | "1.2.840.10008.1.2.4.81" => Some(Self::JpegLs),
+            "1.2.840.10008.1.2.4.90" | "1.2.840.10008.1.2.4.91" => Some(Self::Jpeg2000),
+            "1.2.840.10008.1.2.4.110" | "1.2.840.10008.1.2.4.111" | "1.2.840.10008.1.2.4.112" => {
+                Some(Self::JpegXl)
+            }
             "1.2.840.10008.1.2.8.1" => Some(Self::DeflatedFrame),
             _ => None,
         }
@@ -66,6 +76,7 @@ pub(crate) fn decode<'a>(
         Codec::Native { big_endian } => {
             native::decode(image, big_endian, frame, bit_offset).map(unchanged)
         }
+        Codec::DeflatedFrame => inflate(image, frame).map(unchanged),
         _ if image.kind != SampleKind::Integer => malformed("compressed floating point pixels"),
         Codec::Rle => {
             let pixels = Cow::Owned(rle::decode(image, frame)?);
@@ -77,7 +88,9 @@ pub(crate) fn decode<'a>(
             Ok(Frame { pixels, photometric })
         }
         Codec::Jpeg => jpeg::decode(image, frame),
-        Codec::DeflatedFrame => inflate(image, frame).map(unchanged),
+        Codec::JpegLs => jpeg_ls::decode(image, frame),
+        Codec::Jpeg2000 => jpeg_2000::decode(image, frame),
+        Codec::JpegXl => jpeg_xl::decode(image, frame),
     }
 }
 
@@ -110,7 +123,7 @@ mod tests {
     fn what_is_promised_is_what_is_known() {
         assert!(can_decode(TransferSyntax::EXPLICIT_LITTLE));
         assert!(can_decode(syntax("1.2.840.10008.1.2.5")));
-        for uid in ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.94"] {
+        for uid in ["1.2.840.10008.1.2.4.58", "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.94"] {
             assert!(!can_decode(syntax(uid)), "{uid}");
             let answer = crate::decode(json("").as_bytes(), syntax(uid), &[0; 4], 0);
             assert!(matches!(answer, Err(ImagingError::Unsupported(_))), "{uid}");

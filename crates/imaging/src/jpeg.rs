@@ -191,43 +191,51 @@ pub(crate) fn decode(image: &Image, data: &[u8]) -> Result<Frame<'static>, Imagi
 }
 
 /// Samples pixel by pixel.
-enum Samples {
+pub(crate) enum Samples {
     Bytes(Vec<u8>),
     Words(Vec<u16>),
 }
 
 impl Samples {
     /// Brings samples to the width and order that the data set describes.
-    fn lay_out(self, image: &Image, precision: u8) -> Vec<u8> {
+    pub fn lay_out(self, image: &Image, precision: u8) -> Vec<u8> {
         let width = image.sample_bytes();
         let pixel_order = match self {
             Self::Bytes(bytes) if width == 1 => bytes,
             Self::Bytes(bytes) => widen(bytes.into_iter().map(u32::from), width),
             Self::Words(words) => {
-                // Narrow signed samples leave the high bits to us; native pixel data repeats the
-                // sign there.
-                let extend = image.signed && usize::from(precision) < image.bits_allocated;
-                let sign = 1u32 << (image.bits_stored - 1);
-                let extended = words.into_iter().map(u32::from).map(|word| {
-                    if extend && word & sign != 0 { word | !(sign | (sign - 1)) } else { word }
-                });
-                widen(extended, width)
+                let words = words.into_iter().map(u32::from);
+                widen(words.map(|word| sign_extend(image, precision, word)), width)
             }
         };
-        if !image.planar {
-            return pixel_order;
-        }
-        let mut planes = Vec::with_capacity(pixel_order.len());
-        for sample in 0..image.samples {
-            for pixel in pixel_order.chunks_exact(width * image.samples) {
-                planes.extend(pixel.iter().skip(sample * width).take(width));
-            }
-        }
-        planes
+        plane_order(image, pixel_order)
     }
 }
 
-fn widen(samples: impl ExactSizeIterator<Item = u32>, width: usize) -> Vec<u8> {
+/// Narrow signed samples leave the high bits to us; native pixel data repeats the sign there.
+pub(crate) fn sign_extend(image: &Image, precision: u8, sample: u32) -> u32 {
+    let sign = 1u32 << (image.bits_stored - 1);
+    let extends = image.signed && usize::from(precision) < image.bits_allocated;
+    if extends && sample & sign != 0 { sample | !(sign | (sign - 1)) } else { sample }
+}
+
+/// Brings samples pixel by pixel to the planar configuration of the data set.
+pub(crate) fn plane_order(image: &Image, pixel_order: Vec<u8>) -> Vec<u8> {
+    if !image.planar {
+        return pixel_order;
+    }
+    let width = image.sample_bytes();
+    let mut planes = Vec::with_capacity(pixel_order.len());
+    for sample in 0..image.samples {
+        for pixel in pixel_order.chunks_exact(width * image.samples) {
+            planes.extend(pixel.iter().skip(sample * width).take(width));
+        }
+    }
+    planes
+}
+
+/// Writes samples of `width` bytes, little endian.
+pub(crate) fn widen(samples: impl ExactSizeIterator<Item = u32>, width: usize) -> Vec<u8> {
     let mut out = vec![0; samples.len() * width];
     match width {
         1 => out.iter_mut().zip(samples).for_each(|(byte, sample)| *byte = sample as u8),

@@ -3,6 +3,8 @@
 //! Huffman coding, precisions of 2 to 16 bits, every predictor, restart intervals, interleaved or
 //! separate scans. Components must not be subsampled, as DICOM requires.
 
+pub(crate) mod encode;
+
 use crate::huffman::{BitReader, HuffmanTable};
 use crate::jpeg::{FrameHeader, Segments};
 use crate::{ImagingError, MAX_FRAME_BYTES, malformed, unsupported};

@@ -43,3 +43,21 @@ pub(crate) fn json(words: &str) -> String {
         .collect();
     format!("{{{}}}", elements.join(","))
 }
+
+/// A small generator of pseudo-random numbers (xorshift64*), so that tests repeat.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// Starts at `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+}

@@ -14,7 +14,8 @@ use qianli_model::TransferSyntax;
 
 use crate::attributes::{DataSet, Image, Photometric, SampleKind};
 use crate::decode::{self, Frame};
-use crate::{ImagingError, guarded, native, rle, unsupported};
+use crate::raster::Raster;
+use crate::{ImagingError, guarded, jpeg_2000, jpeg_lossless, jpeg_ls, native, rle, unsupported};
 
 /// How a frame lost information: the defined terms of Lossy Image Compression Method (0028,2114),
 /// PS3.3 section C.7.6.1.1.5.1.
@@ -69,7 +70,20 @@ enum Encoder {
     Rle,
     /// Deflated Image Frame Compression (PS3.5 section A.4.13).
     DeflatedFrame,
+    JpegBaseline,
+    JpegLossless,
+    Jpeg2000,
+    JpegLs {
+        /// Greatest error of a sample.
+        near: u8,
+    },
 }
+
+/// Quality of baseline JPEG, of 100.
+const JPEG_QUALITY: u8 = 90;
+
+/// Greatest error of a sample in near-lossless JPEG-LS.
+const NEAR: u8 = 2;
 
 impl Encoder {
     fn of(syntax: TransferSyntax) -> Option<Self> {
@@ -80,6 +94,11 @@ impl Encoder {
             "1.2.840.10008.1.2.1.98" => Some(Self::Encapsulated),
             "1.2.840.10008.1.2.5" => Some(Self::Rle),
             "1.2.840.10008.1.2.8.1" => Some(Self::DeflatedFrame),
+            "1.2.840.10008.1.2.4.50" => Some(Self::JpegBaseline),
+            "1.2.840.10008.1.2.4.57" | "1.2.840.10008.1.2.4.70" => Some(Self::JpegLossless),
+            "1.2.840.10008.1.2.4.80" => Some(Self::JpegLs { near: 0 }),
+            "1.2.840.10008.1.2.4.81" => Some(Self::JpegLs { near: NEAR }),
+            "1.2.840.10008.1.2.4.90" => Some(Self::Jpeg2000),
             _ => None,
         }
     }
@@ -137,14 +156,90 @@ fn encode(image: &Image, encoder: Encoder, frame: Frame<'_>) -> Result<Transcode
         _ => {}
     }
     let frame = full_resolution(image, frame)?;
+    let photometric = frame.photometric;
+    // Codecs but RLE take colours pixel by pixel.
+    let done = |bytes| described(image, photometric, false, padded(bytes));
     match encoder {
         Encoder::Rle => {
-            let bytes = rle::encode(image, &frame.pixels)?;
-            Ok(described(image, frame.photometric, image.planar, bytes))
+            Ok(described(image, photometric, image.planar, rle::encode(image, &frame.pixels)?))
+        }
+        Encoder::JpegLossless => {
+            let raster = deep_raster(image, &frame)?;
+            let bytes = jpeg_lossless::encode::encode(image, &raster.samples, raster.precision);
+            Ok(done(bytes))
+        }
+        Encoder::JpegLs { near } => {
+            let raster = deep_raster(image, &frame)?;
+            let near = if may_lose(image, photometric, &raster, near) { near } else { 0 };
+            let bytes = jpeg_ls::encode(image, &raster.samples, raster.precision, near)?;
+            Ok(Transcoded { lossy: (near > 0).then_some(LossyMethod::Iso14495), ..done(bytes) })
+        }
+        Encoder::Jpeg2000 => {
+            let raster = Raster::read(image, &frame)?;
+            let colours = photometric == Photometric::Rgb;
+            let source = jpeg_2000::encode::Source {
+                samples: &raster.samples,
+                precision: raster.precision,
+                signed: image.signed && image.bits_allocated > 1,
+                colours,
+            };
+            let bytes = padded(jpeg_2000::encode::lossless(image, &source)?);
+            let photometric = if colours { Photometric::YbrRct } else { photometric };
+            Ok(described(image, photometric, false, bytes))
+        }
+        Encoder::JpegBaseline => {
+            let (bytes, photometric) = baseline(image, &frame)?;
+            let described = described(image, photometric, false, padded(bytes));
+            Ok(Transcoded { lossy: Some(LossyMethod::Iso10918), ..described })
         }
         Encoder::Native | Encoder::Encapsulated | Encoder::DeflatedFrame => {
             unsupported("this encoding")
         }
+    }
+}
+
+/// Samples for codecs that have no place for single bits.
+fn deep_raster(image: &Image, frame: &Frame<'_>) -> Result<Raster, ImagingError> {
+    if image.bits_allocated < 8 {
+        return unsupported("this codec for packed bits");
+    }
+    Raster::read(image, frame)
+}
+
+/// Whether small errors of samples stay small: not in palette indexes, not in bits that are
+/// something else, and not where two's complement turns from its greatest value to its least.
+fn may_lose(image: &Image, photometric: Photometric, raster: &Raster, near: u8) -> bool {
+    let turn = 1i32 << (raster.precision - 1);
+    let near = i32::from(near);
+    let turns = |sample: &u16| (turn - near..turn + near).contains(&i32::from(*sample));
+    photometric != Photometric::Palette
+        && raster.clean
+        && !(image.signed && raster.samples.iter().any(turns))
+}
+
+/// Baseline JPEG, with subsampled chrominances for colours.
+fn baseline(image: &Image, frame: &Frame<'_>) -> Result<(Vec<u8>, Photometric), ImagingError> {
+    if (image.bits_allocated, image.bits_stored, image.signed) != (8, 8, false) {
+        return unsupported("baseline JPEG for other than 8 unsigned bits");
+    }
+    let raster = Raster::read(image, frame)?;
+    let samples: Vec<u8> = raster.samples.iter().map(|sample| *sample as u8).collect();
+    let (colour, photometric) = match frame.photometric {
+        Photometric::Monochrome1 | Photometric::Monochrome2 => {
+            (jpeg_encoder::ColorType::Luma, frame.photometric)
+        }
+        Photometric::Rgb => (jpeg_encoder::ColorType::Rgb, Photometric::YbrFull422),
+        Photometric::YbrFull => (jpeg_encoder::ColorType::Ycbcr, Photometric::YbrFull422),
+        _ => return unsupported("lossy compression of palette colours"),
+    };
+    let mut out = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut out, JPEG_QUALITY);
+    encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::R_4_2_2);
+    // `Image` has rows and columns of 16 bits.
+    let done = encoder.encode(&samples, image.columns as u16, image.rows as u16, colour);
+    match done {
+        Ok(()) => Ok((out, photometric)),
+        Err(_) => unsupported("baseline JPEG for this image"),
     }
 }
 
@@ -175,8 +270,12 @@ fn deflate(pixels: &[u8]) -> Result<Vec<u8>, ImagingError> {
 
 /// Gives every pixel its own chrominances, since no codec here takes them shared.
 fn full_resolution<'a>(image: &Image, frame: Frame<'a>) -> Result<Frame<'a>, ImagingError> {
-    if frame.photometric != Photometric::YbrFull422 {
-        return Ok(frame);
+    match frame.photometric {
+        Photometric::YbrFull422 => {}
+        Photometric::YbrPartial422 | Photometric::YbrPartial420 => {
+            return unsupported("compression of colours in studio range");
+        }
+        _ => return Ok(frame),
     }
     let pixels = Cow::Owned(native::upsample(image, &frame.pixels)?);
     Ok(Frame { pixels, photometric: Photometric::YbrFull })
@@ -209,6 +308,22 @@ mod tests {
             let unknown = matches!(answer, Err(ImagingError::Unsupported(_)));
             assert_eq!(unknown, !can_encode(known), "{known}: {answer:?}");
         }
+    }
+
+    /// The table of codecs in docs/CONFORMANCE.md, from what the code answers.
+    #[test]
+    fn the_table_of_codecs_is_the_documented_one() {
+        let word = |yes: bool| if yes { "yes" } else { "no" };
+        let known = TransferSyntax::all().filter(|s| crate::can_decode(*s) || can_encode(*s));
+        let rows = known.map(|syntax| {
+            let decoded = word(crate::can_decode(syntax));
+            let encoded = word(can_encode(syntax));
+            format!("| {syntax} | {} | {decoded} | {encoded} |\n", syntax.name())
+        });
+        let table: String = rows.collect();
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/CONFORMANCE.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(page.contains(&table), "docs/CONFORMANCE.md should have:\n{table}");
     }
 
     #[test]

@@ -1,0 +1,66 @@
+//! Decoded frames as encoders want them: one whole number per sample, pixel by pixel.
+
+use crate::attributes::{Image, SampleKind};
+use crate::decode::Frame;
+use crate::{ImagingError, bits, malformed, unsupported};
+
+/// Samples pixel by pixel, as unsigned numbers of `precision` bits: signed ones in two's complement.
+pub(crate) struct Raster {
+    pub samples: Vec<u16>,
+    /// Bits Stored, or Bits Allocated where samples use bits beyond the stored ones (overlays in
+    /// old images, or careless senders): nothing of a lossless frame may get lost.
+    pub precision: u8,
+    /// Whether every bit beyond the stored ones is only the sign.
+    pub clean: bool,
+}
+
+impl Raster {
+    /// Reads a frame of full colour resolution with up to 16 bits per sample.
+    pub fn read(image: &Image, frame: &Frame<'_>) -> Result<Self, ImagingError> {
+        if image.kind != SampleKind::Integer {
+            return unsupported("compression of floating point pixels");
+        }
+        let pixels = &*frame.pixels;
+        let mut samples: Vec<u16> = match image.bits_allocated {
+            1 => bits::unpack(pixels, image.pixels()).into_iter().map(u16::from).collect(),
+            8 => pixels.iter().copied().map(u16::from).collect(),
+            16 => {
+                let words = pixels.as_chunks::<2>().0.iter();
+                words.map(|word| u16::from_le_bytes(*word)).collect()
+            }
+            bits => return unsupported(format!("this codec for {bits} bits allocated")),
+        };
+        if samples.len() != image.pixels() * image.samples {
+            return malformed("the frame is shorter than its dimensions say");
+        }
+        if image.planar {
+            samples = interleave(&samples, image.samples);
+        }
+        let allocated = image.bits_allocated as u32;
+        let mask = |bits: u32| (u32::MAX >> (32 - bits)) as u16;
+        let stored = image.bits_stored as u32;
+        let sign = 1u16 << (stored - 1);
+        let high = mask(allocated) & !mask(stored);
+        let clean = samples.iter().all(|sample| {
+            let expected = if image.signed && sample & sign != 0 { high } else { 0 };
+            sample & high == expected
+        });
+        let clean = clean && image.shift == 0;
+        if !clean {
+            return Ok(Self { samples, precision: allocated as u8, clean });
+        }
+        samples.iter_mut().for_each(|sample| *sample &= mask(stored));
+        Ok(Self { samples, precision: stored as u8, clean })
+    }
+}
+
+/// Planes to pixels.
+fn interleave(planes: &[u16], count: usize) -> Vec<u16> {
+    let plane = planes.len() / count;
+    let mut out = vec![0; planes.len()];
+    for (index, samples) in planes.chunks_exact(plane.max(1)).enumerate() {
+        let targets = out.iter_mut().skip(index).step_by(count);
+        targets.zip(samples).for_each(|(to, from)| *to = *from);
+    }
+    out
+}

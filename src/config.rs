@@ -205,6 +205,9 @@ pub struct Settings {
     /// How long what was deleted can be restored [default: 24h].
     #[arg(long, env = "QIANLI_DELETE_GRACE", value_name = "TIME", global = true)]
     pub delete_grace: Option<Span>,
+    /// How long a finished workitem is kept [default: 30d].
+    #[arg(long, env = "QIANLI_WORKITEM_RETENTION", value_name = "TIME", global = true)]
+    pub workitem_retention: Option<Span>,
     /// SOP classes let in [default: all].
     #[arg(long, env = "QIANLI_SOP_CLASSES", value_enum, global = true)]
     pub sop_classes: Option<SopClasses>,
@@ -287,6 +290,8 @@ pub struct Config {
     pub allow_delete: bool,
     /// See [`Settings::delete_grace`].
     pub delete_grace: Duration,
+    /// See [`Settings::workitem_retention`].
+    pub workitem_retention: Duration,
     /// See [`Settings::sop_classes`].
     pub sop_classes: SopClasses,
     /// See [`Settings::unlabelled_charset`].
@@ -386,6 +391,11 @@ impl Settings {
             duplicates: self.duplicates.or(file.duplicates).unwrap_or(Duplicates::KeepBoth),
             allow_delete: self.allow_delete.or(file.allow_delete).unwrap_or(false),
             delete_grace: second(self.delete_grace, file.delete_grace, 24 * 3600),
+            workitem_retention: second(
+                self.workitem_retention,
+                file.workitem_retention,
+                30 * 24 * 3600,
+            ),
             sop_classes: self.sop_classes.or(file.sop_classes).unwrap_or(SopClasses::All),
             unlabelled_charset,
             source_charsets: self.source_charsets.or(file.source_charsets).unwrap_or_default(),

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use qianli_archive::Purged;
-use qianli_catalog::PURGE_JOB;
 use qianli_catalog::types::Job;
-use qianli_model::Scope;
+use qianli_catalog::{PURGE_JOB, Retention};
+use qianli_model::{Scope, TenantId};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, now_ms};
@@ -20,9 +20,29 @@ const IDLE: Duration = Duration::from_secs(2);
 /// A job that failed this often is left for an operator.
 const MAX_ATTEMPTS: i64 = 8;
 
+/// Removes workitems whose time is over; asks for itself again.
+const EXPIRE_JOB: &str = "workitems.expire";
+
+/// How often that is done.
+const EXPIRE_EVERY_MS: i64 = 3_600_000;
+
+/// Batches of one run. The rest waits for the next, so that other jobs get their turn.
+const EXPIRE_BATCHES: u32 = 100;
+
+/// How long event reports wait for a receiver that is away.
+const REPORTS_MS: i64 = 7 * 24 * 3_600_000;
+
+/// How long it is remembered that a removed workitem was here.
+const MEMORY_MS: i64 = 365 * 24 * 3_600_000;
+
 /// Works until told to stop. A job under way is finished first.
 pub async fn run(app: App, stop: CancellationToken) {
     let worker = format!("{}-{}", app.config.aet, std::process::id());
+    let scope = Scope::system(TenantId::DEFAULT, "workitems are kept for a time");
+    let asked = app.archive.catalog().enqueue(&scope, EXPIRE_JOB, "", "", now_ms()).await;
+    if let Err(error) = asked {
+        tracing::warn!(%error, "the removal of finished workitems waits for the next start");
+    }
     while !stop.is_cancelled() {
         let worked = match app.archive.catalog().claim_job(&worker, LEASE_MS, now_ms()).await {
             Ok(Some(job)) => {
@@ -51,6 +71,7 @@ async fn work(app: &App, job: &Job) {
         "study.settled" => settle(app, job).await,
         // The grace period of a deletion is over.
         PURGE_JOB => purge(app, job).await,
+        EXPIRE_JOB => expire(app, job).await,
         other => Err(anyhow::anyhow!("no handler for jobs of kind {other}")),
     };
     let Err(error) = result else { return };
@@ -85,4 +106,30 @@ async fn purge(app: &App, job: &Job) -> anyhow::Result<()> {
         catalog.enqueue(&scope, &job.kind, &job.dedupe_key, &job.payload, at_ms).await?;
     }
     Ok(app.archive.catalog().finish_job(job).await?)
+}
+
+/// Removes workitems whose time is over. Each batch is a transaction of its own, so a crash loses
+/// nothing; what is left comes with the next run.
+async fn expire(app: &App, job: &Job) -> anyhow::Result<()> {
+    let catalog = app.archive.catalog();
+    let scope = Scope::system(job.tenant, "workitems are kept for a time");
+    let kept = app.config.workitem_retention.as_millis();
+    let retention = Retention {
+        finished_ms: i64::try_from(kept).unwrap_or(i64::MAX),
+        reports_ms: REPORTS_MS,
+        memory_ms: MEMORY_MS,
+    };
+    let mut removed = 0;
+    for _ in 0..EXPIRE_BATCHES {
+        match catalog.expire_workitems(&scope, retention, now_ms()).await? {
+            0 => break,
+            batch => removed += batch,
+        }
+    }
+    if removed > 0 {
+        tracing::info!(removed, "workitems whose time was over were removed");
+    }
+    let next = now_ms().saturating_add(EXPIRE_EVERY_MS);
+    catalog.enqueue(&scope, &job.kind, &job.dedupe_key, &job.payload, next).await?;
+    Ok(catalog.finish_job(job).await?)
 }

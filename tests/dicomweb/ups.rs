@@ -1,10 +1,10 @@
 //! UPS-RS against the running binary: the life of a workitem, and its reports over WebSockets.
 
 use crate::on_both_setups;
-use crate::support::clients;
 use crate::support::node::Node;
 use crate::support::setup::Setup;
 use crate::support::web::{Answer, Web, client, value};
+use crate::support::{clients, eventually};
 use serde_json::{Value, json};
 use std::net::TcpStream;
 use std::sync::Barrier;
@@ -142,6 +142,7 @@ fn subscribe(web: &Web, what: &str, title: &str) {
     let answer = web.post(&path, JSON, "").send();
     assert_eq!(answer.status, 201, "{}", answer.text());
     let url = answer.header("Content-Location");
+    let title = title.split('?').next().unwrap_or(title);
     assert!(url.starts_with("ws://") && url.ends_with(&format!("/subscribers/{title}")), "{url}");
 }
 
@@ -266,6 +267,33 @@ fn two_nodes_are_one_worklist() {
     reader.hears(1, 1, "1.2.9.2", "SCHEDULED");
     reader.leave();
     drop((first, second));
+}
+
+/// Finished workitems leave after their time; those that a deletion lock holds stay.
+#[test]
+fn finished_workitems_are_removed_after_their_time() {
+    let mut node = Node::plan(&Setup::Embedded).args(["--workitem-retention", "1s"]).start();
+    let web = node.web();
+    for uid in ["1.2.9.1", "1.2.9.2", "1.2.9.3"] {
+        create(&web, uid);
+    }
+    subscribe(&web, "1.2.9.2", "KEEPER?deletionlock=true");
+    for uid in ["1.2.9.1", "1.2.9.2"] {
+        post(&web, &format!("/workitems/{uid}/cancelrequest"), &json!({}), 202);
+    }
+    std::thread::sleep(Duration::from_millis(1_100));
+    // It is done when a node starts, and every hour.
+    node.kill();
+    node.restart();
+    let web = node.web();
+    let status = |uid: &str| web.dicom(&format!("/workitems/{uid}")).send().status;
+    eventually("the workitem is removed", Duration::from_secs(30), || {
+        (status("1.2.9.1") == 410).then_some(())
+    });
+    assert_eq!((status("1.2.9.2"), status("1.2.9.3"), status("1.2.9.4")), (200, 200, 404));
+    assert_eq!(web.json("/workitems").len(), 2);
+    post(&web, "/workitems?1.2.9.1", &fresh(), 409);
+    post(&web, "/workitems/1.2.9.1", &json!({}), 410);
 }
 
 /// Pages of other sites get no connection, and neither noise nor size disturbs the node.

@@ -86,3 +86,103 @@ pub(super) fn derived_uid(detail: &Detail, to: TransferSyntax) -> String {
     number = (number & !(0x3 << 62)) | (0x2 << 62);
     format!("2.25.{number}")
 }
+
+#[cfg(test)]
+mod tests {
+    use qianli_catalog::types::Location;
+    use qianli_model::frames::ByteRange;
+    use qianli_model::{FrameTable, SeriesUid, SopInstanceUid, StudyUid};
+
+    use super::*;
+
+    const RLE: &str = "1.2.840.10008.1.2.5";
+    const BASELINE: &str = "1.2.840.10008.1.2.4.50";
+    const J2K: &str = "1.2.840.10008.1.2.4.91";
+
+    fn syntax(uid: &str) -> TransferSyntax {
+        TransferSyntax::from_uid(uid).expect("a syntax of the table")
+    }
+
+    fn detail(stored: &str, frames: usize) -> Detail {
+        let location = Location {
+            study: StudyUid::parse("1.2").expect("a UID"),
+            series: SeriesUid::parse("1.2.3").expect("a UID"),
+            instance: SopInstanceUid::parse("1.2.3.4").expect("a UID"),
+            sop_class: "1.2.840.10008.5.1.4.1.1.7".into(),
+            transfer_syntax: syntax(stored),
+            blob_key: "key".into(),
+            content_hash: "hash".into(),
+            blob_size: 1000,
+            data_set_offset: 300,
+        };
+        let frame = vec![ByteRange { offset: 8, length: 8 }];
+        let frames = FrameTable::Encapsulated { frames: vec![frame; frames] };
+        Detail { location, frames, bulk: Vec::new(), json: Vec::new() }
+    }
+
+    fn transcoded(lossy: Option<LossyMethod>) -> Transcoded {
+        Transcoded {
+            bytes: vec![0; 100],
+            photometric: "MONOCHROME2",
+            planar_configuration: None,
+            lossy,
+            native_bytes: 1000,
+        }
+    }
+
+    fn text(changes: &Changes, tag: Tag) -> Option<String> {
+        match changes.get(&tag)? {
+            Change::Set(_, value) => Some(String::from_utf8_lossy(value).into_owned()),
+            Change::Remove => None,
+        }
+    }
+
+    #[test]
+    fn a_lossy_copy_says_what_was_lost_after_what_was_lost_before() {
+        let before = Description::read(
+            br#"{"00080008":{"vr":"CS","Value":["ORIGINAL","PRIMARY","AXIAL"]},
+                "00282112":{"vr":"DS","Value":[2.5]},
+                "00282114":{"vr":"CS","Value":["ISO_10918_1"]}}"#,
+        );
+        let first = transcoded(Some(LossyMethod::Iso15444));
+        let changes = describe(&detail(RLE, 1), &before, &first);
+        for (tag, expected) in [
+            (tag::IMAGE_TYPE, "DERIVED\\PRIMARY\\AXIAL"),
+            (LOSSY_IMAGE_COMPRESSION, "01"),
+            (LOSSY_RATIO, "2.5\\10.00"),
+            (LOSSY_METHOD, "ISO_10918_1\\ISO_15444_1"),
+        ] {
+            assert_eq!(text(&changes, tag).as_deref(), Some(expected), "{tag}");
+        }
+        let without = describe(&detail(RLE, 1), &Description::default(), &first);
+        assert_eq!(text(&without, tag::IMAGE_TYPE).as_deref(), Some("DERIVED\\PRIMARY"));
+        assert_eq!(text(&without, LOSSY_RATIO).as_deref(), Some("10.00"));
+    }
+
+    #[test]
+    fn a_lossless_copy_says_no_more_than_it_must() {
+        let icon = Description::read(
+            br#"{"00280008":{"vr":"IS","Value":[3]},"00880200":{"vr":"SQ","Value":[{}]}}"#,
+        );
+        let changes = describe(&detail(RLE, 2), &icon, &transcoded(None));
+        assert_eq!(text(&changes, tag::NUMBER_OF_FRAMES).as_deref(), Some("2"), "what is there");
+        assert_eq!(changes.get(&ICON_IMAGE_SEQUENCE), Some(&Change::Remove));
+        assert_eq!(changes.get(&tag::PLANAR_CONFIGURATION), Some(&Change::Remove));
+        assert_eq!(changes.get(&tag::EXTENDED_OFFSET_TABLE), Some(&Change::Remove));
+        assert_eq!((changes.get(&LOSSY_RATIO), changes.get(&tag::IMAGE_TYPE)), (None, None));
+        assert_eq!(changes.get(&LOSSY_IMAGE_COMPRESSION), None);
+        // What was lossy when it came stays marked, or is marked now.
+        let stored = describe(&detail(BASELINE, 1), &Description::default(), &transcoded(None));
+        assert_eq!(text(&stored, LOSSY_IMAGE_COMPRESSION).as_deref(), Some("01"));
+        assert!(!stored.contains_key(&tag::NUMBER_OF_FRAMES));
+    }
+
+    #[test]
+    fn a_derived_instance_has_one_name() {
+        let uid = derived_uid(&detail(RLE, 1), syntax(J2K));
+        assert_eq!(uid, derived_uid(&detail(RLE, 1), syntax(J2K)));
+        assert_ne!(uid, derived_uid(&detail(RLE, 1), syntax(BASELINE)));
+        assert!(uid.starts_with("2.25.") && uid.len() <= 64, "{uid}");
+        assert!(SopInstanceUid::parse(&uid).is_ok());
+    }
+}

@@ -3,6 +3,7 @@
 mod http;
 mod pixels;
 mod query;
+mod rendered;
 mod retrieve;
 mod store;
 mod transcode;

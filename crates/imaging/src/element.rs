@@ -196,8 +196,8 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 }
 
-/// Decodes base64 (RFC 4648 section 4), with or without padding.
-fn base64(text: &str) -> Option<Vec<u8>> {
+/// Decodes base64 (RFC 4648 section 4), with or without padding; `None` when it is not base64.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let (mut buffer, mut bits) = (0u32, 0);
     for byte in text.trim_end_matches('=').bytes() {

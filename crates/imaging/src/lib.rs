@@ -43,6 +43,7 @@ use qianli_model::TransferSyntax;
 
 use attributes::Image;
 pub use cine::Cine;
+pub use element::base64;
 pub use placeholder::placeholder;
 pub use rendering::{
     Format, Profile, Region, RenderOptions, Rendered, Rendering, Viewport, VoiFunction, Window,

@@ -52,8 +52,9 @@ fn target(picture: &Picture, aspect: f64, viewport: Option<&Viewport>) -> (usize
         }
     }
     let enlarged = width * height * factor * factor;
-    if enlarged > MOST_ENLARGED && enlarged > (picture.width * picture.height) as f64 {
-        factor *= (MOST_ENLARGED / enlarged).sqrt();
+    let most = MOST_ENLARGED.max((picture.width * picture.height) as f64);
+    if enlarged > most {
+        factor *= (most / enlarged).sqrt();
     }
     factor = factor.min(LONGEST_SIDE / width.max(height));
     let side = |length: f64| ((length * factor).round() as usize).max(1);

@@ -46,6 +46,8 @@ pub(super) struct Embedded {
     pub media: &'static str,
     /// The value, or one value per fragment of a video.
     pieces: Vec<BulkValue>,
+    /// A document so short that it stands in the metadata.
+    inline: Option<Bytes>,
     length: u64,
 }
 
@@ -55,7 +57,8 @@ impl Embedded {
         if let Some(kind) = video(detail.location.transfer_syntax.uid()) {
             return Self::video(detail, kind);
         }
-        let value = detail.bulk.iter().find(|value| value.path == ENCAPSULATED_DOCUMENT)?;
+        // Most instances are images: a search is cheaper than taking their headers apart.
+        memchr::memmem::find(&detail.json, b"\"00420011\"")?;
         let text = String::from_utf8_lossy(&detail.json);
         let members = json::members(&text);
         let member = |tag: &str| {
@@ -72,12 +75,21 @@ impl Embedded {
         };
         // The value is padded to an even length, the document may not be.
         let exact = member(DOCUMENT_LENGTH).and_then(number);
-        let mut value = value.clone();
-        if let Some(exact) = exact.filter(|exact| exact.checked_add(1) == Some(value.range.length))
-        {
-            value.range.length = exact;
+        let trimmed = |length: u64| match exact {
+            Some(exact) if exact.checked_add(1) == Some(length) => exact,
+            _ => length,
+        };
+        if let Some(value) = detail.bulk.iter().find(|value| value.path == ENCAPSULATED_DOCUMENT) {
+            let mut value = value.clone();
+            value.range.length = trimmed(value.range.length);
+            let length = value.range.length;
+            return Some(Self { media, length, pieces: vec![value], inline: None });
         }
-        Some(Self { media, length: value.range.length, pieces: vec![value] })
+        let (_, rest) = member(ENCAPSULATED_DOCUMENT)?.split_once("\"InlineBinary\"")?;
+        let mut bytes = qianli_imaging::base64(rest.split('"').nth(1)?)?;
+        bytes.truncate(trimmed(bytes.len() as u64) as usize);
+        let length = bytes.len() as u64;
+        Some(Self { media, length, pieces: Vec::new(), inline: Some(bytes.into()) })
     }
 
     fn video(detail: &Detail, media: &'static str) -> Option<Self> {
@@ -90,7 +102,7 @@ impl Embedded {
             }
         }
         let length = pieces.iter().fold(0u64, |sum, piece| sum.saturating_add(piece.range.length));
-        (length > 0).then_some(Self { media, pieces, length })
+        (length > 0).then_some(Self { media, pieces, length, inline: None })
     }
 
     /// Bytes of the whole.
@@ -190,6 +202,9 @@ async fn content(
     detail: &Detail,
     embedded: &Embedded,
 ) -> Result<Content, HttpError> {
+    if let Some(inline) = &embedded.inline {
+        return Ok(stream::iter([Ok(inline.clone())]).boxed());
+    }
     let mut pieces = embedded.pieces.clone().into_iter();
     let Some(first) = pieces.next() else { return Err(super::nothing_here()) };
     let opened = state.archive().bulk(&caller.scope, detail, &first).await?;

@@ -21,6 +21,9 @@ const COLUMNS_PER_MM: f64 = 4.0;
 /// Height of a row without voltage, and least of any (mm).
 const ROW: f64 = 20.0;
 
+/// Height of the line that names a channel (mm).
+const NAME: f64 = 4.0;
+
 /// Paths of the bulk values of waveforms.
 pub(super) fn paths() -> impl Iterator<Item = String> {
     (0..MOST_GROUPS).map(|group| format!("54000100/{group}/54001010"))
@@ -94,7 +97,8 @@ impl Recording {
             let curve = Curve::new(self, channel, definition, (drawn * self.rate) as usize);
             scale = if curve.voltage { "25 mm/s, 10 mm/mV" } else { "25 mm/s" };
             let name = definition.map(|d| d.code("003A0208")).unwrap_or_default();
-            let middle = top + curve.above;
+            // The name has a line of its own above the curve.
+            let middle = top + NAME + curve.above;
             let _ = writeln!(
                 body,
                 "<text x=\"1\" y=\"{:.1}\" font-size=\"3.5\" fill=\"#333\">{}</text>\
@@ -104,7 +108,7 @@ impl Recording {
                 escape(&name),
                 curve.points
             );
-            top += curve.above + curve.below + 3.0;
+            top += NAME + curve.above + curve.below + 1.0;
         }
         let (seconds_word, of) = (html.word("s", "秒"), html.word("of", "/ 共"));
         let about = format!("{drawn:.1} {of} {seconds:.1} {seconds_word}, {scale}");

@@ -40,6 +40,9 @@ impl App {
             .with_context(|| format!("make the data folder {}", config.data.display()))?;
         let catalog = open_catalog(&config).await?;
         catalog.migrate().await.context("bring the index to this version's schema")?;
+        if catalog.prepare_search().await.context("prepare the index of attributes")? {
+            crate::jobs::ask_for_backfill(&catalog).await.context("ask for the back-fill")?;
+        }
         let blobs = Blobs::open(&BlobsConfig { url: config.store.clone() })?;
         let archive = Archive::new(catalog, blobs, archive_config(&config))?;
         Ok(Self { config, archive })
@@ -60,6 +63,7 @@ pub async fn open_catalog(config: &Config) -> anyhow::Result<Catalog> {
     let settings = CatalogConfig {
         max_connections: config.database_connections,
         timeout: COMMIT_PATIENCE,
+        indexed_attributes: config.indexed_attributes.clone(),
         ..CatalogConfig::new(config.database.clone())
     };
     let place = config.database_for_people();

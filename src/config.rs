@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use qianli_archive::Sender;
 use qianli_model::charset::TextEncoding;
+use qianli_model::query::Path as AttributePath;
 use serde::Deserialize;
 
 /// A duration with its unit: `30s`, `5m`, `1h`.
@@ -233,6 +234,16 @@ pub struct Settings {
     /// Folder for arriving objects that do not fit in memory [default: DATA/spool].
     #[arg(long, env = "QIANLI_SPOOL", value_name = "DIR", global = true)]
     pub spool: Option<PathBuf>,
+    /// Attributes that searches find by an index beyond the usual ones, by keyword, tag or path:
+    /// StationName;0018,1030. Every process of an archive needs the same.
+    #[arg(
+        long,
+        env = "QIANLI_INDEXED_ATTRIBUTES",
+        value_delimiter = ';',
+        value_name = "ATTRIBUTE",
+        global = true
+    )]
+    pub indexed_attributes: Option<Vec<String>>,
     /// Connections to the index [default: 8].
     #[arg(long, env = "QIANLI_DATABASE_CONNECTIONS", value_name = "N", global = true)]
     pub database_connections: Option<u32>,
@@ -304,6 +315,8 @@ pub struct Config {
     pub spool_memory: u64,
     /// See [`Settings::spool`].
     pub spool: PathBuf,
+    /// See [`Settings::indexed_attributes`].
+    pub indexed_attributes: Vec<AttributePath>,
     /// See [`Settings::database_connections`].
     pub database_connections: u32,
     /// See [`Settings::log`].
@@ -357,6 +370,8 @@ impl Settings {
                 folder.display()
             );
         }
+        let indexed = self.indexed_attributes.or(file.indexed_attributes).unwrap_or_default();
+        let indexed_attributes = indexed_attributes(&indexed)?;
         let second = |flag: Option<Span>, file: Option<Span>, default: u64| {
             flag.or(file).map_or(Duration::from_secs(default), |span| span.0)
         };
@@ -402,6 +417,7 @@ impl Settings {
             max_object: self.max_object.or(file.max_object).map_or(64 << 30, |size| size.0),
             spool_memory: self.spool_memory.or(file.spool_memory).map_or(64 << 20, |size| size.0),
             spool: self.spool.or(file.spool).unwrap_or_else(|| absolute.join("spool")),
+            indexed_attributes,
             database_connections: self
                 .database_connections
                 .or(file.database_connections)
@@ -458,6 +474,29 @@ impl fmt::Debug for Config {
     }
 }
 
+/// Attributes that can be indexed, or what is wrong with the first that cannot.
+fn indexed_attributes(names: &[String]) -> anyhow::Result<Vec<AttributePath>> {
+    if names.len() > MAX_INDEXED {
+        bail!("indexed_attributes: more than {MAX_INDEXED}; each costs time and room at ingest");
+    }
+    let path = |name: &String| {
+        let path = AttributePath::parse(name).with_context(|| {
+            format!(
+                "indexed_attributes: {name:?} is no attribute; write a keyword, a tag such as \
+                 0018,1030, or a path such as RequestAttributesSequence.ScheduledProcedureStepID"
+            )
+        })?;
+        if path.kind().is_none() {
+            bail!("indexed_attributes: {name:?} holds no values that can be compared");
+        }
+        Ok(path)
+    };
+    names.iter().map(path).collect()
+}
+
+/// Most attributes of `indexed_attributes`.
+const MAX_INDEXED: usize = 32;
+
 fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback(),
@@ -511,6 +550,20 @@ mod tests {
 
     fn decode_sources(list: &str) -> anyhow::Result<Config> {
         decide(&format!("source_charsets = [{list}]"))
+    }
+
+    #[test]
+    fn indexed_attributes_are_checked() {
+        let config =
+            decide("indexed_attributes = ['StationName', '0018,1030', '00400275.00400009']");
+        let names: Vec<String> =
+            config.unwrap().indexed_attributes.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["00081010", "00181030", "00400275.00400009"]);
+        for bad in ["Nonsense", "PixelData", "RequestAttributesSequence", ""] {
+            let error =
+                format!("{:#}", decide(&format!("indexed_attributes = ['{bad}']")).unwrap_err());
+            assert!(error.contains("indexed_attributes"), "{error}");
+        }
     }
 
     #[test]

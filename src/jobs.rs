@@ -1,11 +1,11 @@
 //! Background work: takes jobs that are due from the catalog and runs them, one at a time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use qianli_archive::Purged;
 use qianli_catalog::types::Job;
-use qianli_catalog::{PURGE_JOB, Retention};
+use qianli_catalog::{Catalog, PURGE_JOB, Retention};
 use qianli_model::{Scope, TenantId};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,22 @@ const REPORTS_MS: i64 = 7 * 24 * 3_600_000;
 
 /// How long it is remembered that a removed workitem was here.
 const MEMORY_MS: i64 = 365 * 24 * 3_600_000;
+
+/// Kind of the job that computes what older rows lack of search words and indexed attributes.
+const BACKFILL: &str = "index.backfill";
+
+/// How long one turn of the back-fill may take: other jobs wait for it.
+const BACKFILL_TURN: Duration = Duration::from_secs(5);
+
+/// Asks for the back-fill; asking twice is asking once.
+///
+/// # Errors
+///
+/// The catalog does not answer.
+pub(crate) async fn ask_for_backfill(catalog: &Catalog) -> anyhow::Result<()> {
+    let scope = Scope::system(TenantId::DEFAULT, "older rows lack what searches need");
+    Ok(catalog.enqueue(&scope, BACKFILL, "all", "{}", now_ms()).await?)
+}
 
 /// Works until told to stop. A job under way is finished first.
 pub async fn run(app: App, stop: CancellationToken) {
@@ -72,6 +88,7 @@ async fn work(app: &App, job: &Job) {
         // The grace period of a deletion is over.
         PURGE_JOB => purge(app, job).await,
         EXPIRE_JOB => expire(app, job).await,
+        BACKFILL => backfill(app, job).await,
         other => Err(anyhow::anyhow!("no handler for jobs of kind {other}")),
     };
     let Err(error) = result else { return };
@@ -131,5 +148,24 @@ async fn expire(app: &App, job: &Job) -> anyhow::Result<()> {
     }
     let next = now_ms().saturating_add(EXPIRE_EVERY_MS);
     catalog.enqueue(&scope, &job.kind, &job.dedupe_key, &job.payload, next).await?;
+    Ok(catalog.finish_job(job).await?)
+}
+
+/// Works off some of the back-fill and asks for another turn, so that other jobs get theirs.
+async fn backfill(app: &App, job: &Job) -> anyhow::Result<()> {
+    let catalog = app.archive.catalog();
+    let begun = Instant::now();
+    while begun.elapsed() < BACKFILL_TURN {
+        let Some(step) = catalog.backfill().await? else {
+            return Ok(catalog.finish_job(job).await?);
+        };
+        if step.done {
+            tracing::info!(name = step.name, "back-fill: every stored object is in the index");
+        }
+    }
+    for row in catalog.backfills().await?.into_iter().filter(|row| !row.done) {
+        tracing::info!(name = row.name, through = row.position, "back-fill under way");
+    }
+    ask_for_backfill(catalog).await?;
     Ok(catalog.finish_job(job).await?)
 }

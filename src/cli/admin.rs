@@ -189,6 +189,12 @@ async fn check_database(config: &Config, report: &mut Report) {
         Ok(()) => report.good("database", format!("{place} answers")),
         Err(error) => report.bad("database", format!("{place}: {error}")),
     }
+    // A database of an older release has no such table; `serve` brings it up to date.
+    let waiting = catalog.backfills().await.unwrap_or_default();
+    for row in waiting.iter().filter(|row| !row.done) {
+        let (name, position) = (&row.name, row.position);
+        report.hint("search", format!("{name}: back-fill is at row {position}; `serve` goes on"));
+    }
     catalog.close().await;
 }
 

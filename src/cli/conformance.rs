@@ -210,9 +210,9 @@ fn search_keys() -> String {
         let matching = match kind {
             Kind::Text => "single value, list, wildcard; without regard to case",
             Kind::PersonName => "single value, list, wildcard; any component group, folded",
-            Kind::Date | Kind::Time => "single value, list, range",
+            Kind::Date | Kind::Time | Kind::DateTime => "single value, list, range",
             Kind::Uid => "UID, list of UIDs",
-            Kind::Number => "single value, list",
+            Kind::Number | Kind::Decimal => "single value, list",
         };
         vec![named(*tag), level_name(*level).to_owned(), matching.to_owned()]
     });

@@ -6,3 +6,4 @@ mod clients;
 mod hostile;
 mod http;
 mod pixels;
+mod qido;

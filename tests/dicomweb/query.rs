@@ -158,6 +158,9 @@ fn matching(setup: &Setup) {
         ("ModalitiesInStudy=MR", "C"),
         ("ModalitiesInStudy=MR%5CCT", "ABCDEF"),
         ("ModalitiesInStudy=US", ""),
+        // Without a column of its own.
+        ("WindowCenter=40", ""),
+        ("Rows=2", "ABCDEF"),
     ];
     let wrong: Vec<_> = cases
         .iter()
@@ -183,7 +186,7 @@ fn matching(setup: &Setup) {
         assert!(!answer.text().trim().is_empty(), "{query}: a reason is stated");
     }
     // What cannot be matched is ignored, and said so (PS3.18 section 8.3.4.5).
-    for query in ["NoSuchKeyword=1", "WindowCenter=40"] {
+    for query in ["NoSuchKeyword=1", "InstanceAvailability=ONLINE"] {
         let answer = web.dicom(&format!("/studies?{query}")).send();
         let warned = answer.status == 200 && answer.header("Warning").starts_with("299");
         assert!(warned || answer.status == 400, "{query}: {}", answer.status);

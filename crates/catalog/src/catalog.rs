@@ -9,12 +9,13 @@ use qianli_model::{Query, Scope, SeriesUid, SopInstanceUid, StudyUid};
 use crate::config::CatalogConfig;
 use crate::db::Db;
 use crate::error::CatalogError;
+use crate::index::Index;
 use crate::record::{Announced, Prepared, Recorder};
 use crate::repair::Copied;
 use crate::types::{
-    Detail, Event, Found, Job, Location, Metadata, NewInstance, Recorded, Target, Totals,
+    Backfill, Detail, Event, Found, Job, Location, Metadata, NewInstance, Recorded, Target, Totals,
 };
-use crate::{feed, jobs, migrate, query, repair, retrieve};
+use crate::{backfill, feed, jobs, migrate, query, repair, retrieve};
 
 /// The index of one installation. Cheap to clone; all clones share connections and the writer.
 #[derive(Clone)]
@@ -25,7 +26,13 @@ pub struct Catalog {
 struct Inner {
     db: Db,
     recorder: Recorder,
+    index: Arc<Index>,
+    /// Queries that compare rows one by one take turns: they must not starve the others.
+    scans: tokio::sync::Semaphore,
 }
+
+/// Queries that compare rows one by one at the same time.
+const SCANS: usize = 2;
 
 impl Catalog {
     /// Opens the database; creates the file and its folder for SQLite. Does not change the schema.
@@ -36,8 +43,10 @@ impl Catalog {
     /// the database does not answer.
     pub async fn connect(config: CatalogConfig) -> Result<Self, CatalogError> {
         let db = Db::open(&config).await?;
-        let recorder = Recorder::start(db.clone(), &config);
-        Ok(Self { inner: Arc::new(Inner { db, recorder }) })
+        let index = Arc::new(Index::new(&config.indexed_attributes));
+        let recorder = Recorder::start(db.clone(), &config, Arc::clone(&index));
+        let scans = tokio::sync::Semaphore::new(SCANS);
+        Ok(Self { inner: Arc::new(Inner { db, recorder, index, scans }) })
     }
 
     /// Brings the schema up to date and returns how many migrations were applied. Several nodes may
@@ -51,6 +60,36 @@ impl Catalog {
         migrate::run(&self.inner.db).await
     }
 
+    /// Registers the attributes that this configuration indexes, forgets those that it does not
+    /// name any more, and says whether older rows wait for [`Self::backfill`]. Call it after
+    /// [`Self::migrate`], before anything is recorded.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn prepare_search(&self) -> Result<bool, CatalogError> {
+        backfill::prepare(&self.inner.db, &self.inner.index).await
+    }
+
+    /// Computes what a few hundred older rows lack of search words and indexed attributes. Returns
+    /// how far that came, or `None` when nothing is left. Until then queries compare rows.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn backfill(&self) -> Result<Option<Backfill>, CatalogError> {
+        backfill::step(&self.inner.db, &self.inner.index).await
+    }
+
+    /// How far every back-fill is, the finished ones too.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn backfills(&self) -> Result<Vec<Backfill>, CatalogError> {
+        backfill::all(&self.inner.db).await
+    }
+
     /// Asks the database for a sign of life.
     ///
     /// # Errors
@@ -58,6 +97,11 @@ impl Catalog {
     /// [`CatalogError::Unavailable`] when it does not answer.
     pub async fn ping(&self) -> Result<(), CatalogError> {
         self.inner.db.ping().await
+    }
+
+    #[cfg(test)]
+    pub(crate) fn index(&self) -> &Index {
+        &self.inner.index
     }
 
     pub(crate) fn db(&self) -> &Db {
@@ -104,11 +148,12 @@ impl Catalog {
         // A large header is milliseconds of compressing: not on a thread that serves sockets.
         let prepared = if new.header.json.len() > LARGE_HEADER {
             let scope = scope.clone();
-            tokio::task::spawn_blocking(move || Prepared::new(&scope, new))
+            let index = Arc::clone(&self.inner.index);
+            tokio::task::spawn_blocking(move || Prepared::new(&scope, new, &index))
                 .await
                 .map_err(|_| CatalogError::Closed)??
         } else {
-            Prepared::new(scope, new)?
+            Prepared::new(scope, new, &self.inner.index)?
         };
         self.inner.recorder.record(prepared, announced).await
     }
@@ -158,11 +203,15 @@ impl Catalog {
     /// Answers a query in a stable order: studies by date and time, newest first; series and
     /// instances by number, those without one last.
     ///
+    /// Attributes that have neither column nor index are compared row by row with what is stored of
+    /// what everything else leaves.
+    ///
     /// # Errors
     ///
-    /// See [`CatalogError`].
+    /// [`CatalogError::TooBroad`] when that leaves too many rows; see [`CatalogError`].
     pub async fn find(&self, scope: &Scope, query: &Query) -> Result<Vec<Found>, CatalogError> {
-        query::find(&self.inner.db, scope, query).await
+        let Inner { db, index, scans, .. } = &*self.inner;
+        query::find(db, scope, query, index, scans).await
     }
 
     /// Counts what a query matches, without regard to its limit and offset.
@@ -171,7 +220,8 @@ impl Catalog {
     ///
     /// See [`CatalogError`].
     pub async fn count(&self, scope: &Scope, query: &Query) -> Result<i64, CatalogError> {
-        query::count(&self.inner.db, scope, query).await
+        let Inner { db, index, scans, .. } = &*self.inner;
+        query::count(db, scope, query, index, scans).await
     }
 
     /// Where the current instances of a target lie, by series number, series UID, instance number,

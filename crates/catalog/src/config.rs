@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use qianli_model::query::Path;
+
 /// Settings of a [`crate::Catalog`].
 #[derive(Clone)]
 pub struct CatalogConfig {
@@ -17,6 +19,8 @@ pub struct CatalogConfig {
     pub timeout: Duration,
     /// How long a study must be quiet before its `study.settled` job may run.
     pub settle_after: Duration,
+    /// Attributes that are indexed beyond those that have columns. The same on every node.
+    pub indexed_attributes: Vec<Path>,
 }
 
 impl CatalogConfig {
@@ -35,6 +39,7 @@ impl Default for CatalogConfig {
             record_queue: 1024,
             timeout: Duration::from_secs(30),
             settle_after: Duration::from_secs(60),
+            indexed_attributes: Vec::new(),
         }
     }
 }

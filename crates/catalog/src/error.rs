@@ -36,6 +36,10 @@ pub enum CatalogError {
     /// A value is too large to be kept.
     #[error("{0} is too large for the catalog")]
     TooLarge(&'static str),
+    /// An attribute without an index was asked for, and what else was asked leaves too many rows to
+    /// compare them all.
+    #[error("the query is too broad")]
+    TooBroad,
     /// [`crate::Catalog::close`] was called.
     #[error("the catalog is closed")]
     Closed,

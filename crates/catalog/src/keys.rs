@@ -1,7 +1,8 @@
 //! Folded forms of what is matched: the same function makes the stored key and the key of a match
 //! value, so that both sides of a comparison agree. The folding itself is in `qianli_model::name`.
 
-use qianli_model::name::{fold, fold_text};
+use qianli_model::name::{self, fold_text};
+use qianli_model::query::time_key as whole_time;
 
 /// Longest key kept, in characters. PS3.5 allows 64 for most values; longer ones are equipment
 /// errors, and index rows have a size limit.
@@ -27,59 +28,15 @@ pub(crate) fn name_keys(name: &str) -> [String; 3] {
     std::array::from_fn(|_| groups.next().unwrap_or_default())
 }
 
-/// Key of one component group, or of a pattern for one. Components are joined by one space, so that
-/// `Wang^XiaoDong`, `Wang XiaoDong` and `WANG, XIAODONG` are one name; beside a character of a
-/// script that writes no spaces they are joined by nothing, so that `王^小东` is found as `王小东`.
+/// Key of one component group, or of a pattern for one; see [`qianli_model::name::group_key`].
 pub(crate) fn group_key(group: &str) -> String {
-    if group.is_empty() {
-        return String::new();
-    }
-    let folded = fold(group);
-    let mut key = String::with_capacity(folded.len());
-    let mut gap = false;
-    for c in folded.chars() {
-        if c == '^' || c == ',' || c == '=' || c.is_whitespace() {
-            gap = true;
-            continue;
-        }
-        if gap && !key.is_empty() && !writes_no_spaces(c) {
-            let after_letter = key.chars().next_back().is_some_and(|last| !writes_no_spaces(last));
-            if after_letter {
-                key.push(' ');
-            }
-        }
-        gap = false;
-        key.push(c);
-    }
-    bounded(&key)
-}
-
-/// Han, kana and Hangul (also as the jamo that compatibility decomposition leaves).
-fn writes_no_spaces(c: char) -> bool {
-    matches!(c,
-        '\u{1100}'..='\u{11FF}'
-        | '\u{2E80}'..='\u{2FDF}'
-        | '\u{3005}'..='\u{3007}'
-        | '\u{3040}'..='\u{30FF}'
-        | '\u{3130}'..='\u{318F}'
-        | '\u{31F0}'..='\u{31FF}'
-        | '\u{3400}'..='\u{4DBF}'
-        | '\u{4E00}'..='\u{9FFF}'
-        | '\u{AC00}'..='\u{D7FF}'
-        | '\u{F900}'..='\u{FAFF}'
-        | '\u{20000}'..='\u{3FFFF}')
+    bounded(&name::group_key(group))
 }
 
 /// Key of a time: `HHMMSS.FFFFFF`, missing parts as zeros, colons of the old form removed. What is
 /// not a time stays as sent, so that it can be seen.
 pub(crate) fn time_key(time: &str) -> String {
-    let digits: String = time.trim().chars().filter(|c| *c != ':').collect();
-    let (whole, fraction) = digits.split_once('.').unwrap_or((&digits, ""));
-    let numeric = whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
-    if !numeric || !matches!(whole.len(), 2 | 4 | 6) || fraction.len() > 6 {
-        return bounded(time);
-    }
-    format!("{whole:0<6}.{fraction:0<6}")
+    whole_time(time).unwrap_or_else(|| bounded(time))
 }
 
 /// A stable 64-bit digest (FNV-1a) of a blob key: a small index entry instead of the long key.

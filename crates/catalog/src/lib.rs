@@ -4,12 +4,14 @@
 //! blobs, does not parse DICOM and knows no protocol. Reads go straight to a pool; instances are
 //! recorded by one task that commits whatever is waiting in one transaction (DESIGN section 4).
 
+mod backfill;
 mod catalog;
 mod config;
 mod db;
 mod deletion;
 mod error;
 mod feed;
+mod index;
 mod jobs;
 mod keys;
 mod migrate;
@@ -30,8 +32,8 @@ pub use error::{CatalogError, Cause};
 pub use record::Announced;
 pub use repair::Copied;
 pub use types::{
-    DeletedInstance, Deletion, DeletionState, Detail, DuplicatePolicy, Event, Found, InstanceRow,
-    Job, Location, Metadata, NewDeletion, NewInstance, Recorded, SeriesRow, StudyRow, Target,
-    Totals,
+    Backfill, DeletedInstance, Deletion, DeletionState, Detail, DuplicatePolicy, Event, Found,
+    InstanceRow, Job, Location, Metadata, NewDeletion, NewInstance, Recorded, SeriesRow, StudyRow,
+    Target, Totals,
 };
 pub use workitem::{Kept, Retention, Subject, WorkitemEvent};

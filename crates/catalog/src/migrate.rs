@@ -17,6 +17,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0001_index.sql"),
     ),
     (
+        2,
+        "search",
+        include_str!("../../../migrations/postgres/0002_search.sql"),
+        include_str!("../../../migrations/sqlite/0002_search.sql"),
+    ),
+    (
         10,
         "workitems",
         include_str!("../../../migrations/postgres/0010_workitems.sql"),

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::config::CatalogConfig;
 use crate::db::Db;
 use crate::error::{CatalogError, Cause};
+use crate::index::Index;
 use crate::types::Recorded;
 
 pub(crate) use plan::{join_list, split_list};
@@ -61,6 +62,7 @@ struct Settings {
     /// The row of `tenant_totals` that this writer counts in.
     shard: i64,
     settle_ms: i64,
+    index: Arc<Index>,
 }
 
 /// Why a batch was not recorded.
@@ -79,12 +81,13 @@ impl From<sqlx::Error> for RecordError {
 
 impl Recorder {
     /// Starts the writer task.
-    pub(crate) fn start(db: Db, config: &CatalogConfig) -> Self {
+    pub(crate) fn start(db: Db, config: &CatalogConfig, index: Arc<Index>) -> Self {
         let (queue, waiting) = mpsc::channel(config.record_queue);
         let shards = if matches!(db, Db::Postgres(_)) { 16 } else { 1 };
         let settings = Settings {
             shard: (RandomState::new().hash_one(0) % shards).cast_signed(),
             settle_ms: i64::try_from(config.settle_after.as_millis()).unwrap_or(i64::MAX / 2),
+            index,
         };
         let (batch, timeout) = (config.record_batch, config.timeout);
         let announced = Arc::new(AtomicUsize::new(0));
@@ -280,8 +283,9 @@ pub(crate) async fn at_once(
     scope: &qianli_model::Scope,
     batch: Vec<crate::NewInstance>,
 ) -> Vec<Result<Recorded, CatalogError>> {
+    let index = Arc::new(Index::new(&[]));
     let prepared: Vec<Prepared> =
-        batch.into_iter().map(|new| Prepared::new(scope, new).unwrap()).collect();
-    let settings = Settings { shard: 3, settle_ms: 60_000 };
+        batch.into_iter().map(|new| Prepared::new(scope, new, &index).unwrap()).collect();
+    let settings = Settings { shard: 3, settle_ms: 60_000, index };
     record(db, &settings, &prepared, Duration::from_secs(20)).await
 }

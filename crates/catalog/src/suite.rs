@@ -14,6 +14,7 @@ mod querying;
 mod recording;
 mod retrieval;
 mod schema;
+mod search;
 mod workitem_events;
 mod workitem_search;
 mod workitems;

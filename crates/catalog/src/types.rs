@@ -101,6 +101,20 @@ pub struct InstanceRow {
     pub transfer_syntax: String,
     /// Bytes of the blob.
     pub size: i64,
+    /// The whole DICOM JSON object with [`qianli_model::header::BASE_URL_MARK`] in its bulk URIs,
+    /// where the query asked for it.
+    pub header: Option<Vec<u8>>,
+}
+
+/// How far the computing of something for older rows is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backfill {
+    /// `names` (their search words) or the digits of an indexed attribute.
+    pub name: String,
+    /// Every row up to this id is done.
+    pub position: i64,
+    /// Every row is done.
+    pub done: bool,
 }
 
 /// One row of a query's answer: as many parts as its level has.

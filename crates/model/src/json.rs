@@ -9,11 +9,13 @@ use crate::header::{BulkValue, HeaderError, InstanceHeader, Warning};
 use crate::syntax::TransferSyntax;
 
 mod capture;
+pub(crate) mod cursor;
 pub(crate) mod number;
 pub(crate) mod text;
 mod value;
 mod walk;
 
+pub(crate) use capture::level_of;
 use walk::Walk;
 
 /// A data set as DICOM JSON.

@@ -15,6 +15,7 @@ pub mod provenance;
 pub mod query;
 pub mod refusal;
 pub mod scope;
+pub mod sounds;
 pub mod syntax;
 pub mod tag;
 #[cfg(test)]

@@ -100,6 +100,49 @@ fn base(c: char) -> &'static str {
     }
 }
 
+/// Key of one component group, or of a pattern for one. Components are joined by one space, so that
+/// `Wang^XiaoDong`, `Wang XiaoDong` and `WANG, XIAODONG` are one name; beside a character of a
+/// script that writes no spaces they are joined by nothing, so that `王^小东` is found as `王小东`.
+pub fn group_key(group: &str) -> String {
+    if group.is_empty() {
+        return String::new();
+    }
+    let folded = fold(group);
+    let mut key = String::with_capacity(folded.len());
+    let mut gap = false;
+    for c in folded.chars() {
+        if c == '^' || c == ',' || c == '=' || c.is_whitespace() {
+            gap = true;
+            continue;
+        }
+        if gap && !key.is_empty() && !writes_no_spaces(c) {
+            let after_letter = key.chars().next_back().is_some_and(|last| !writes_no_spaces(last));
+            if after_letter {
+                key.push(' ');
+            }
+        }
+        gap = false;
+        key.push(c);
+    }
+    key
+}
+
+/// Han, kana and Hangul (also as the jamo that compatibility decomposition leaves).
+fn writes_no_spaces(c: char) -> bool {
+    matches!(c,
+        '\u{1100}'..='\u{11FF}'
+        | '\u{2E80}'..='\u{2FDF}'
+        | '\u{3005}'..='\u{3007}'
+        | '\u{3040}'..='\u{30FF}'
+        | '\u{3130}'..='\u{318F}'
+        | '\u{31F0}'..='\u{31FF}'
+        | '\u{3400}'..='\u{4DBF}'
+        | '\u{4E00}'..='\u{9FFF}'
+        | '\u{AC00}'..='\u{D7FF}'
+        | '\u{F900}'..='\u{FAFF}'
+        | '\u{20000}'..='\u{3FFFF}')
+}
+
 /// Folds ordinary text (descriptions, identifiers, station names) for search: compatibility
 /// composition, lower case, spaces at the ends trimmed. Accents and inner spaces are kept.
 pub fn fold_text(text: &str) -> String {

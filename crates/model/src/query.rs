@@ -89,6 +89,10 @@ pub enum Kind {
     Uid,
     /// Whole number.
     Number,
+    /// Number with decimals.
+    Decimal,
+    /// Date and time in one, single or range; a zone is not compared.
+    DateTime,
 }
 
 /// Every indexed attribute with its tag, level and kind.
@@ -192,6 +196,11 @@ pub struct Query {
     pub level: Level,
     /// What must match.
     pub conditions: Vec<Condition>,
+    /// What must match of attributes without a column: those that the installation indexes are
+    /// looked up, the rest is compared with what is stored of the rows that everything else leaves.
+    pub paths: Vec<PathCondition>,
+    /// Instance rows come with their whole stored header.
+    pub with_headers: bool,
     /// Phonetic and pinyin matching of names is asked for.
     pub fuzzy: bool,
     /// StudyDate and StudyTime ranges (when both present) are one range of instants
@@ -209,6 +218,8 @@ impl Query {
         Self {
             level,
             conditions: Vec::new(),
+            paths: Vec::new(),
+            with_headers: false,
             fuzzy: false,
             combined_datetime: true,
             limit,
@@ -248,7 +259,43 @@ pub struct MatchValueError {
 ///
 /// [`MatchValueError`] when a date, time, number or UID is malformed.
 pub fn parse_rule(attribute: Indexed, text: &str) -> Result<Option<Rule>, MatchValueError> {
-    rule::parse(attribute, text)
+    let keyword = attribute.tag().keyword();
+    // Codes hold no commas, so clients list them so.
+    let by_comma = matches!(attribute, Indexed::Modality | Indexed::ModalitiesInStudy);
+    rule::parse(attribute.kind(), keyword, by_comma, text)
 }
 
+/// As [`parse_rule`], for an attribute without a column.
+///
+/// # Errors
+///
+/// [`MatchValueError`] when the value is malformed, or is one for an attribute that holds a sequence
+/// or binary values: of those only presence can be asked (`""`).
+pub fn parse_path_rule(path: &Path, text: &str) -> Result<Option<Rule>, MatchValueError> {
+    match path.kind() {
+        Some(kind) => rule::parse(kind, path.keyword(), false, text),
+        None => match rule::parse(Kind::Text, path.keyword(), false, text)? {
+            Some(Rule::AnyOf(_) | Rule::Range(..)) => Err(MatchValueError {
+                keyword: path.keyword().unwrap_or("the attribute"),
+                expected: "value that can be compared with a sequence or binary value",
+            }),
+            rule => Ok(rule),
+        },
+    }
+}
+
+/// A time as `HHMMSS.FFFFFF`, missing parts as zeros, colons of the old form removed; `None` for
+/// what is no time.
+pub fn time_key(time: &str) -> Option<String> {
+    let digits: String = time.trim().chars().filter(|c| *c != ':').collect();
+    let (whole, fraction) = digits.split_once('.').unwrap_or((&digits, ""));
+    let numeric = whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
+    let fits = numeric && matches!(whole.len(), 2 | 4 | 6) && fraction.len() <= 6;
+    fits.then(|| format!("{whole:0<6}.{fraction:0<6}"))
+}
+
+mod path;
 mod rule;
+pub mod stored;
+
+pub use path::{Path, PathCondition, Step};

@@ -4,12 +4,12 @@
 //! handles data sets. Private data elements are written as the model asks: with their creator and
 //! without the block that they happened to use; a reader gives them blocks again.
 
-mod cursor;
 mod read;
 mod write;
 
 use crate::dataset::Limits;
 use crate::header::BASE_URL_MARK;
+use crate::json::cursor::Malformed;
 
 /// Media type of one data set as XML (PS3.18 table 8.7.3-4).
 pub const MEDIA_TYPE: &str = "application/dicom+xml";
@@ -39,6 +39,12 @@ pub enum XmlError {
     /// The text nests deeper or holds more than [`Limits`] allow.
     #[error("the document exceeds a limit: {0}")]
     Limit(&'static str),
+}
+
+impl From<Malformed> for XmlError {
+    fn from(error: Malformed) -> Self {
+        Self::Json { at: error.at, what: error.what }
+    }
 }
 
 /// Writes a DICOM JSON object as one XML document, appended to `out`. `base_url` takes the place of

@@ -14,4 +14,5 @@ pub(crate) mod stow;
 pub(crate) mod ups;
 mod wado;
 
+pub(crate) use qido::TOTAL_COUNT;
 pub(crate) use routes::router;

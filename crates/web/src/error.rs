@@ -7,6 +7,7 @@ use std::fmt::Display;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use qianli_archive::ArchiveError;
+use qianli_catalog::CatalogError;
 
 /// An answer other than success. The message is plain text, in English, free of patient data and
 /// of causes inside the server.
@@ -89,6 +90,14 @@ impl From<ArchiveError> for HttpError {
     fn from(error: ArchiveError) -> Self {
         if matches!(error, ArchiveError::Damaged(_)) {
             return Self::internal(error);
+        }
+        if let ArchiveError::Catalog(CatalogError::TooBroad) = error {
+            // PS3.18 table 10.6.3-1: 413 asks for a narrower query.
+            return Self::too_large(
+                "the query is too broad: it matches an attribute that is not indexed. Narrow it by \
+                 an indexed one, such as PatientID or StudyDate, or have the operator list the \
+                 attribute in indexed_attributes",
+            );
         }
         tracing::error!(cause = %error, "archive does not answer");
         Self::unavailable("the archive cannot answer now; try again")

@@ -271,6 +271,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::ETAG,
             header::LOCATION,
             header::WARNING,
+            dicomweb::TOTAL_COUNT,
         ])
 }
 

@@ -8,12 +8,13 @@ use qianli_model::query::{Indexed, Level, Query, Rule};
 
 use super::Dialect;
 use super::rules::{Bind, Writer, time_of};
+use crate::index::Entry;
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// A page of rows.
-    Rows,
+    /// A page of rows; at instance level with the packed header, if asked.
+    Rows { with_header: bool },
     /// The number of all rows.
     Count,
 }
@@ -40,7 +41,7 @@ struct Conditions {
     study: Vec<String>,
     series: Vec<String>,
     instance: Vec<String>,
-    /// Some condition names series or instances by UID.
+    /// Some condition finds series or instances wherever they belong: by UID or by an index.
     by_uid: bool,
 }
 
@@ -48,11 +49,18 @@ pub(super) fn compile(
     dialect: Dialect,
     tenant: TenantId,
     query: &Query,
+    indexed: &[(&Entry, &Rule)],
     answer: Answer,
 ) -> Statement {
     let mut writer = Writer { dialect, binds: Vec::new() };
     let tenant = writer.number(tenant.0);
     let mut conditions = collect(&mut writer, query);
+    for (entry, rule) in indexed {
+        let sql = writer.indexed(entry, rule);
+        // An index finds few rows, like a UID; only absence is the rule rather than the exception.
+        conditions.by_uid |= **rule != Rule::Empty;
+        conditions.add(entry.level, sql);
+    }
     conditions.study.insert(0, format!("s.tenant_id = {tenant}"));
     let (columns, source, order) = match query.level {
         Level::Study => (STUDY.to_owned(), "studies s", STUDY_ORDER.to_owned()),
@@ -71,11 +79,12 @@ pub(super) fn compile(
     let clause = clause(query.level, conditions);
     let text = match answer {
         Answer::Count => format!("SELECT COUNT(*) FROM {source} WHERE {clause}"),
-        Answer::Rows => {
+        Answer::Rows { with_header } => {
+            let header = if with_header { ", i.header" } else { "" };
             let limit = writer.number(i64::from(query.limit));
             let offset = writer.number(i64::from(query.offset));
             format!(
-                "SELECT {columns} FROM {source} WHERE {clause} ORDER BY {order}
+                "SELECT {columns}{header} FROM {source} WHERE {clause} ORDER BY {order}
                 LIMIT {limit} OFFSET {offset}"
             )
         }

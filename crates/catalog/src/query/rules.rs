@@ -1,11 +1,14 @@
 //! Compiles one condition to SQL. Values are only ever bound, never written into the text; column
 //! names come from the tables here, never from a caller.
 
-use qianli_model::query::{Indexed, Kind, Rule};
+use qianli_model::query::{Indexed, Kind, Level, Rule, stored};
+use qianli_model::sounds::{self, Token};
 
 use super::Dialect;
 use super::pattern::{AFTER_ALL, Pattern};
-use crate::keys::{group_key, text_key};
+use crate::backfill::table_of;
+use crate::index::Entry;
+use crate::keys::{bounded, group_key, text_key};
 
 /// A bound value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +69,9 @@ fn has_trigrams(column: &str) -> bool {
         || ["s.patient_id_key", "s.accession_key", "s.description_key"].contains(&column)
 }
 
+/// Shortest text that a trigram index finds (characters).
+const TRIGRAM: usize = 3;
+
 const NOTHING: &str = "1 = 0";
 const EVERYTHING: &str = "1 = 1";
 
@@ -113,6 +119,9 @@ impl Writer {
                 let digits: String = value.trim().chars().filter(|c| *c != ':').collect();
                 self.pattern(columns, &Pattern::Prefix(digits))
             }
+            // Only attributes in tables of their own are of these kinds; numbers are text there.
+            Kind::Decimal => format!("{column} = {}", self.text(stored::key(kind, value))),
+            Kind::DateTime => self.pattern(columns, &Pattern::Prefix(stored::key(kind, value))),
             Kind::Number => match value.trim().parse() {
                 Ok(number) => format!("{column} = {}", self.number(number)),
                 Err(_) => NOTHING.into(),
@@ -137,14 +146,95 @@ impl Writer {
             };
         }
         let key = group_key(value);
-        if fuzzy && !key.contains(['*', '?']) && !key.is_empty() {
-            let words: Vec<String> = key
-                .split(' ')
-                .map(|word| self.pattern(columns, &Pattern::containing(word)))
-                .collect();
-            return format!("({})", words.join(" AND "));
+        let literal = self.folded(columns, value, &key);
+        let asked = if fuzzy { sounds::asked(value) } else { Vec::new() };
+        if asked.is_empty() {
+            return literal;
         }
-        self.folded(columns, value, &key)
+        let mut ways = vec![literal];
+        // Words anywhere in the name, where an index finds them.
+        let words = || key.split(' ');
+        if !key.contains(['*', '?']) && words().all(|word| word.chars().count() >= TRIGRAM) {
+            let all: Vec<String> =
+                words().map(|word| self.pattern(columns, &Pattern::containing(word))).collect();
+            ways.push(format!("({})", all.join(" AND ")));
+        }
+        let sounds = if columns == PATIENT_NAME { "name_sounds" } else { "referring_sounds" };
+        self.either(&ways.join(" OR "), sounds, &asked)
+    }
+
+    /// Rows of studies that fulfil a condition or have a name that sounds as asked.
+    fn either(&mut self, condition: &str, column: &str, asked: &[Vec<Token>]) -> String {
+        match self.dialect {
+            Dialect::Postgres => {
+                let needle = self.text(ts_query(asked));
+                format!(
+                    "({condition} OR array_to_tsvector(string_to_array(s.{column}, ' ')) @@
+                    {needle}::text::tsquery)"
+                )
+            }
+            // Each way by its own index; the tenant is always the first value.
+            Dialect::Sqlite => {
+                let needle = self.text(format!("{column} : ({})", full_text_query(asked)));
+                let condition = condition.replace("s.", "x.");
+                format!(
+                    "s.id IN (SELECT x.id FROM studies x WHERE x.tenant_id = $1 AND ({condition})
+                    UNION SELECT rowid FROM study_sounds WHERE study_sounds MATCH {needle})"
+                )
+            }
+        }
+    }
+
+    /// A condition on an attribute that has an index instead of a column.
+    pub(super) fn indexed(&mut self, entry: &Entry, rule: &Rule) -> String {
+        let (table, owner) = table_of(entry.level);
+        let key = match entry.level {
+            Level::Study => "s.id",
+            Level::Series => "r.id",
+            Level::Instance => "i.id",
+        };
+        let name = self.text(entry.name.as_str());
+        let among = |condition: &str| {
+            format!("{key} IN (SELECT {owner} FROM {table} WHERE attribute = {name}{condition})")
+        };
+        match rule {
+            Rule::Empty => format!("NOT {}", among("")),
+            Rule::Range(from, to) => {
+                let kind = entry.kind;
+                among(&format!(" AND {}", self.range("value", kind, from, to)))
+            }
+            Rule::AnyOf(values) => {
+                let any: Vec<String> = values
+                    .iter()
+                    .map(|value| match entry.kind {
+                        // Each group of a name has a row of its own.
+                        Kind::PersonName if value.contains('=') => {
+                            let groups = value.split('=').filter(|group| !group.is_empty());
+                            let each: Vec<String> = groups
+                                .map(|group| {
+                                    let sql = self.folded(&["value"], group, &group_key(group));
+                                    among(&format!(" AND {sql}"))
+                                })
+                                .collect();
+                            if each.is_empty() { NOTHING.into() } else { each.join(" AND ") }
+                        }
+                        Kind::PersonName => {
+                            let sql = self.folded(&["value"], value, &group_key(value));
+                            among(&format!(" AND {sql}"))
+                        }
+                        Kind::Number => {
+                            let sql = self.text(bounded(&stored::key(entry.kind, value)));
+                            among(&format!(" AND value = {sql}"))
+                        }
+                        kind => {
+                            let sql = self.value(&["value"], kind, value, false);
+                            among(&format!(" AND {sql}"))
+                        }
+                    })
+                    .collect();
+                if any.is_empty() { NOTHING.into() } else { format!("({})", any.join(" OR ")) }
+            }
+        }
     }
 
     /// A value by its key. Where folding left nothing of the value, nothing matches: compared as it
@@ -185,7 +275,7 @@ impl Writer {
             columns.iter().map(|c| format!("{c} LIKE {value}{escape}")).collect();
         let likes = format!("({})", likes.join(" OR "));
         let indexed = columns.iter().all(|column| has_trigrams(column));
-        if self.dialect == Dialect::Postgres || !indexed || literal.chars().count() < 3 {
+        if self.dialect == Dialect::Postgres || !indexed || literal.chars().count() < TRIGRAM {
             return likes;
         }
         // The trigram table finds candidates by the longest literal part; LIKE decides.
@@ -270,4 +360,30 @@ pub(super) fn time_of(date: Indexed) -> Option<Indexed> {
         Indexed::PerformedProcedureStepStartDate => Some(Indexed::PerformedProcedureStepStartTime),
         _ => None,
     }
+}
+
+/// What is asked as a `tsquery`. Search words are ASCII letters and digits: nothing to escape.
+fn ts_query(asked: &[Vec<Token>]) -> String {
+    join(asked, " | ", " & ", |token| {
+        format!("'{}'{}", token.text, if token.prefix { ":*" } else { "" })
+    })
+}
+
+/// What is asked as a query of FTS5.
+fn full_text_query(asked: &[Vec<Token>]) -> String {
+    join(asked, " OR ", " AND ", |token| {
+        format!("\"{}\"{}", token.text, if token.prefix { " *" } else { "" })
+    })
+}
+
+fn join(
+    asked: &[Vec<Token>],
+    or: &str,
+    and: &str,
+    write: impl Fn(&Token) -> String + Copy,
+) -> String {
+    let words = asked
+        .iter()
+        .map(|tokens| format!("({})", tokens.iter().map(write).collect::<Vec<_>>().join(or)));
+    words.collect::<Vec<_>>().join(and)
 }

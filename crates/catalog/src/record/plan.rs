@@ -5,8 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use qianli_model::query::Level;
+
 use super::merge::{fill_json, fill_text};
 use super::prepare::Prepared;
+use crate::backfill::name_sounds;
+use crate::index::{Index, Value};
 use crate::types::{DuplicatePolicy, Recorded};
 
 /// A study, as it is or as it shall be.
@@ -16,7 +20,7 @@ pub(crate) struct Study {
     pub id: Option<i64>,
     pub tenant: i64,
     pub uid: String,
-    pub text: [String; 17],
+    pub text: [String; 19],
     pub json: String,
     pub modalities: BTreeSet<String>,
     pub sop_classes: BTreeSet<String>,
@@ -135,6 +139,10 @@ pub(crate) struct Plan {
     pub totals: BTreeMap<i64, Delta>,
     /// One per instance of the batch.
     pub outcomes: Vec<Recorded>,
+    /// Values for the index of attributes: index in [`Plan::studies`] and value.
+    pub study_values: Vec<(usize, Value)>,
+    /// Index in [`Plan::series`] and value.
+    pub series_values: Vec<(usize, Value)>,
     study_index: HashMap<(i64, String), usize>,
     series_index: HashMap<(usize, String), usize>,
     versions: HashMap<(usize, String), Vec<Version>>,
@@ -171,10 +179,31 @@ impl Plan {
     }
 
     /// Plays the batch through.
-    pub(crate) fn decide(&mut self, batch: &[Prepared]) {
-        for (index, item) in batch.iter().enumerate() {
-            let outcome = self.decide_one(index, item);
+    pub(crate) fn decide(&mut self, batch: &[Prepared], index: &Index) {
+        for (position, item) in batch.iter().enumerate() {
+            let outcome = self.decide_one(position, item);
             self.outcomes.push(outcome);
+        }
+        self.derive(index);
+    }
+
+    /// Computes what follows from the attributes of studies and series that are new or were filled:
+    /// once for each, not for each of their instances.
+    fn derive(&mut self, index: &Index) {
+        for (position, study) in self.studies.iter_mut().enumerate() {
+            if !(study.is_new || study.filled) {
+                continue;
+            }
+            let [.., name, referring] = &mut study.text;
+            [*name, *referring] = name_sounds(&study.json);
+            let values = index.values(Level::Study, study.json.as_bytes());
+            self.study_values.extend(values.into_iter().map(|value| (position, value)));
+        }
+        for (position, series) in self.series.iter().enumerate() {
+            if series.is_new || series.filled {
+                let values = index.values(Level::Series, series.json.as_bytes());
+                self.series_values.extend(values.into_iter().map(|value| (position, value)));
+            }
         }
     }
 

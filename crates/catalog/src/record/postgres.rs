@@ -24,7 +24,7 @@ pub(super) async fn record(
 ) -> Result<Vec<Recorded>, RecordError> {
     let mut transaction = pool.begin().await?;
     let mut plan = load(&mut transaction, batch).await?;
-    plan.decide(batch);
+    plan.decide(batch, &settings.index);
     if plan.events.is_empty() {
         transaction.rollback().await?;
         return Ok(plan.outcomes);
@@ -35,6 +35,7 @@ pub(super) async fn record(
     retire(&mut transaction, &plan).await?;
     fill(&mut transaction, &mut plan).await?;
     finish(&mut transaction, settings, &plan, batch).await?;
+    index_values(&mut transaction, &plan, batch).await?;
     transaction.commit().await?;
     Ok(plan.outcomes)
 }
@@ -369,6 +370,58 @@ async fn finish(
     query.execute(connection).await?;
     Ok(())
 }
+
+/// Enters values into the index of attributes; no statement where there are none.
+async fn index_values(
+    connection: &mut PgConnection,
+    plan: &Plan,
+    batch: &[Prepared],
+) -> Result<(), RecordError> {
+    let instances = || {
+        plan.inserts.iter().flat_map(|insert| {
+            let item = &batch[insert.item];
+            let series = plan.series[insert.series].id.unwrap_or_default();
+            item.indexed.iter().map(move |value| (series, item, value))
+        })
+    };
+    let is_none = plan.study_values.is_empty() && plan.series_values.is_empty();
+    if is_none && instances().next().is_none() {
+        return Ok(());
+    }
+    let study = |index: &usize| plan.studies[*index].id.unwrap_or_default();
+    let series = |index: &usize| plan.series[*index].id.unwrap_or_default();
+    let studies = || plan.study_values.iter();
+    let all_series = || plan.series_values.iter();
+    sqlx::query(INDEX_VALUES)
+        .bind(studies().map(|(index, _)| study(index)).collect::<Vec<_>>())
+        .bind(studies().map(|(_, value)| value.attribute.as_str()).collect::<Vec<_>>())
+        .bind(studies().map(|(_, value)| value.key.as_str()).collect::<Vec<_>>())
+        .bind(all_series().map(|(index, _)| series(index)).collect::<Vec<_>>())
+        .bind(all_series().map(|(_, value)| value.attribute.as_str()).collect::<Vec<_>>())
+        .bind(all_series().map(|(_, value)| value.key.as_str()).collect::<Vec<_>>())
+        .bind(instances().map(|(series, ..)| series).collect::<Vec<_>>())
+        .bind(instances().map(|(_, item, _)| item.sop_uid()).collect::<Vec<_>>())
+        .bind(instances().map(|(_, item, _)| item.content_hash()).collect::<Vec<_>>())
+        .bind(instances().map(|(.., value)| value.attribute.as_str()).collect::<Vec<_>>())
+        .bind(instances().map(|(.., value)| value.key.as_str()).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+const INDEX_VALUES: &str = "WITH studies_done AS (
+        INSERT INTO study_attributes (study_id, attribute, value)
+        SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING),
+    series_done AS (
+        INSERT INTO series_attributes (series_id, attribute, value)
+        SELECT * FROM UNNEST($4::bigint[], $5::text[], $6::text[]) ON CONFLICT DO NOTHING)
+    INSERT INTO instance_attributes (instance_id, attribute, value)
+    SELECT i.id, u.attribute, u.value
+    FROM UNNEST($7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[])
+        AS u (series_id, sop_uid, content_hash, attribute, value)
+    JOIN instances i ON i.sop_uid = u.sop_uid AND i.series_id = u.series_id
+        AND i.content_hash = u.content_hash
+    ON CONFLICT DO NOTHING";
 
 /// [`FINISH`] with the insertion of instances, whose columns are a list, in front.
 static FINISH_TEXT: LazyLock<String> = LazyLock::new(|| {

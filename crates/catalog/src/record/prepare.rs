@@ -3,14 +3,16 @@
 
 use qianli_model::Scope;
 use qianli_model::header::{PatientFields, SeriesFields, StudyFields};
+use qianli_model::query::Level;
 
 use crate::error::CatalogError;
+use crate::index::{Index, Value};
 use crate::keys::{bounded, digest, name_keys, text_key, time_key};
 use crate::pack::pack;
 use crate::types::{DuplicatePolicy, NewInstance};
 
 /// Text columns of `studies`, patient's first. Order is that of [`Prepared::study_text`].
-pub(crate) const STUDY_TEXT: [&str; 17] = [
+pub(crate) const STUDY_TEXT: [&str; 19] = [
     "patient_id",
     "issuer",
     "patient_id_key",
@@ -28,6 +30,8 @@ pub(crate) const STUDY_TEXT: [&str; 17] = [
     "referring_alphabetic_key",
     "referring_ideographic_key",
     "referring_phonetic_key",
+    "name_sounds",
+    "referring_sounds",
 ];
 
 /// Text columns of `series`. Order is that of [`Prepared::series_text`].
@@ -64,7 +68,7 @@ pub(crate) struct Prepared {
     pub tenant: i64,
     pub study_uid: String,
     pub series_uid: String,
-    pub study_text: [String; 17],
+    pub study_text: [String; 19],
     pub study_json: String,
     pub patient_name: String,
     pub patient_birth_date: String,
@@ -82,10 +86,16 @@ pub(crate) struct Prepared {
     pub layout: Vec<u8>,
     pub received_ms: i64,
     pub policy: DuplicatePolicy,
+    /// Values of indexed attributes that belong to the instance itself.
+    pub indexed: Vec<Value>,
 }
 
 impl Prepared {
-    pub(crate) fn new(scope: &Scope, new: NewInstance) -> Result<Self, CatalogError> {
+    pub(crate) fn new(
+        scope: &Scope,
+        new: NewInstance,
+        index: &Index,
+    ) -> Result<Self, CatalogError> {
         let NewInstance { header, provenance, .. } = new;
         let layout = serde_json::to_vec(&(&header.frames, &header.bulk))
             .map_err(|_| CatalogError::TooLarge("the frame table"))?;
@@ -119,6 +129,7 @@ impl Prepared {
             blob_digest,
             blob_size: signed(new.blob_size, "the blob")?,
             data_set_offset: signed(new.data_set_offset, "the file meta information")?,
+            indexed: index.values(Level::Instance, &header.json),
             header: pack(&header.json)?,
             layout: pack(&layout)?,
             received_ms: new.received_ms,
@@ -139,7 +150,7 @@ impl Prepared {
     }
 }
 
-fn study_text(patient: &PatientFields, study: &StudyFields) -> [String; 17] {
+fn study_text(patient: &PatientFields, study: &StudyFields) -> [String; 19] {
     let [alphabetic, ideographic, phonetic] = name_keys(&patient.name);
     let referring = name_keys(&study.referring_physician);
     let [referring_alphabetic, referring_ideographic, referring_phonetic] = referring;
@@ -161,6 +172,9 @@ fn study_text(patient: &PatientFields, study: &StudyFields) -> [String; 17] {
         referring_alphabetic,
         referring_ideographic,
         referring_phonetic,
+        // The plan fills these in for studies that are new or whose names were.
+        String::new(),
+        String::new(),
     ]
 }
 

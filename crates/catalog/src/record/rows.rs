@@ -13,7 +13,7 @@ where
     i64: Decode<'r, R::Database> + Type<R::Database>,
     bool: Decode<'r, R::Database> + Type<R::Database>,
 {
-    let mut text: [String; 17] = Default::default();
+    let mut text: [String; 19] = Default::default();
     for (value, column) in text.iter_mut().zip(STUDY_TEXT) {
         *value = row.try_get(column)?;
     }

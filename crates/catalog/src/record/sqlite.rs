@@ -1,6 +1,7 @@
 //! Loads and writes a batch on SQLite: prepared statements in one transaction on the one connection
 //! that writes. Statements run in process, so one per row is cheap.
 
+use qianli_model::query::Level;
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
 
 use super::plan::{Plan, Series, Study, Version, VersionRow, join_list};
@@ -10,6 +11,8 @@ use super::{
     DELETE_PATIENT, LEAVE_PATIENT, RecordError, SETTLE_STEPS, Settings, settled_payload,
     update_text,
 };
+use crate::backfill::table_of;
+use crate::index::Value;
 use crate::types::Recorded;
 
 /// Records a batch in one transaction.
@@ -21,7 +24,7 @@ pub(super) async fn record(
     // Takes the write lock at once: another process must not slip between reading and writing.
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let mut plan = load(&mut transaction, batch).await?;
-    plan.decide(batch);
+    plan.decide(batch, &settings.index);
     if plan.events.is_empty() {
         transaction.rollback().await?;
         return Ok(plan.outcomes);
@@ -289,8 +292,38 @@ async fn insert_instances(
         for value in &item.instance_text {
             query = query.bind(value);
         }
-        query.execute(&mut *connection).await?;
+        let inserted = query.execute(&mut *connection).await?;
+        for value in &item.indexed {
+            let owner = Some(inserted.last_insert_rowid());
+            insert_value(connection, Level::Instance, owner, value).await?;
+        }
     }
+    for (study, value) in &plan.study_values {
+        insert_value(connection, Level::Study, plan.studies[*study].id, value).await?;
+    }
+    for (series, value) in &plan.series_values {
+        insert_value(connection, Level::Series, plan.series[*series].id, value).await?;
+    }
+    Ok(())
+}
+
+/// Enters a value into the index of its attribute.
+async fn insert_value(
+    connection: &mut SqliteConnection,
+    level: Level,
+    owner: Option<i64>,
+    value: &Value,
+) -> Result<(), RecordError> {
+    let (table, column) = table_of(level);
+    let text = format!(
+        "INSERT INTO {table} ({column}, attribute, value) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+    );
+    sqlx::query(AssertSqlSafe(text))
+        .bind(owner)
+        .bind(&value.attribute)
+        .bind(&value.key)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

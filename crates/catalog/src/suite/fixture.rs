@@ -7,7 +7,7 @@ use qianli_model::frames::{ByteRange, FrameTable};
 use qianli_model::header::{
     BulkValue, InstanceFields, InstanceHeader, PatientFields, SeriesFields, StudyFields,
 };
-use qianli_model::query::{Indexed, Level, Rule};
+use qianli_model::query::{Indexed, Level, Path, Rule};
 use qianli_model::scope::Principal;
 use qianli_model::{
     Provenance, Query, Route, Scope, SeriesUid, SopClassUid, SopInstanceUid, StudyUid, TenantId,
@@ -21,6 +21,9 @@ use crate::{Catalog, CatalogConfig, DuplicatePolicy, NewInstance, Target};
 /// 2024-03-05T07:40:00Z.
 pub const NOW: i64 = 1_709_624_400_000;
 
+/// Attributes that the test databases index: one of a series, one of an instance, one of a study.
+const INDEXED: [&str; 3] = ["DeviceSerialNumber", "SliceThickness", "PatientComments"];
+
 /// A fresh database and what removes it.
 pub struct Place {
     pub catalog: Catalog,
@@ -31,6 +34,7 @@ impl Place {
     pub async fn sqlite() -> Self {
         let catalog = Catalog::connect(config("sqlite::memory:".into())).await.unwrap();
         assert_eq!(catalog.migrate().await.unwrap(), count_of_migrations());
+        assert!(!catalog.prepare_search().await.unwrap(), "an empty archive lacks nothing");
         Self { catalog, drop_with: None }
     }
 
@@ -47,6 +51,7 @@ impl Place {
         let url = with_database(&server, &name);
         let catalog = Catalog::connect(config(url)).await.unwrap();
         assert_eq!(catalog.migrate().await.unwrap(), count_of_migrations());
+        assert!(!catalog.prepare_search().await.unwrap(), "an empty archive lacks nothing");
         Some(Self { catalog, drop_with: Some((server, name)) })
     }
 
@@ -82,6 +87,7 @@ pub fn config(url: String) -> CatalogConfig {
     CatalogConfig {
         max_connections: 6,
         timeout: Duration::from_secs(20),
+        indexed_attributes: INDEXED.iter().filter_map(|name| Path::parse(name)).collect(),
         ..CatalogConfig::new(url)
     }
 }
@@ -205,6 +211,18 @@ pub fn study_json(patient: &PatientFields, study: &StudyFields) -> String {
         let attribute = match value.as_str() {
             "" => serde_json::json!({"vr": vr}),
             value => serde_json::json!({"vr": vr, "Value": [value]}),
+        };
+        fragment.insert(tag.into(), attribute);
+    }
+    for (tag, name) in [("00080090", &study.referring_physician), ("00100010", &patient.name)] {
+        let groups = ["Alphabetic", "Ideographic", "Phonetic"].into_iter().zip(name.split('='));
+        let groups: serde_json::Map<_, _> = groups
+            .filter(|(_, group)| !group.is_empty())
+            .map(|(key, group)| (key.to_owned(), group.into()))
+            .collect();
+        let attribute = match groups.is_empty() {
+            true => serde_json::json!({"vr": "PN"}),
+            false => serde_json::json!({"vr": "PN", "Value": [groups]}),
         };
         fragment.insert(tag.into(), attribute);
     }

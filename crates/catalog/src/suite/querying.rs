@@ -199,7 +199,8 @@ async fn every_attribute_can_be_matched(catalog: &Catalog) {
             _ => match kind {
                 Kind::Date => "20240305",
                 Kind::Time => "10",
-                Kind::Number => "1",
+                Kind::Number | Kind::Decimal => "1",
+                Kind::DateTime => "20240305",
                 _ => "?*",
             },
         };

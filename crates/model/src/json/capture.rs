@@ -162,7 +162,8 @@ static INSTANCE: &[u32] = &[
     0x0070_0084,
 ];
 
-fn level_of(tag: Tag) -> Option<Level> {
+/// The level whose fragment keeps an attribute; `None` when only the whole header does.
+pub(crate) fn level_of(tag: Tag) -> Option<Level> {
     if tag.group == 0x0010 {
         return Some(Level::Study);
     }

@@ -1,10 +1,15 @@
 //! Parsing of match values (PS3.4 C.2.2.2). Wildcards are left as they are: whoever matches
 //! decides how, after folding.
 
-use super::{Indexed, Kind, MatchValueError, Rule};
+use super::{Kind, MatchValueError, Rule};
 use crate::uid::StudyUid;
 
-pub(super) fn parse(attribute: Indexed, text: &str) -> Result<Option<Rule>, MatchValueError> {
+pub(super) fn parse(
+    kind: Kind,
+    keyword: Option<&'static str>,
+    by_comma: bool,
+    text: &str,
+) -> Result<Option<Rule>, MatchValueError> {
     let text = trim(text);
     if is_universal(text) {
         return Ok(None);
@@ -12,13 +17,10 @@ pub(super) fn parse(attribute: Indexed, text: &str) -> Result<Option<Rule>, Matc
     if text == "\"\"" {
         return Ok(Some(Rule::Empty));
     }
-    let error = |expected| MatchValueError {
-        keyword: attribute.tag().keyword().unwrap_or("the attribute"),
-        expected,
-    };
-    match attribute.kind() {
+    let error =
+        |expected| MatchValueError { keyword: keyword.unwrap_or("the attribute"), expected };
+    match kind {
         Kind::Text | Kind::PersonName => {
-            let by_comma = matches!(attribute, Indexed::Modality | Indexed::ModalitiesInStudy);
             let values: Vec<String> = list(text, by_comma).map(str::to_owned).collect();
             // Separators alone ask for nothing; to take them for a universal value would widen the
             // search to everything.
@@ -37,6 +39,11 @@ pub(super) fn parse(attribute: Indexed, text: &str) -> Result<Option<Rule>, Matc
             number.parse::<i64>().ok().map(|number| number.to_string())
         })
         .ok_or_else(|| error("whole number")),
+        Kind::Decimal => values(list(text, false), |number| {
+            number.parse::<f64>().ok().filter(|n| n.is_finite()).map(|number| number.to_string())
+        })
+        .ok_or_else(|| error("number")),
+        Kind::DateTime => date_times(text).ok_or_else(|| error("date and time or range of them")),
         Kind::Date => dates(text).ok_or_else(|| error("date (YYYYMMDD) or range of dates")),
         Kind::Time => times(text).ok_or_else(|| error("time (HHMMSS) or range of times")),
     }
@@ -124,6 +131,36 @@ fn date_digits(text: &str) -> Option<String> {
     Some(digits)
 }
 
+/// One date and time, or two joined by a hyphen; zones have hyphens of their own.
+fn date_times(text: &str) -> Option<Option<Rule>> {
+    if let Some(single) = date_time(text) {
+        return Some(Some(Rule::AnyOf(vec![single])));
+    }
+    let places = text.match_indices('-').map(|(at, _)| at);
+    places.into_iter().find_map(|at| {
+        let (from, to) = (text.get(..at)?, text.get(at + 1..)?);
+        range(from, to, date_time, date_time)
+    })
+}
+
+/// `YYYY[MM[DD[HH[MM[SS[.F]]]]]]` without its zone.
+fn date_time(text: &str) -> Option<String> {
+    let (digits, zone) = match text.rfind(['+', '-']) {
+        Some(at) => (text.get(..at)?, text.get(at + 1..)?),
+        None => (text, "0000"),
+    };
+    let all_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let fits = matches!(whole.len(), 4 | 6 | 8 | 10 | 12 | 14)
+        && all_digits(whole)
+        && all_digits(fraction)
+        && (1..=6).contains(&fraction.len())
+        && (whole.len() == 14 || !digits.contains('.'));
+    // No zone is further from Greenwich: 2023-2024 is a range.
+    let is_zone = zone.len() == 4 && all_digits(zone) && zone <= "1400";
+    (fits && is_zone).then(|| digits.to_owned())
+}
+
 /// A single time is the range of instants that it covers: `10` is the whole hour. Of a list, whose
 /// values cannot be ranges, the first instant of each counts.
 fn times(text: &str) -> Option<Option<Rule>> {
@@ -169,6 +206,7 @@ fn time(text: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::{Indexed, parse_rule as parse};
 
     fn any(values: &[&str]) -> Option<Rule> {
         Some(Rule::AnyOf(values.iter().map(|&v| v.to_owned()).collect()))

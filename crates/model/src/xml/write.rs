@@ -1,8 +1,8 @@
 //! DICOM JSON to XML, in one pass.
 
-use super::cursor::Cursor;
 use super::{NAMESPACE, XmlError, is_mark};
 use crate::dataset::Limits;
+use crate::json::cursor::{Cursor, creator_of, vr_of};
 use crate::tag::{Tag, tag};
 
 /// Elements of the components of a person name, in their order (PS3.19 A.1.6).
@@ -22,7 +22,7 @@ pub(super) fn document(json: &[u8], base_url: &str, out: &mut Vec<u8>) -> Result
     writer.raw("</NativeDicomModel>\n");
     match cursor.peek() {
         None => Ok(()),
-        Some(_) => Err(cursor.error("more text after the object")),
+        Some(_) => Err(cursor.error("more text after the object").into()),
     }
 }
 
@@ -182,7 +182,7 @@ impl Writer<'_> {
             self.data_set(cursor)?;
             self.depth_left = left;
         } else if cursor.word()? != "null" {
-            return Err(cursor.error("an item that is no object"));
+            return Err(cursor.error("an item that is no object").into());
         }
         self.raw("</Item>");
         Ok(())
@@ -212,7 +212,7 @@ impl Writer<'_> {
                 }
             }
             _ if cursor.word()? == "null" => {}
-            _ => return Err(cursor.error("a person name")),
+            _ => return Err(cursor.error("a person name").into()),
         }
         self.raw("</PersonName>");
         Ok(())
@@ -266,33 +266,4 @@ impl Writer<'_> {
 /// (gggg,0010) to (gggg,00FF) of a private group (PS3.5 section 7.8.1).
 pub(super) fn is_creator(tag: Tag) -> bool {
     tag.is_private() && (0x10..=0xFF).contains(&tag.element)
-}
-
-/// The `vr` of the attribute object that comes next, wherever in it it stands.
-fn vr_of(mut cursor: Cursor<'_>) -> Result<String, XmlError> {
-    let mut more = cursor.enter(b'{', b'}')?;
-    while more {
-        if cursor.name()? == "vr" {
-            return cursor.string().map(|vr| vr.into_owned());
-        }
-        cursor.skip()?;
-        more = cursor.more(b'}')?;
-    }
-    Ok(String::new())
-}
-
-/// The one text value of the attribute object that comes next; `None` when it has another form.
-fn creator_of(mut cursor: Cursor<'_>) -> Result<Option<String>, XmlError> {
-    let mut more = cursor.enter(b'{', b'}')?;
-    while more {
-        if cursor.name()? == "Value" {
-            let single = cursor.enter(b'[', b']')? && cursor.peek() == Some(b'"');
-            let text = if single { Some(cursor.string()?) } else { None };
-            let text = text.filter(|text| !text.trim().is_empty());
-            return Ok(text.map(|text| text.trim().to_owned()));
-        }
-        cursor.skip()?;
-        more = cursor.more(b'}')?;
-    }
-    Ok(None)
 }

@@ -4,27 +4,31 @@ mod answer;
 mod search;
 
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
-use qianli_catalog::types::{Found, Target};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use qianli_catalog::types::Target;
 use qianli_model::query::Level;
-use qianli_model::{SeriesUid, SopInstanceUid, StudyUid};
+use qianli_model::xml;
 
 use self::answer::Layout;
 pub(crate) use self::answer::returned;
 use self::search::Search;
 pub(crate) use self::search::{DEFAULT_LIMIT, MAX_LIMIT};
-use super::accept::Accept;
-use super::json;
+use super::accept::{Accept, Offer};
 use super::path::At;
 use super::respond;
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
 use crate::error::HttpError;
 
-/// Headers that are fetched at once when an answer needs more than the index holds.
-const HEADERS_AT_ONCE: usize = 8;
+/// Most rows of an answer that needs whole headers.
+const MAX_HEADERS: u32 = 1_000;
+
+/// Most bytes of an answer, before it is made XML: headers can be long.
+const MAX_ANSWER: usize = 128 << 20;
+
+/// Header that says how many rows there are without the page, when `count=true` asks for it.
+pub(crate) const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
 /// `GET /studies`.
 pub(crate) async fn studies(
@@ -92,10 +96,18 @@ async fn find(
     level: Level,
     within: Option<Target>,
 ) -> Result<Response, HttpError> {
-    let media = respond::json_type(&Accept::of(headers, query))?;
+    let form = Form::choose(&Accept::of(headers, query))?;
     let mut search = Search::parse(query.unwrap_or_default(), level, within.as_ref())?;
+    let layout = Layout::new(level, within.as_ref(), &search.include);
+    search.query.with_headers = layout.beyond_index();
+    if search.query.with_headers && search.limit > MAX_HEADERS {
+        search.limit = MAX_HEADERS;
+        search.query.limit = MAX_HEADERS + 1;
+        search.limited_by_us = true;
+    }
     let mut found = state.archive().find(&caller.scope, &search.query).await?;
-    if found.len() > search.limit as usize {
+    let is_cut = found.len() > search.limit as usize;
+    if is_cut {
         found.truncate(search.limit as usize);
         if search.limited_by_us {
             search.warnings.push(format!(
@@ -104,55 +116,104 @@ async fn find(
             ));
         }
     }
-
-    let layout = Layout::new(level, within.as_ref(), &search.include);
-    let headers_wanted = layout.beyond_index();
-    let body = if headers_wanted {
-        let rows = stream::iter(found).map(|row| {
-            let layout = &layout;
-            async move {
-                let header = header_of(state, caller, &row).await?;
-                Ok::<_, HttpError>(layout.row(base, &row, header.as_deref()))
-            }
-        });
-        join(rows.buffered(HEADERS_AT_ONCE).try_collect::<Vec<_>>().await?)
+    let total = if search.count {
+        Some(total(state, caller, &search, is_cut, found.len()).await?)
     } else {
-        join(found.iter().map(|row| layout.row(base, row, None)))
+        None
     };
-    let mut response = respond::json(media, body.into());
+    let mut rows = Vec::with_capacity(found.len());
+    let mut size = 0;
+    for row in &found {
+        let header = row.instance.as_ref().and_then(|instance| instance.header.as_deref());
+        let header = header.and_then(|header| std::str::from_utf8(header).ok());
+        let (json, url) = layout.row(base, row, header);
+        size += json.len();
+        if size > MAX_ANSWER && !rows.is_empty() {
+            search.warnings.push(format!(
+                "The answer exceeded the maximum size after {} results; ask for more with offset",
+                rows.len()
+            ));
+            break;
+        }
+        rows.push((json, url));
+    }
+    let mut response = match form {
+        Form::Json(media) => respond::json(media, join(&rows).into()),
+        // A multipart body has parts: nothing found is 204 (PS3.18 table 10.6.3-1).
+        Form::Xml if rows.is_empty() => StatusCode::NO_CONTENT.into_response(),
+        Form::Xml => xml_parts(&rows)?,
+    };
+    if let Some(total) = total {
+        respond::set(response.headers_mut(), TOTAL_COUNT, &total.to_string());
+    }
     for warning in &search.warnings {
         respond::warn(response.headers_mut(), warning);
     }
     Ok(response)
 }
 
-fn join(rows: impl IntoIterator<Item = String>) -> String {
-    let mut body = String::from("[");
-    for (index, row) in rows.into_iter().enumerate() {
+/// How many rows there are without the page. A first page that holds everything need not be counted.
+async fn total(
+    state: &WebState,
+    caller: &Caller,
+    search: &Search,
+    is_cut: bool,
+    rows: usize,
+) -> Result<i64, HttpError> {
+    if !is_cut && search.query.offset == 0 {
+        return Ok(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+    Ok(state.archive().count(&caller.scope, &search.query).await?)
+}
+
+/// How rows are sent.
+enum Form {
+    /// An array under this media type.
+    Json(&'static str),
+    /// One part for each row.
+    Xml,
+}
+
+impl Form {
+    /// Picks what the client likes best; JSON when it does not say.
+    fn choose(accept: &Accept) -> Result<Self, HttpError> {
+        let multipart = Offer { multipart: true, ..Offer::plain(xml::MEDIA_TYPE) };
+        let offers = [Offer::plain(respond::DICOM_JSON), Offer::plain(respond::JSON), multipart];
+        match accept.choose(&offers) {
+            Some(0) => Ok(Self::Json(respond::DICOM_JSON)),
+            Some(1) => Ok(Self::Json(respond::JSON)),
+            Some(_) => Ok(Self::Xml),
+            None => Err(HttpError::not_acceptable(
+                "available here: application/dicom+json, application/json, \
+                 multipart/related; type=\"application/dicom+xml\"",
+            )),
+        }
+    }
+}
+
+fn join(rows: &[(String, String)]) -> String {
+    let mut body = String::with_capacity(rows.iter().map(|(row, _)| row.len() + 1).sum());
+    body.push('[');
+    for (index, (row, _)) in rows.iter().enumerate() {
         if index > 0 {
             body.push(',');
         }
-        body.push_str(&row);
+        body.push_str(row);
     }
     body.push(']');
     body
 }
 
-/// The whole stored header of an instance row.
-async fn header_of(
-    state: &WebState,
-    caller: &Caller,
-    row: &Found,
-) -> Result<Option<String>, HttpError> {
-    let (Some(series), Some(instance)) = (&row.series, &row.instance) else { return Ok(None) };
-    let target = Target {
-        study: StudyUid::parse(&row.study.uid).map_err(HttpError::internal)?,
-        series: Some(SeriesUid::parse(&series.uid).map_err(HttpError::internal)?),
-        instance: Some(SopInstanceUid::parse(&instance.uid).map_err(HttpError::internal)?),
-    };
-    let found = state.archive().metadata(&caller.scope, &target).await?;
-    let Some(one) = found.into_iter().next() else { return Ok(None) };
-    // The mark is a control character: it stays in place here, and `answer` replaces it.
-    debug_assert!(!one.json.is_empty(), "stored headers are JSON objects");
-    Ok(String::from_utf8(one.json).ok().filter(|json| !json::members(json).is_empty()))
+/// Every row as a document of the Native DICOM Model.
+fn xml_parts(rows: &[(String, String)]) -> Result<Response, HttpError> {
+    let framing = respond::Framing::new();
+    let mut pieces = Vec::with_capacity(rows.len() * 2 + 1);
+    for (index, (json, url)) in rows.iter().enumerate() {
+        let mut document = Vec::with_capacity(json.len() * 2);
+        xml::from_json(json.as_bytes(), url, &mut document).map_err(HttpError::internal)?;
+        pieces.push(framing.header(index == 0, xml::MEDIA_TYPE, None, url));
+        pieces.push(document.into());
+    }
+    pieces.push(framing.closing());
+    Ok(respond::pieces(&framing.content_type(xml::MEDIA_TYPE), pieces))
 }

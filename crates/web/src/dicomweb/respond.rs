@@ -13,7 +13,7 @@ use crate::error::HttpError;
 
 /// The JSON media type of the standard and the one that everything else sends.
 pub(crate) const DICOM_JSON: &str = "application/dicom+json";
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 /// Bytes of a body that may break off: the connection is then closed before its announced end.
 pub(crate) type Content = BoxStream<'static, Result<Bytes, ArchiveError>>;

@@ -97,11 +97,9 @@ macro_rules! route {
 }
 pub(crate) use route;
 
-/// JSON answers.
-const JSON: &[&str] = &[respond::DICOM_JSON, "application/json"];
 /// Parameters of a search; attributes to match stand beside them.
-const SEARCH: &[&str] = &["limit", "offset", "includefield", "fuzzymatching"];
-/// Headers.
+const SEARCH: &[&str] = &["limit", "offset", "includefield", "fuzzymatching", "count"];
+/// Headers and rows of searches.
 const METADATA: &[&str] =
     &[respond::DICOM_JSON, "application/json", "multipart/related; type=\"application/dicom+xml\""];
 /// Bulk values of many kinds.
@@ -150,17 +148,17 @@ pub(crate) const GROUPS: &[(&str, &str, &[Route])] = &[
 
 const SEARCHES: &[Route] = &[
     route!(Get "/studies" => qido::studies, "10.6",
-        ["Search for studies", "检索检查"], query SEARCH, gives JSON),
+        ["Search for studies", "检索检查"], query SEARCH, gives METADATA),
     route!(Get "/series" => qido::series, "10.6",
-        ["Search for series of all studies", "检索全部序列"], query SEARCH, gives JSON),
+        ["Search for series of all studies", "检索全部序列"], query SEARCH, gives METADATA),
     route!(Get "/instances" => qido::instances, "10.6",
-        ["Search for instances of all studies", "检索全部实例"], query SEARCH, gives JSON),
+        ["Search for instances of all studies", "检索全部实例"], query SEARCH, gives METADATA),
     route!(Get "/studies/{study}/series" => qido::series_of, "10.6",
-        ["Search for series of a study", "检索某检查的序列"], query SEARCH, gives JSON),
+        ["Search for series of a study", "检索某检查的序列"], query SEARCH, gives METADATA),
     route!(Get "/studies/{study}/instances" => qido::instances_of, "10.6",
-        ["Search for instances of a study", "检索某检查的实例"], query SEARCH, gives JSON),
+        ["Search for instances of a study", "检索某检查的实例"], query SEARCH, gives METADATA),
     route!(Get "/studies/{study}/series/{series}/instances" => qido::instances_of, "10.6",
-        ["Search for instances of a series", "检索某序列的实例"], query SEARCH, gives JSON),
+        ["Search for instances of a series", "检索某序列的实例"], query SEARCH, gives METADATA),
 ];
 
 const RETRIEVALS: &[Route] = &[

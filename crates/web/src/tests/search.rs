@@ -63,7 +63,7 @@ async fn what_ohif_asks_first() {
     for path in [list.to_owned(), format!("{list}&StudyInstanceUID=1.2.826.1")] {
         let answer = node.get(&path).await;
         assert_eq!(answer.status, 200);
-        assert!(answer.header("warning").starts_with("299 "), "fuzzy matching is warned about");
+        assert_eq!(answer.header("warning"), "", "fuzzy matching is done");
         let rows = answer.json();
         let row = rows
             .as_array()
@@ -150,13 +150,53 @@ async fn malformed_queries_and_other_formats() {
     assert_eq!(node.get("/dicom-web/studies/abc/series").await.status, 400);
     let json = node.get_as("/dicom-web/studies", "application/json").await;
     assert_eq!(json.header("content-type"), "application/json");
-    let xml =
-        node.get_as("/dicom-web/studies", "multipart/related; type=application/dicom+xml").await;
-    assert_eq!(xml.status, 406);
-    assert!(xml.text().contains("application/dicom+json"));
-    let ignored = node.get("/dicom-web/studies?Nonsense=1&Rows=5").await;
+    let other = node.get_as("/dicom-web/studies", "text/csv").await;
+    assert_eq!(other.status, 406);
+    for media in ["application/dicom+json", "application/dicom+xml"] {
+        assert!(other.text().contains(media), "{}", other.text());
+    }
+    let ignored = node.get("/dicom-web/studies?Nonsense=1&RetrieveURL=x").await;
     assert_eq!(ignored.status, 200);
     assert_eq!(ignored.headers.get_all("warning").iter().count(), 2);
+}
+
+#[tokio::test]
+async fn rows_as_xml() {
+    let node = node().await;
+    let media = "multipart/related; type=\"application/dicom+xml\"";
+    for accept in
+        [media, "multipart/related;type=application/dicom+xml, application/dicom+json;q=0.5"]
+    {
+        let xml = node.get_as("/dicom-web/studies?includefield=all", accept).await;
+        assert_eq!(xml.status, 200);
+        assert!(xml.header("content-type").starts_with(media), "{}", xml.header("content-type"));
+        let text = xml.text();
+        let rows = node.get("/dicom-web/studies").await.json().as_array().map_or(0, Vec::len);
+        assert_eq!(text.matches("<NativeDicomModel").count(), rows);
+        assert!(text.contains("<Value number=\"1\">1.2.826.1</Value>"), "{text}");
+    }
+    let preferred = format!("{media};q=0.5, application/dicom+json");
+    let json = node.get_as("/dicom-web/studies", &preferred).await;
+    assert!(json.header("content-type").starts_with("application/dicom+json"));
+    let none = node.get_as("/dicom-web/studies?PatientID=NOBODY", media).await;
+    assert_eq!((none.status, none.text().as_str()), (204, ""));
+}
+
+#[tokio::test]
+async fn totals_are_told_when_asked() {
+    let node = node().await;
+    for (query, total) in [
+        ("count=true", "4"),
+        ("count=true&limit=1", "4"),
+        ("count=true&limit=1&offset=3", "4"),
+        ("count=true&offset=100", "4"),
+        ("count=false", ""),
+        ("", ""),
+    ] {
+        let answer = node.get(&format!("/dicom-web/instances?{query}")).await;
+        assert_eq!((answer.status, answer.header("x-total-count")), (200, total), "{query}");
+    }
+    assert_eq!(node.get("/dicom-web/instances?count=perhaps").await.status, 400);
 }
 
 #[tokio::test]

@@ -132,16 +132,23 @@ impl<'a> Layout<'a> {
             .collect();
         let indexed = |tag: &Tag| qianli_model::query::Indexed::from_tag(*tag).is_some();
         self.level == Level::Instance
-            && self.include.tags.iter().any(|tag| !known.contains(tag) && !indexed(tag))
+            && (self.include.all
+                || self.include.tags.iter().any(|tag| !known.contains(tag) && !indexed(tag)))
     }
 
-    /// One row as a DICOM JSON object. `header` is the stored header of an instance row.
-    pub(super) fn row(&self, base: &BaseUrl, found: &Found, header: Option<&str>) -> String {
+    /// One row as a DICOM JSON object, and its RetrieveURL. `header` is the stored header of an
+    /// instance row.
+    pub(super) fn row(
+        &self,
+        base: &BaseUrl,
+        found: &Found,
+        header: Option<&str>,
+    ) -> (String, String) {
         let mut row = DataSet::default();
         let mut url = String::new();
         if let Some(header) = header {
             for (tag, value) in json::members(header) {
-                if self.include.tags.contains(&tag) {
+                if self.asked(tag) || self.is_asked_creator(tag) {
                     row.set(tag, value);
                 }
             }
@@ -153,11 +160,17 @@ impl<'a> Layout<'a> {
         row.set_text(tag::RETRIEVE_URL, "UR", [url.as_str()]);
         let row = row.to_json();
         if !row.as_bytes().contains(&qianli_model::header::BASE_URL_MARK) {
-            return row;
+            return (row, url);
         }
         let mut replaced = Vec::with_capacity(row.len() + 256);
         json::replace_mark(row.as_bytes(), &url, &mut replaced);
-        String::from_utf8(replaced).unwrap_or_default()
+        (String::from_utf8(replaced).unwrap_or_default(), url)
+    }
+
+    /// Whether a private creator reserves the block of an attribute that is asked for.
+    fn is_asked_creator(&self, tag: Tag) -> bool {
+        let asked = |wanted: &Tag| wanted.group == tag.group && wanted.element >> 8 == tag.element;
+        tag.is_private() && self.include.tags.iter().any(asked)
     }
 
     fn study<'r>(&self, row: &mut DataSet<'r>, base: &BaseUrl, found: &'r Found, url: &mut String) {
@@ -295,6 +308,7 @@ mod tests {
             .to_string(),
             transfer_syntax: "1.2.840.10008.1.2.1".into(),
             size: 1,
+            header: None,
         };
         Found {
             study,
@@ -310,7 +324,7 @@ mod tests {
         header: Option<&str>,
     ) -> Value {
         let base = BaseUrl::for_tests("http://h");
-        let text = Layout::new(level, within, include).row(&base, &found(level), header);
+        let (text, _) = Layout::new(level, within, include).row(&base, &found(level), header);
         serde_json::from_str(&text).expect("a JSON object")
     }
 

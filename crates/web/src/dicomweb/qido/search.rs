@@ -1,13 +1,16 @@
 //! Reads the query string of a search (PS3.18 sections 8.3.4 and 10.6.1.2).
 //!
-//! What the index cannot match is ignored and said so in a `Warning` header, as the standard asks;
-//! what contradicts the form of its attribute is refused.
+//! Every stored attribute can be matched: by its column, by the index that an operator made for it, or
+//! row by row. What is computed or unknown is ignored and said so in a `Warning` header, as the
+//! standard asks; what contradicts the form of its attribute is refused.
 
 use std::collections::BTreeSet;
 
 use qianli_catalog::types::Target;
-use qianli_model::query::{Condition, Indexed, Level, Rule, parse_rule};
-use qianli_model::{Query, Tag};
+use qianli_model::query::{
+    Condition, Indexed, Level, Path, PathCondition, Rule, parse_path_rule, parse_rule,
+};
+use qianli_model::{Query, Tag, tag};
 
 use super::super::params;
 use crate::error::HttpError;
@@ -24,6 +27,22 @@ const MAX_VALUES: usize = 500;
 
 /// Most `*` in one value: each may make the database try every place again.
 const MAX_STARS: usize = 16;
+
+/// Most attributes without a column in one query.
+const MAX_PATHS: usize = 16;
+
+/// Attributes that answers compute: they are not in any data set, or not as they are there.
+const COMPUTED: &[Tag] = &[
+    tag::INSTANCE_AVAILABILITY,
+    tag::SOP_CLASSES_IN_STUDY,
+    tag::RETRIEVE_URL,
+    tag::AVAILABLE_TRANSFER_SYNTAX_UID,
+    tag::NUMBER_OF_STUDY_RELATED_SERIES,
+    tag::NUMBER_OF_STUDY_RELATED_INSTANCES,
+    tag::NUMBER_OF_SERIES_RELATED_INSTANCES,
+    tag::SPECIFIC_CHARACTER_SET,
+    tag::TIMEZONE_OFFSET_FROM_UTC,
+];
 
 /// Which attributes the client wants beyond the defaults of its level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +63,8 @@ pub(super) struct Search {
     /// The limit is ours, not the client's.
     pub(super) limited_by_us: bool,
     pub(super) include: Include,
+    /// The client wants to know how many rows there are without the page.
+    pub(super) count: bool,
     pub(super) warnings: Vec<String>,
 }
 
@@ -59,10 +80,12 @@ impl Search {
             limit: DEFAULT_LIMIT,
             limited_by_us: true,
             include: Include::default(),
+            count: false,
             warnings: Vec::new(),
         };
+        let creators = creators(query);
         for (name, value) in params::pairs(query) {
-            search.parameter(&name, &value)?;
+            search.parameter(&name, &value, &creators)?;
         }
         if let Some(target) = within {
             search.path(target);
@@ -71,7 +94,12 @@ impl Search {
         Ok(search)
     }
 
-    fn parameter(&mut self, name: &str, value: &str) -> Result<(), HttpError> {
+    fn parameter(
+        &mut self,
+        name: &str,
+        value: &str,
+        creators: &[Creator],
+    ) -> Result<(), HttpError> {
         match name.to_ascii_lowercase().as_str() {
             "limit" => {
                 let asked = parse_number(name, value)?;
@@ -81,43 +109,33 @@ impl Search {
             "offset" => self.query.offset = parse_number(name, value)?,
             "includefield" => self.include_fields(value),
             "fuzzymatching" => {
-                if parse_flag(name, value)? {
-                    self.query.fuzzy = true;
-                    self.warnings.push(
-                        "The fuzzymatching parameter is not supported. Only literal matching has \
-                         been performed."
-                            .into(),
-                    );
-                }
+                self.query.fuzzy = parse_flag(name, value)?;
             }
+            "count" => self.count = parse_flag(name, value)?,
             "emptyvaluematching" | "multiplevaluematching" => {
                 // Both are always on here; asking for less changes nothing for honest values.
                 parse_flag(name, value)?;
             }
             // Not matching parameters: content negotiation reads them elsewhere.
             "accept" | "charset" => {}
-            _ => self.matching(name, value)?,
+            _ => self.matching(name, value, creators)?,
         }
         Ok(())
     }
 
-    fn matching(&mut self, name: &str, value: &str) -> Result<(), HttpError> {
-        let Some(tag) = Tag::from_keyword_or_hex(name) else {
+    fn matching(&mut self, name: &str, value: &str, creators: &[Creator]) -> Result<(), HttpError> {
+        let Some(path) = Path::parse(name) else {
             let name = shown(name);
             self.warnings.push(format!("{name} is not an attribute that can be matched; ignored"));
             return Ok(());
         };
         // A key without value, and every key that is matched, is also a return key (10.6.3.3).
+        let tag = path.outermost();
         self.include.tags.insert(tag);
         // Attributes of a lower level are matched too: /studies?Modality=CT means the studies with
         // such a series.
-        let Some(attribute) = Indexed::from_tag(tag) else {
-            if !value.is_empty() {
-                let name = tag.keyword().map_or_else(|| tag.to_string(), str::to_owned);
-                self.warnings.push(format!("{name} cannot be matched here; ignored"));
-            }
-            return Ok(());
-        };
+        let column = Indexed::from_tag(tag).filter(|_| path.steps().len() == 1);
+        let Some(attribute) = column else { return self.stored(path, value, creators) };
         check_text(tag, value)?;
         let rule = parse_rule(attribute, value)
             .map_err(|error| HttpError::bad_request(error.to_string()))?;
@@ -140,16 +158,54 @@ impl Search {
             (_, rule) => self.query.conditions.push_mut(Condition { attribute, rule }),
         };
         let Rule::AnyOf(values) = &mut condition.rule else { return Ok(()) };
-        if values.len() > MAX_VALUES {
-            let message = format!("more than {MAX_VALUES} values for one attribute");
-            return Err(HttpError::bad_request(message));
-        }
-        if values.iter().any(|value| value.matches('*').count() > MAX_STARS) {
-            let message = format!("more than {MAX_STARS} wildcards in one value");
-            return Err(HttpError::bad_request(message));
-        }
+        bounded(values)?;
         values.sort();
         values.dedup();
+        Ok(())
+    }
+
+    /// Matching of an attribute without a column.
+    fn stored(&mut self, path: Path, value: &str, creators: &[Creator]) -> Result<(), HttpError> {
+        let tag = path.outermost();
+        if COMPUTED.contains(&tag) {
+            // The character set of a request says nothing about what is looked for.
+            if !value.is_empty() && tag != tag::SPECIFIC_CHARACTER_SET {
+                let name = tag.keyword().map_or_else(|| tag.to_string(), str::to_owned);
+                self.warnings.push(format!("{name} cannot be matched here; ignored"));
+            }
+            return Ok(());
+        }
+        check_text(tag, value)?;
+        let rule = parse_path_rule(&path, value)
+            .map_err(|error| HttpError::bad_request(error.to_string()))?;
+        let Some(rule) = rule else { return Ok(()) };
+        let names_block = |creator: &Creator| {
+            creator.is_used && (creator.group, u16::from(creator.block)) == (tag.group, tag.element)
+        };
+        if creators.iter().any(names_block) {
+            return Ok(());
+        }
+        let path = creators.iter().fold(path, |path, creator| {
+            path.with_creator(creator.group, creator.block, &creator.name)
+        });
+        let paths = &mut self.query.paths;
+        let rule = match paths.iter().position(|condition| condition.path == path) {
+            Some(known) => match (paths.remove(known).rule, rule) {
+                (Rule::AnyOf(values), Rule::AnyOf(more)) => {
+                    Rule::AnyOf(values.into_iter().chain(more).collect())
+                }
+                (_, rule) => rule,
+            },
+            None => rule,
+        };
+        if let Rule::AnyOf(values) = &rule {
+            bounded(values)?;
+        }
+        if paths.len() == MAX_PATHS {
+            let message = format!("more than {MAX_PATHS} attributes without a column");
+            return Err(HttpError::bad_request(message));
+        }
+        paths.push(PathCondition { path, rule });
         Ok(())
     }
 
@@ -184,6 +240,46 @@ impl Search {
             }
         }
     }
+}
+
+/// A private creator that the query names: `00090010=ACME` says whose block 10 is, wherever a data set
+/// put it (PS3.5 section 7.8.1).
+struct Creator {
+    group: u16,
+    block: u8,
+    name: String,
+    /// Elements of the block are asked for; the creator then only says whose they are.
+    is_used: bool,
+}
+
+fn creators(query: &str) -> Vec<Creator> {
+    let creator = |(name, value): (String, String)| {
+        let tag = Tag::from_hex(&name).filter(|tag| tag.is_private())?;
+        let block = u8::try_from(tag.element).ok().filter(|block| *block >= 0x10)?;
+        let name = value.trim().to_owned();
+        let literal = !name.is_empty() && !name.contains(['*', '?', '\\', '"']);
+        let uses = |(other, _): &(String, String)| {
+            Tag::from_hex(other).is_some_and(|other| {
+                other.group == tag.group && other.element >> 8 == u16::from(block)
+            })
+        };
+        let is_used = params::pairs(query).any(|pair| uses(&pair));
+        literal.then_some(Creator { group: tag.group, block, name, is_used })
+    };
+    params::pairs(query).filter_map(creator).collect()
+}
+
+/// Refuses lists and wildcards that cost out of proportion.
+fn bounded(values: &[String]) -> Result<(), HttpError> {
+    if values.len() > MAX_VALUES {
+        let message = format!("more than {MAX_VALUES} values for one attribute");
+        return Err(HttpError::bad_request(message));
+    }
+    if values.iter().any(|value| value.matches('*').count() > MAX_STARS) {
+        let message = format!("more than {MAX_STARS} wildcards in one value");
+        return Err(HttpError::bad_request(message));
+    }
+    Ok(())
 }
 
 /// A parameter name as it may stand in a header: it could be anything, a patient's name included.
@@ -296,9 +392,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_matched_is_ignored_with_a_warning() {
-        for query in ["0040A370.00080050=1", "Nonsense=1", "00091001=1", "Rows=512"] {
+        for query in ["Nonsense=1", "InstanceAvailability=ONLINE", "PatientID.PatientName=x"] {
             let search = parse(query, Level::Study);
-            assert!(search.query.conditions.is_empty(), "{query}");
+            assert!(search.query.conditions.is_empty() && search.query.paths.is_empty(), "{query}");
             assert_eq!(search.warnings.len(), 1, "{query}");
         }
         let search = parse("%E7%8E%8B=1", Level::Study);
@@ -306,7 +402,36 @@ mod tests {
             search.warnings,
             ["a parameter is not an attribute that can be matched; ignored"]
         );
-        assert!(parse("Rows=", Level::Instance).warnings.is_empty());
+        for query in ["Rows=", "InstanceAvailability=", "SpecificCharacterSet=ISO_IR%20192"] {
+            assert!(parse(query, Level::Instance).warnings.is_empty(), "{query}");
+        }
+    }
+
+    #[test]
+    fn any_stored_attribute_can_be_matched() {
+        for (query, path) in [
+            ("0040A370.00080050=1", "0040A370.00080050"),
+            ("RequestAttributesSequence.ScheduledProcedureStepID=1", "00400275.00400009"),
+            ("00091001=1", "00091001"),
+            ("Rows=1&Rows=2", "00280010"),
+            ("PatientComments=%22%22", "00104000"),
+        ] {
+            let search = parse(query, Level::Study);
+            assert_eq!(search.query.paths.len(), 1, "{query}");
+            assert_eq!(search.query.paths[0].path.to_string(), path, "{query}");
+            assert!(search.warnings.is_empty(), "{query}");
+        }
+        let search = parse("00091002=x&00090010=ACME", Level::Study);
+        let creators: Vec<_> =
+            search.query.paths.iter().map(|c| c.path.steps()[0].creator.as_deref()).collect();
+        assert_eq!(creators, [Some("ACME")]);
+        assert_eq!(parse("00090010=ACME", Level::Study).query.paths.len(), 1);
+        for query in ["Rows=many", "SliceThickness=thick", "RequestAttributesSequence=1"] {
+            let error = Search::parse(query, Level::Study, None).expect_err(query);
+            assert_eq!(error.status(), 400, "{query}");
+        }
+        let many: Vec<String> = (0..17).map(|n| format!("0009{:04X}=1", 0x1001 + n)).collect();
+        assert!(Search::parse(&many.join("&"), Level::Study, None).is_err());
     }
 
     #[test]
@@ -347,9 +472,10 @@ mod tests {
     }
 
     #[test]
-    fn fuzzy_matching_is_warned_about() {
-        assert_eq!(parse("fuzzymatching=true", Level::Study).warnings.len(), 1);
-        assert!(parse("fuzzymatching=false", Level::Study).warnings.is_empty());
+    fn flags() {
+        let search = parse("fuzzymatching=true&count=true", Level::Study);
+        assert!(search.query.fuzzy && search.count && search.warnings.is_empty());
+        assert!(!parse("fuzzymatching=false", Level::Study).query.fuzzy);
     }
 
     #[test]

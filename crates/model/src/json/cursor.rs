@@ -2,26 +2,31 @@
 
 use std::borrow::Cow;
 
-use super::XmlError;
+/// What is wrong with JSON text, and near which byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    pub at: usize,
+    pub what: &'static str,
+}
 
 /// A position in JSON text.
 #[derive(Clone)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0 }
     }
 
-    pub(super) fn error(&self, what: &'static str) -> XmlError {
-        XmlError::Json { at: self.at, what }
+    pub(crate) fn error(&self, what: &'static str) -> Malformed {
+        Malformed { at: self.at, what }
     }
 
     /// The next byte that is no white space.
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
             self.at += 1;
         }
@@ -29,7 +34,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes a byte that must come.
-    pub(super) fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), XmlError> {
+    pub(crate) fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Malformed> {
         if self.peek() == Some(byte) {
             self.at += 1;
             Ok(())
@@ -39,7 +44,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// After a value in an object or array: true when another one follows, false at its end.
-    pub(super) fn more(&mut self, end: u8) -> Result<bool, XmlError> {
+    pub(crate) fn more(&mut self, end: u8) -> Result<bool, Malformed> {
         match self.peek() {
             Some(b',') => {
                 self.at += 1;
@@ -54,7 +59,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Enters an object or array: false when it is empty, and then it is left again.
-    pub(super) fn enter(&mut self, begin: u8, end: u8) -> Result<bool, XmlError> {
+    pub(crate) fn enter(&mut self, begin: u8, end: u8) -> Result<bool, Malformed> {
         self.expect(begin, if begin == b'{' { "an object" } else { "an array" })?;
         if self.peek() == Some(end) {
             self.at += 1;
@@ -64,14 +69,14 @@ impl<'a> Cursor<'a> {
     }
 
     /// A member's name and its colon.
-    pub(super) fn name(&mut self) -> Result<Cow<'a, str>, XmlError> {
+    pub(crate) fn name(&mut self) -> Result<Cow<'a, str>, Malformed> {
         let name = self.string()?;
         self.expect(b':', "a colon")?;
         Ok(name)
     }
 
     /// A string, its escapes resolved.
-    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, XmlError> {
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
         let inner = self.quoted()?;
         let text = std::str::from_utf8(inner).map_err(|_| self.error("text that is not UTF-8"))?;
         if !text.contains('\\') {
@@ -81,7 +86,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The bytes between the quotes of a string.
-    fn quoted(&mut self) -> Result<&'a [u8], XmlError> {
+    fn quoted(&mut self) -> Result<&'a [u8], Malformed> {
         self.expect(b'"', "a string")?;
         let begin = self.at;
         loop {
@@ -97,7 +102,7 @@ impl<'a> Cursor<'a> {
         Ok(inner)
     }
 
-    fn unescape(&self, text: &str) -> Result<String, XmlError> {
+    fn unescape(&self, text: &str) -> Result<String, Malformed> {
         let wrong = || self.error("an unknown escape");
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -123,7 +128,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A number, `true`, `false` or `null`, as it is written.
-    pub(super) fn word(&mut self) -> Result<&'a str, XmlError> {
+    pub(crate) fn word(&mut self) -> Result<&'a str, Malformed> {
         self.peek();
         let rest = self.text.get(self.at..).unwrap_or_default();
         let is_part = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'+' | b'.');
@@ -134,7 +139,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over a value of any kind. Iterative, so that depth costs nothing.
-    pub(super) fn skip(&mut self) -> Result<(), XmlError> {
+    pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
         let mut depth = 0_usize;
         loop {
             match self.peek() {
@@ -181,4 +186,33 @@ fn escaped_unit(text: &str) -> Option<(char, usize)> {
     let pair = second.and_then(|second| char::decode_utf16([first, second]).next()?.ok());
     // Half a pair is no character.
     Some(pair.map_or(('\u{FFFD}', 6), |c| (c, 12)))
+}
+
+/// The `vr` of the attribute object that comes next, wherever in it it stands.
+pub(crate) fn vr_of(mut cursor: Cursor<'_>) -> Result<String, Malformed> {
+    let mut more = cursor.enter(b'{', b'}')?;
+    while more {
+        if cursor.name()? == "vr" {
+            return cursor.string().map(|vr| vr.into_owned());
+        }
+        cursor.skip()?;
+        more = cursor.more(b'}')?;
+    }
+    Ok(String::new())
+}
+
+/// The one text value of the attribute object that comes next; `None` when it has another form.
+pub(crate) fn creator_of(mut cursor: Cursor<'_>) -> Result<Option<String>, Malformed> {
+    let mut more = cursor.enter(b'{', b'}')?;
+    while more {
+        if cursor.name()? == "Value" {
+            let single = cursor.enter(b'[', b']')? && cursor.peek() == Some(b'"');
+            let text = if single { Some(cursor.string()?) } else { None };
+            let text = text.filter(|text| !text.trim().is_empty());
+            return Ok(text.map(|text| text.trim().to_owned()));
+        }
+        cursor.skip()?;
+        more = cursor.more(b'}')?;
+    }
+    Ok(None)
 }

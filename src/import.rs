@@ -9,16 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use bytes::Bytes;
 use indicatif::ProgressBar;
-use qianli_archive::{Archive, Format, IngestError, SpoolWriter, Stored};
+use qianli_archive::zip::{self, ZipEntry, ZipFiles, ZipLimits};
+use qianli_archive::{Archive, Format, IngestError, Stored};
 use qianli_catalog::types::Recorded;
-use qianli_model::{Provenance, Refusal, Route, Scope};
+use qianli_model::{Provenance, Route, Scope};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-
-/// Bytes handed to the spool at once.
-const STEP: usize = 1 << 20;
 
 /// Longest list of refused files that is kept for the summary; all are counted.
 const LISTED_REFUSALS: usize = 50;
@@ -60,7 +57,7 @@ impl Summary {
 enum Candidate {
     File(PathBuf),
     /// An entry of a zip archive, by index. The directory of the archive is read once and shared.
-    ZipEntry(Box<zip::ZipArchive<At>>, usize, String),
+    ZipEntry(Box<ZipFiles<At>>, usize, String),
 }
 
 impl Candidate {
@@ -211,24 +208,18 @@ fn zip_entries(path: &Path) -> Option<Result<Vec<Candidate>, String>> {
     if magic != *b"PK\x03\x04" {
         return None;
     }
-    let mut archive = match zip::ZipArchive::new(At { file: Arc::new(file), offset: 0 }) {
-        Ok(archive) => archive,
-        Err(error) => return Some(Err(format!("the zip archive cannot be read: {error}"))),
+    let length = file.metadata().ok()?.len();
+    let opened =
+        ZipFiles::open(At { file: Arc::new(file), offset: 0 }, ZipLimits::for_length(length));
+    let listed = opened.and_then(|mut files| Ok((files.entries()?, files)));
+    let candidates = |(entries, files): (Vec<ZipEntry>, ZipFiles<At>)| {
+        let entry = |ZipEntry { index, name }| {
+            let name = format!("{}!{name}", path.display());
+            Candidate::ZipEntry(Box::new(files.clone()), index, name)
+        };
+        entries.into_iter().map(entry).collect()
     };
-    let mut names = Vec::new();
-    for index in 0..archive.len() {
-        match archive.by_index_raw(index) {
-            Ok(entry) if entry.is_file() => {
-                // The name is only shown; nothing is written under it.
-                let name = String::from_utf8_lossy(entry.name_raw());
-                names.push((index, format!("{}!{name}", path.display())));
-            }
-            Ok(_) => {}
-            Err(error) => return Some(Err(format!("entry {index} of the zip archive: {error}"))),
-        }
-    }
-    let entry = |(index, name)| Candidate::ZipEntry(Box::new(archive.clone()), index, name);
-    Some(Ok(names.into_iter().map(entry).collect()))
+    Some(listed.map(candidates))
 }
 
 /// Reads a file from a position of its own, so that many entries can be read at once.
@@ -260,10 +251,14 @@ impl Seek for At {
 
 async fn import_one(archive: &Archive, scope: &Scope, candidate: Candidate) -> Outcome {
     let mut spool = archive.spool();
-    match read_into(candidate, &mut spool).await {
+    let read = match candidate {
+        Candidate::File(path) => zip::spool_file(path, &mut spool).await,
+        Candidate::ZipEntry(files, index, _) => files.unpack(index, &mut spool).await,
+    };
+    match read {
         Ok(true) => {}
         Ok(false) => return Outcome::NotDicom,
-        Err(reason) => return Outcome::Refused(reason),
+        Err(refusal) => return Outcome::Refused(refusal.to_string()),
     }
     let from = Provenance::new(Route::Import, "");
     match archive.ingest(scope, from, spool, Format::Part10).await {
@@ -277,51 +272,3 @@ async fn import_one(archive: &Archive, scope: &Scope, candidate: Candidate) -> O
 
 /// Media Storage Directory Storage: the SOP class of a DICOMDIR (PS3.3 F.1).
 pub(crate) const MEDIA_DIRECTORY: &str = "1.2.840.10008.1.3.10";
-
-/// Reads a candidate into the spool step by step; false when it does not look like DICOM.
-async fn read_into(candidate: Candidate, spool: &mut SpoolWriter) -> Result<bool, String> {
-    let (sender, mut steps) = mpsc::channel::<io::Result<Bytes>>(2);
-    let reader = tokio::task::spawn_blocking(move || {
-        if let Err(error) = send_steps(candidate, &sender) {
-            // The receiver may be gone; then nobody wants the error.
-            let _ = sender.blocking_send(Err(error));
-        }
-    });
-    let mut first = true;
-    while let Some(step) = steps.recv().await {
-        let step = step.map_err(|error| format!("the file cannot be read: {error}"))?;
-        if first && !looks_like_dicom(&step) {
-            return Ok(false);
-        }
-        first = false;
-        spool.write(step).await.map_err(|refusal: Refusal| refusal.to_string())?;
-    }
-    reader.await.map_err(|_| "the file cannot be read".to_owned())?;
-    Ok(!first)
-}
-
-fn send_steps(candidate: Candidate, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    match candidate {
-        Candidate::File(path) => pump(File::open(path)?, sender),
-        Candidate::ZipEntry(mut archive, index, _) => {
-            pump(archive.by_index(index).map_err(io::Error::other)?, sender)
-        }
-    }
-}
-
-fn pump(mut reader: impl Read, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    loop {
-        let mut step = Vec::new();
-        (&mut reader).take(STEP as u64).read_to_end(&mut step)?;
-        if step.is_empty() || sender.blocking_send(Ok(step.into())).is_err() {
-            return Ok(());
-        }
-    }
-}
-
-/// Whether a file's first bytes may be DICOM: the `DICM` prefix, or a data set without a preamble
-/// that starts in group 0002 or 0008. Everything else on a patient's disc is passed over in silence.
-pub(crate) fn looks_like_dicom(start: &[u8]) -> bool {
-    start.get(128..132) == Some(b"DICM")
-        || matches!(start.get(..2), Some([0x02 | 0x08, 0x00] | [0x00, 0x08]))
-}

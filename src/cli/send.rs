@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
+use qianli_archive::zip::looks_like_dicom;
 use qianli_dimse::{ProposedContext, StatusClass};
 use qianli_model::dataset::{Limits, ReaderSource, Source};
 use qianli_model::{InstanceHeader, SopClassUid, SopInstanceUid, TransferSyntax, file_meta};
@@ -16,7 +17,7 @@ use tokio::io::AsyncSeekExt;
 use super::peer::{Peer, connect};
 use super::say::say;
 use crate::config::Config;
-use crate::import::{MEDIA_DIRECTORY, looks_like_dicom};
+use crate::import::MEDIA_DIRECTORY;
 
 /// Most presentation contexts of one association (PS3.8 9.3.2.2: odd numbers up to 255).
 const MAX_CONTEXTS: usize = 128;

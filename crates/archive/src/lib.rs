@@ -10,6 +10,7 @@ mod deletion;
 mod description;
 mod error;
 mod frames;
+mod held;
 mod ingest;
 mod key;
 mod local;
@@ -22,6 +23,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod workers;
+pub mod zip;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub use convert::{Opened, can_convert};
 pub use deletion::{Purged, RestoreError, Restored};
 pub use error::{ArchiveError, IngestError};
 pub use frames::{ConvertError, FrameReader};
+pub use held::{Held, HeldReader};
 pub use ingest::{Format, Stored};
 pub use repair::{Checked, Rebuilt};
 pub use retrieve::ByteStream;

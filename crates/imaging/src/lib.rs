@@ -15,6 +15,7 @@ mod corpus;
 mod decode;
 mod element;
 mod encode;
+pub mod foreign;
 mod gray;
 mod huffman;
 mod icc;

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod capabilities;
+mod composite;
 mod convert;
 mod data;
 mod delete;

@@ -53,6 +53,8 @@ pub(crate) enum BodyError {
 pub(crate) struct PartHeaders {
     /// Value of Content-Type, when present.
     pub(crate) content_type: Option<String>,
+    /// Value of Content-Location, when present.
+    pub(crate) content_location: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -245,11 +247,13 @@ where
 
 fn parse_headers(lines: &[u8]) -> PartHeaders {
     let text = String::from_utf8_lossy(lines);
-    let content_type = text.split("\r\n").find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.trim().eq_ignore_ascii_case("content-type").then(|| value.trim().to_owned())
-    });
-    PartHeaders { content_type }
+    let value = |wanted: &str| {
+        text.split("\r\n").find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned())
+        })
+    };
+    PartHeaders { content_type: value("content-type"), content_location: value("content-location") }
 }
 
 #[cfg(test)]

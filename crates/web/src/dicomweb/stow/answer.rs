@@ -2,15 +2,16 @@
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use qianli_archive::{IngestError, Stored};
+use qianli_archive::IngestError;
 use qianli_catalog::types::Recorded;
 use qianli_model::tag::{Tag, tag};
-use qianli_model::{StudyUid, tag as tags};
+use qianli_model::{StudyUid, tag as tags, xml};
 
-use super::Outcome;
+use super::{Kept, Outcome};
 use crate::caller::BaseUrl;
 use crate::dicomweb::json::DataSet;
 use crate::dicomweb::respond;
+use crate::error::HttpError;
 
 /// Referenced SOP Class UID.
 const REFERENCED_SOP_CLASS: Tag = tag(0x0008, 0x1150);
@@ -30,13 +31,38 @@ const OTHER_FAILURES: Tag = tag(0x0008, 0x119A);
 /// "Data Set does not match SOP Class" (PS3.18 table I.2-2): stored although something is odd.
 const STORED_WITH_ODDITIES: i64 = 0xB007;
 
+/// "Elements Discarded" (PS3.18 table I.2-2).
+const ELEMENTS_DISCARDED: i64 = 0xB006;
+
+/// The other media type of the model.
+pub(super) const DICOM_XML: &str = "application/dicom+xml";
+
+/// How the answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// DICOM JSON, under this media type.
+    Json(&'static str),
+    /// The Native DICOM Model.
+    Xml,
+}
+
+impl Answer {
+    /// Its media type.
+    pub(super) fn media(self) -> &'static str {
+        match self {
+            Self::Json(media) => media,
+            Self::Xml => DICOM_XML,
+        }
+    }
+}
+
 /// Refused instances of one request that get a line of the log each; the rest are only counted, so
 /// that a request cannot write more log than it is worth.
 const LOGGED: usize = 10;
 
 /// What became of the instances of one request.
 pub(super) struct Report {
-    stored: Vec<Stored>,
+    stored: Vec<Kept>,
     failed: Vec<IngestError>,
 }
 
@@ -46,7 +72,7 @@ impl Report {
         let mut report = Self { stored: Vec::new(), failed: Vec::new() };
         for outcome in outcomes {
             match outcome {
-                Ok(stored) => report.stored.push(stored),
+                Ok(kept) => report.stored.push(kept),
                 Err(error) => {
                     if report.failed.len() < LOGGED {
                         tracing::warn!(
@@ -69,7 +95,7 @@ impl Report {
 
     /// PS3.18 table 10.5.3-1; 503 when trying again can help with all that failed.
     fn status(&self) -> StatusCode {
-        let odd = self.stored.iter().any(has_oddities);
+        let odd = self.stored.iter().any(|kept| warning(kept).is_some());
         match (self.stored.is_empty(), self.failed.is_empty()) {
             (false, true) if !odd => StatusCode::OK,
             (false, _) => StatusCode::ACCEPTED,
@@ -85,15 +111,24 @@ impl Report {
         &self,
         base: &BaseUrl,
         study: Option<&StudyUid>,
-        media: &'static str,
-    ) -> Response {
-        let body = self.data_set(base, study).to_json();
-        let mut response = respond::outcome(media, body.into());
+        form: Answer,
+    ) -> Result<Response, HttpError> {
+        let json = self.data_set(base, study).to_json();
+        let body = match form {
+            Answer::Json(_) => json.into_bytes(),
+            Answer::Xml => {
+                let mut document = Vec::new();
+                xml::from_json(json.as_bytes(), base.as_str(), &mut document)
+                    .map_err(HttpError::internal)?;
+                document
+            }
+        };
+        let mut response = respond::outcome(form.media(), body.into());
         *response.status_mut() = self.status();
         let superseded = self
             .stored
             .iter()
-            .filter(|stored| matches!(stored.outcome, Recorded::Superseded { .. }))
+            .filter(|kept| matches!(kept.stored.outcome, Recorded::Superseded { .. }))
             .count();
         if superseded > 0 {
             let text = format!(
@@ -102,18 +137,18 @@ impl Report {
             );
             respond::warn(response.headers_mut(), &text);
         }
-        response
+        Ok(response)
     }
 
     fn data_set(&self, base: &BaseUrl, study: Option<&StudyUid>) -> DataSet<'static> {
         let mut answer = DataSet::default();
-        let first = self.stored.first().map(|stored| &stored.study);
-        let common = first.filter(|uid| self.stored.iter().all(|stored| stored.study == **uid));
+        let first = self.stored.first().map(|kept| &kept.stored.study);
+        let common = first.filter(|uid| self.stored.iter().all(|kept| kept.stored.study == **uid));
         if let Some(study) = study.or(common) {
             answer.set_text(tags::RETRIEVE_URL, "UR", [base.study(study).as_str()]);
         }
         if !self.stored.is_empty() {
-            let items: Vec<_> = self.stored.iter().map(|stored| referenced(base, stored)).collect();
+            let items: Vec<_> = self.stored.iter().map(|kept| referenced(base, kept)).collect();
             answer.set_items(REFERENCED_SOPS, &items);
         }
         let (named, other): (Vec<_>, Vec<_>) =
@@ -128,25 +163,29 @@ impl Report {
     }
 }
 
-/// Whether the sender should know that the stored instance is not quite what it should be: it
-/// displaced another content, met another patient under its Study UID, or is malformed in part.
-fn has_oddities(stored: &Stored) -> bool {
-    let displaced_or_conflicting = match stored.outcome {
+/// What the sender should know of a stored instance: it displaced another content, met another
+/// patient under its Study UID, is malformed in part, or lost an attribute.
+fn warning(kept: &Kept) -> Option<i64> {
+    let displaced_or_conflicting = match kept.stored.outcome {
         Recorded::Superseded { .. } => true,
         Recorded::Stored { patient_conflict } => patient_conflict,
         Recorded::AlreadyHere | Recorded::RefusedDuplicate => false,
     };
-    displaced_or_conflicting || !stored.warnings.is_empty()
+    if displaced_or_conflicting || !kept.stored.warnings.is_empty() {
+        return Some(STORED_WITH_ODDITIES);
+    }
+    (kept.discarded > 0).then_some(ELEMENTS_DISCARDED)
 }
 
-fn referenced(base: &BaseUrl, stored: &Stored) -> DataSet<'static> {
+fn referenced(base: &BaseUrl, kept: &Kept) -> DataSet<'static> {
+    let stored = &kept.stored;
     let mut item = DataSet::default();
     item.set_text(REFERENCED_SOP_CLASS, "UI", [stored.sop_class.as_str()]);
     item.set_text(REFERENCED_SOP_INSTANCE, "UI", [stored.instance.as_str()]);
     let url = base.instance(&stored.study, &stored.series, &stored.instance);
     item.set_text(tags::RETRIEVE_URL, "UR", [url.as_str()]);
-    if has_oddities(stored) {
-        item.set_number(WARNING_REASON, "US", STORED_WITH_ODDITIES);
+    if let Some(reason) = warning(kept) {
+        item.set_number(WARNING_REASON, "US", reason);
     }
     item
 }
@@ -169,6 +208,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use qianli_archive::Stored;
     use qianli_model::header::Warning;
     use qianli_model::{Refusal, SeriesUid, SopClassUid, SopInstanceUid};
     use serde_json::{Value, json};
@@ -177,7 +217,7 @@ mod tests {
 
     fn stored(study: &str, outcome: Recorded, warnings: usize) -> Outcome {
         let warning = Warning { tag: None, message: "odd".into() };
-        Ok(Stored {
+        let stored = Stored {
             study: StudyUid::parse(study).expect("a UID"),
             series: SeriesUid::parse("1.3").expect("a UID"),
             sop_class: SopClassUid::parse("1.5").expect("a UID"),
@@ -185,7 +225,8 @@ mod tests {
             outcome,
             warnings: vec![warning; warnings],
             size: 1,
-        })
+        };
+        Ok(Kept { stored, discarded: 0 })
     }
 
     fn refused(refusal: Refusal, known: bool) -> Outcome {

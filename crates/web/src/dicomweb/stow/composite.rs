@@ -1,0 +1,215 @@
+//! Instances that come as metadata and bulk values (PS3.18 section 10.5.1.4): the parts are spooled,
+//! then each data set is written with its values copied in between and goes through the same ingest
+//! as any other.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+use qianli_archive::{Format, Held, IngestError, SpoolWriter};
+use qianli_model::dataset::Limits;
+use qianli_model::write::{self, Bulk, Part, Piece, Strictness};
+use qianli_model::{Refusal, TransferSyntax};
+use serde_json::{Map, Value};
+
+use super::fill;
+use super::media::Media;
+use super::metadata::Language;
+use super::pixels::{self, Pixels};
+use crate::WebState;
+
+/// Most bytes of metadata in one request.
+const MAX_METADATA: u64 = 256 << 20;
+
+/// What a part of the body is for, as its headers say.
+pub(super) enum Purpose {
+    /// Data sets without their bulk values.
+    Metadata(Language),
+    /// A bulk value.
+    Bulk {
+        /// Its name: what BulkDataURI says.
+        location: String,
+        media: Media,
+        syntax: Option<String>,
+    },
+}
+
+/// The parts of a request on their way in.
+pub(super) struct Gathering {
+    metadata: SpoolWriter,
+    documents: Vec<(Language, Range<u64>)>,
+    values: SpoolWriter,
+    parts: Vec<BulkPart>,
+}
+
+/// A bulk part in the spool of all.
+pub(super) struct BulkPart {
+    pub(super) media: Media,
+    pub(super) syntax: Option<String>,
+    pub(super) range: Range<u64>,
+    location: String,
+}
+
+impl Gathering {
+    pub(super) fn new(state: &WebState) -> Self {
+        let spool = || state.archive().spool();
+        Self { metadata: spool(), documents: Vec::new(), values: spool(), parts: Vec::new() }
+    }
+
+    /// Starts a part.
+    pub(super) fn begin(&mut self, purpose: Purpose) {
+        match purpose {
+            Purpose::Metadata(language) => {
+                let start = self.metadata.length();
+                self.documents.push((language, start..start));
+            }
+            Purpose::Bulk { location, media, syntax } => {
+                let start = self.values.length();
+                self.parts.push(BulkPart { media, syntax, range: start..start, location });
+            }
+        }
+    }
+
+    /// Adds to the metadata part that was begun last.
+    pub(super) async fn metadata(&mut self, chunk: Bytes) -> Result<(), Refusal> {
+        self.metadata.write(chunk).await?;
+        let end = self.metadata.length();
+        if end > MAX_METADATA {
+            let reason = format!("the metadata is longer than {MAX_METADATA} bytes");
+            return Err(Refusal::OutOfResources(reason));
+        }
+        if let Some((_, range)) = self.documents.last_mut() {
+            range.end = end;
+        }
+        Ok(())
+    }
+
+    /// Adds to the bulk part that was begun last.
+    pub(super) async fn value(&mut self, chunk: Bytes) -> Result<(), Refusal> {
+        self.values.write(chunk).await?;
+        if let Some(part) = self.parts.last_mut() {
+            part.range.end = self.values.length();
+        }
+        Ok(())
+    }
+
+    /// Ends the gathering.
+    pub(super) async fn finish(self) -> Result<Gathered, Refusal> {
+        let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, part) in self.parts.iter().enumerate() {
+            places.entry(part.location.clone()).or_default().push(index);
+        }
+        Ok(Gathered {
+            metadata: self.metadata.keep().await?,
+            documents: self.documents,
+            values: self.values.keep().await?,
+            parts: self.parts,
+            places,
+        })
+    }
+}
+
+/// The parts of a request, all here.
+pub(super) struct Gathered {
+    pub(super) metadata: Held,
+    pub(super) documents: Vec<(Language, Range<u64>)>,
+    pub(super) values: Held,
+    pub(super) parts: Vec<BulkPart>,
+    places: HashMap<String, Vec<usize>>,
+}
+
+/// An instance, written.
+pub(super) struct Composed {
+    pub(super) spool: SpoolWriter,
+    pub(super) format: Format,
+    /// How many attributes were left out because their values could not be written.
+    pub(super) discarded: usize,
+}
+
+impl Gathered {
+    /// Writes one data set with its values.
+    pub(super) async fn compose(
+        &self,
+        state: &WebState,
+        mut json: Map<String, Value>,
+    ) -> Result<Composed, IngestError> {
+        let class = fill::text(&json, "00080016");
+        let (instance, study) = (fill::text(&json, "00080018"), fill::text(&json, "0020000D"));
+        let result = self.compose_named(state, &mut json).await;
+        result.map_err(|refusal| IngestError {
+            refusal,
+            sop_class: class,
+            sop_instance: instance,
+            study,
+        })
+    }
+
+    async fn compose_named(
+        &self,
+        state: &WebState,
+        json: &mut Map<String, Value>,
+    ) -> Result<Composed, Refusal> {
+        let pixel_uri = fill::bulk_uri(json, "7FE00010");
+        let pixels = match pixel_uri.as_ref().and_then(|uri| self.places.get(uri)) {
+            Some(indices) => Some(pixels::gather(state, self, indices).await?),
+            None => None,
+        };
+        if let Some(pixels) = &pixels {
+            fill::pixels(json, pixels)?;
+        }
+        if let Some(uri) = fill::bulk_uri(json, "00420011")
+            && let Some(part) =
+                self.places.get(&uri).and_then(|found| self.parts.get(*found.first()?))
+            && let Media::Document(mime, class) = part.media
+        {
+            fill::document(json, mime, class, part.range.end - part.range.start);
+        }
+        let named = |key: &str, name: &'static str| {
+            fill::text(json, key).ok_or(Refusal::MissingAttribute(name))
+        };
+        let sop_class = named("00080016", "SOPClassUID")?;
+        let sop_instance = named("00080018", "SOPInstanceUID")?;
+        let transfer_syntax =
+            pixels.as_ref().map_or(TransferSyntax::EXPLICIT_LITTLE, |pixels| pixels.syntax);
+
+        let find = |uri: &str| {
+            if let Some(pixels) = pixels.as_ref().filter(|_| pixel_uri.as_deref() == Some(uri)) {
+                return Some(pixels.bulk.clone());
+            }
+            let name = *self.places.get(uri)?.first()?;
+            let range = &self.parts.get(name)?.range;
+            Some(Bulk::Plain(Part { name, length: range.end - range.start }))
+        };
+        let written = write::write(json, &find, &Limits::default(), Strictness::Lenient)
+            .map_err(|error| Refusal::CannotUnderstand(error.to_string()))?;
+        for discarded in &written.discarded {
+            tracing::debug!(attribute = discarded.message, "left out of an instance sent by STOW");
+        }
+        let mut spool = state.archive().spool();
+        for piece in written.pieces {
+            match piece {
+                Piece::Bytes(bytes) => spool.write(bytes.into()).await?,
+                Piece::Part(part) => self.copy(part, pixels.as_ref(), &mut spool).await?,
+            }
+        }
+        let format = Format::DataSet { transfer_syntax, sop_class, sop_instance };
+        Ok(Composed { spool, format, discarded: written.discarded.len() })
+    }
+
+    /// Copies a bulk value. Names beyond the parts are what the pixels were made into.
+    async fn copy(
+        &self,
+        part: Part,
+        pixels: Option<&Pixels>,
+        into: &mut SpoolWriter,
+    ) -> Result<(), Refusal> {
+        if let Some(sent) = self.parts.get(part.name) {
+            return self.values.copy(sent.range.clone(), into).await;
+        }
+        let made = pixels.and_then(|pixels| pixels.made.get(part.name - self.parts.len()));
+        match made {
+            Some((held, range)) => held.copy(range.clone(), into).await,
+            None => Err(Refusal::StorageFailed),
+        }
+    }
+}

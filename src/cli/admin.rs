@@ -13,6 +13,9 @@ use super::say::say;
 use crate::app::{App, now_ms, open_catalog};
 use crate::config::{Config, Span};
 
+/// Studies with a patient conflict that `doctor` names.
+const SHOWN_CONFLICTS: u32 = 10;
+
 /// Arguments of `qianli sweep`.
 #[derive(clap::Args)]
 pub(super) struct SweepArguments {
@@ -194,6 +197,19 @@ async fn check_database(config: &Config, report: &mut Report) {
     for row in waiting.iter().filter(|row| !row.done) {
         let (name, position) = (&row.name, row.position);
         report.hint("search", format!("{name}: back-fill is at row {position}; `serve` goes on"));
+    }
+    let scope = Scope::system(TenantId::DEFAULT, "doctor");
+    // An index of an older release has no such list yet; that is no finding.
+    let conflicts = catalog.patient_conflicts(&scope, SHOWN_CONFLICTS).await.unwrap_or_default();
+    if !conflicts.is_empty() {
+        let studies: Vec<&str> = conflicts.iter().map(|one| one.study.as_str()).collect();
+        report.hint(
+            "patients",
+            format!(
+                "studies with images of more than one patient; look at /dicom-web/conflicts: {}",
+                studies.join(", ")
+            ),
+        );
     }
     catalog.close().await;
 }

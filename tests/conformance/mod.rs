@@ -7,3 +7,4 @@ mod hostile;
 mod http;
 mod pixels;
 mod qido;
+mod stow;

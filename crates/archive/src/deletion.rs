@@ -91,6 +91,9 @@ impl Archive {
         for gone in in_time(self.0.catalog.deleted_instances(scope, deletion.id)).await? {
             self.0.details.forget(scope, &gone.study, &gone.series, &gone.instance);
         }
+        if target.series.is_some() {
+            self.review_conflict(scope, &target.study).await?;
+        }
         Ok(Some(deletion))
     }
 

@@ -5,6 +5,7 @@
 
 mod admit;
 mod blobs;
+mod conflict;
 mod convert;
 mod deletion;
 mod description;
@@ -37,6 +38,7 @@ use qianli_model::{Query, Scope, SeriesUid, TenantId};
 
 pub use admit::SopClassPolicy;
 pub use blobs::{BlobError, Blobs, BlobsConfig};
+pub use conflict::PatientGroup;
 pub use convert::{Opened, can_convert};
 pub use deletion::{Purged, RestoreError, Restored};
 pub use error::{ArchiveError, IngestError};

@@ -184,7 +184,7 @@ fn deleted_instance(row: InstanceTuple) -> Result<DeletedInstance, CatalogError>
     let (.., route, peer, calling_ae, called_ae, received_ms) = row;
     let uid = |_| CatalogError::Corrupt("a UID");
     let title = |text: String| (!text.is_empty()).then_some(text);
-    let route = [Route::Dimse, Route::Stow, Route::Import]
+    let route = [Route::Dimse, Route::Stow, Route::Import, Route::Rebuild]
         .into_iter()
         .find(|known| known.as_str() == route)
         .ok_or(CatalogError::Corrupt("a route"))?;

@@ -7,6 +7,7 @@
 mod backfill;
 mod catalog;
 mod config;
+mod conflict;
 mod db;
 mod deletion;
 mod error;

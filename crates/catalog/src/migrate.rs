@@ -34,6 +34,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0020_deletions.sql"),
         include_str!("../../../migrations/sqlite/0020_deletions.sql"),
     ),
+    (
+        21,
+        "conflicts",
+        include_str!("../../../migrations/postgres/0021_conflicts.sql"),
+        include_str!("../../../migrations/sqlite/0021_conflicts.sql"),
+    ),
 ];
 
 /// Asks a connection, of either database, how many migrations were applied.

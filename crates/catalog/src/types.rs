@@ -338,3 +338,16 @@ pub struct DeletedInstance {
     /// When it was received, ms since 1970.
     pub received_ms: i64,
 }
+
+/// A study in which images of more than one patient arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatientConflict {
+    /// Study Instance UID.
+    pub study: String,
+    /// Current instances.
+    pub instances: i64,
+    /// When the last instance was recorded or deleted, ms.
+    pub updated_ms: i64,
+    /// DICOM JSON object of patient and study attributes, as the index has them.
+    pub study_json: String,
+}

@@ -23,6 +23,16 @@ pub struct Raster {
     pub pixels: Vec<u8>,
 }
 
+/// About how many bytes decoding a PNG file takes, as its header says; 0 when it is none.
+pub fn png_memory(file: &[u8]) -> u64 {
+    let side = |at: usize| {
+        let bytes = file.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        u64::from(bytes.map_or(0, u32::from_be_bytes))
+    };
+    // Four samples of two bytes; what is beyond the limit fails before it is allocated.
+    side(16).saturating_mul(side(20)).saturating_mul(8).min(MAX_FRAME_BYTES as u64)
+}
+
 /// Decodes a PNG file. Transparency is dropped, palettes become colours.
 ///
 /// # Errors
@@ -78,6 +88,12 @@ mod tests {
         let expected =
             Raster { rows: 1, columns: 2, samples: 1, bits: 16, pixels: vec![1, 0, 0x34, 0x12] };
         assert_eq!(raster, expected);
+        assert_eq!(
+            png_memory(&encoded(DynamicImage::ImageLuma16(
+                image::ImageBuffer::from_raw(2, 1, vec![1u16, 2]).unwrap()
+            ))),
+            16
+        );
         let clear = image::ImageBuffer::from_raw(1, 1, vec![9u8, 8, 7, 0]).unwrap();
         let raster = png(&encoded(DynamicImage::ImageRgba8(clear))).unwrap();
         assert_eq!((raster.samples, raster.bits, raster.pixels), (3, 8, vec![9, 8, 7]));

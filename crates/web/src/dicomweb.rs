@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod capabilities;
+mod conflicts;
 mod delete;
 mod json;
 mod multipart;

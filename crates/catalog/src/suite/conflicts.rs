@@ -12,6 +12,7 @@ super::on_both!(
     issuers_keep_patients_apart,
     a_patient_id_that_comes_later_is_adopted,
     a_nameless_id_does_not_hide_a_stranger,
+    conflicts_are_listed_until_a_person_settled_them,
 );
 
 const STORED: Recorded = Recorded::Stored { patient_conflict: false };
@@ -88,4 +89,22 @@ async fn a_nameless_id_does_not_hide_a_stranger(catalog: &Catalog) {
     assert_eq!(catalog.record(&scope(), stranger).await.unwrap(), CONFLICT);
     let anonymous = of_patient(instance(1, 1, 3), "", "");
     assert_eq!(catalog.record(&scope(), anonymous).await.unwrap(), STORED);
+}
+
+async fn conflicts_are_listed_until_a_person_settled_them(catalog: &Catalog) {
+    catalog.record(&scope(), of_patient(instance(1, 1, 1), "P1", "Doe^Jane")).await.unwrap();
+    catalog.record(&scope(), of_patient(instance(2, 1, 1), "P1", "Doe^Jane")).await.unwrap();
+    assert!(catalog.patient_conflicts(&scope(), 10).await.unwrap().is_empty());
+    catalog.record(&scope(), of_patient(instance(2, 1, 2), "P2", "Roe^Richard")).await.unwrap();
+    let listed = catalog.patient_conflicts(&scope(), 10).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].study.as_str(), listed[0].instances), ("1.2.2", 2));
+    assert!(listed[0].study_json.contains("P1"));
+    let study = "1.2.2".parse().unwrap();
+    assert_eq!(catalog.patient_conflict(&scope(), &study).await.unwrap().as_ref(), listed.first());
+    let before = listed[0].updated_ms - 1;
+    assert!(!catalog.settle_patient_conflict(&scope(), &study, before).await.unwrap());
+    assert!(catalog.settle_patient_conflict(&scope(), &study, before + 1).await.unwrap());
+    assert!(catalog.patient_conflicts(&scope(), 10).await.unwrap().is_empty());
+    assert!(catalog.patient_conflict(&scope(), &study).await.unwrap().is_none());
 }

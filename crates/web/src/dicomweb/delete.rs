@@ -70,11 +70,7 @@ async fn restore(
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
     check_allowed(&state)?;
-    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = media.and_then(|media| media.split(';').next()).map(str::trim);
-    if essence != Some(JSON) {
-        return Err(HttpError::unsupported_media_type("send Content-Type: application/json"));
-    }
+    respond::check_json(&headers)?;
     let id = id.parse().map_err(|_| HttpError::bad_request("a deletion is named by a number"))?;
     match state.archive().restore(&caller.scope, id).await {
         Ok(restored) => {

@@ -107,6 +107,16 @@ pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
+/// Checks that a request says it is JSON.
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), HttpError> {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = media.and_then(|media| media.split(';').next()).map(str::trim);
+    if essence == Some(JSON) {
+        return Ok(());
+    }
+    Err(HttpError::unsupported_media_type("send Content-Type: application/json"))
+}
+
 /// Adds a `Warning: 299` header (PS3.18 section 8.3.4.5, RFC 7234 section 5.5).
 pub(crate) fn warn(headers: &mut HeaderMap, text: &str) {
     let text: String = text

@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{capabilities, delete, qido, respond, stow, ups, wado};
+use super::{capabilities, conflicts, delete, qido, respond, stow, ups, wado};
 use crate::WebState;
 use crate::error::HttpError;
 
@@ -143,6 +143,7 @@ pub(crate) const GROUPS: &[(&str, &str, &[Route])] = &[
     ("Retrieve by query (WADO-URI)", "按查询参数获取（WADO-URI）", URI_SERVICE),
     ("Store (STOW-RS)", "存储（STOW-RS）", stow::ROUTES),
     ("Delete", "删除", delete::ROUTES),
+    ("Patient conflicts", "患者冲突", conflicts::ROUTES),
     ("Worklist (UPS-RS)", "工作列表（UPS-RS）", ups::ROUTES),
 ];
 

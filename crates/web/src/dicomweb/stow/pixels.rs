@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use qianli_archive::Held;
+use qianli_imaging::foreign;
 use qianli_model::write::{Bulk, Part};
 use qianli_model::{Refusal, TransferSyntax};
 
@@ -164,7 +165,10 @@ async fn unpacked(
             return Err(refuse(format!("a PNG file is longer than {MAX_PNG} bytes")));
         }
         let file = all.values.read(part.range.clone()).await?;
-        let raster = state.pixels().run(move || qianli_imaging::foreign::png(&file)).await;
+        let raster = state
+            .pixels()
+            .run_within(foreign::png_memory(&file), move || foreign::png(&file))
+            .await;
         let raster = raster.map_err(|error| match error {
             PixelError::Busy(_) => Refusal::OutOfResources("too many images at once".into()),
             PixelError::Imaging(cause) => refuse(cause.to_string()),

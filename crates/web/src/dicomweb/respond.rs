@@ -8,7 +8,6 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use qianli_archive::ArchiveError;
 
-use super::accept::{Accept, Offer};
 use crate::error::HttpError;
 
 /// The JSON media type of the standard and the one that everything else sends.
@@ -17,14 +16,6 @@ pub(crate) const JSON: &str = "application/json";
 
 /// Bytes of a body that may break off: the connection is then closed before its announced end.
 pub(crate) type Content = BoxStream<'static, Result<Bytes, ArchiveError>>;
-
-/// Picks the JSON media type that the client takes.
-pub(crate) fn json_type(accept: &Accept) -> Result<&'static str, HttpError> {
-    let types = [DICOM_JSON, JSON];
-    accept.choose(&types.map(Offer::plain)).and_then(|index| types.get(index).copied()).ok_or_else(
-        || HttpError::not_acceptable("available here: application/dicom+json, application/json"),
-    )
-}
 
 /// The framing of one multipart answer (RFC 2046 section 5.1.1).
 pub(crate) struct Framing {

@@ -110,10 +110,12 @@ async fn find(
     if is_cut {
         found.truncate(search.limit as usize);
         if search.limited_by_us {
-            search.warnings.push(format!(
+            // First, since only some warnings are spelt out.
+            let exceeded = format!(
                 "The number of results exceeded the maximum of {}; ask for more with offset",
                 search.limit
-            ));
+            );
+            search.warnings.insert(0, exceeded);
         }
     }
     let total = if search.count {
@@ -129,10 +131,11 @@ async fn find(
         let (json, url) = layout.row(base, row, header);
         size += json.len();
         if size > MAX_ANSWER && !rows.is_empty() {
-            search.warnings.push(format!(
+            let exceeded = format!(
                 "The answer exceeded the maximum size after {} results; ask for more with offset",
                 rows.len()
-            ));
+            );
+            search.warnings.insert(0, exceeded);
             break;
         }
         rows.push((json, url));
@@ -146,9 +149,7 @@ async fn find(
     if let Some(total) = total {
         respond::set(response.headers_mut(), TOTAL_COUNT, &total.to_string());
     }
-    for warning in &search.warnings {
-        respond::warn(response.headers_mut(), warning);
-    }
+    respond::warn_all(response.headers_mut(), &search.warnings);
     Ok(response)
 }
 

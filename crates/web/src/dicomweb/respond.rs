@@ -119,6 +119,25 @@ pub(crate) fn warn(headers: &mut HeaderMap, text: &str) {
     }
 }
 
+/// Warnings that one answer spells out; of the others it says how many there are.
+const WARNINGS_TOLD: usize = 4;
+
+/// Most characters of one warning: names in it come from the request.
+const WARNING_LENGTH: usize = 200;
+
+/// Adds the warnings of an answer, all in one header: clients and proxies refuse heads that are long.
+pub(crate) fn warn_all(headers: &mut HeaderMap, warnings: &[String]) {
+    let short = |text: &String| text.chars().take(WARNING_LENGTH).collect::<String>();
+    let mut told: Vec<String> = warnings.iter().take(WARNINGS_TOLD).map(short).collect();
+    let rest = warnings.len().saturating_sub(WARNINGS_TOLD);
+    if rest > 0 {
+        told.push(format!("and {rest} more"));
+    }
+    if !told.is_empty() {
+        warn(headers, &told.join("; "));
+    }
+}
+
 /// A 200 answer with found rows in JSON.
 pub(crate) fn json(media: &str, body: Bytes) -> Response {
     let mut response = Body::from(body).into_response();
@@ -212,6 +231,20 @@ mod tests {
         );
         assert_eq!(String::from_utf8_lossy(&body), expected);
         assert_ne!(Framing::new().boundary, *boundary);
+    }
+
+    #[test]
+    fn warnings_share_one_header_of_bounded_length() {
+        let warned = |count: usize| {
+            let mut headers = HeaderMap::new();
+            warn_all(&mut headers, &vec!["x".repeat(9_000); count]);
+            let values: Vec<_> = headers.get_all(header::WARNING).iter().cloned().collect();
+            assert!(values.len() <= 1);
+            values.first().map(|value| value.to_str().unwrap_or_default().to_owned())
+        };
+        assert_eq!(warned(0), None);
+        assert!(warned(4).is_some_and(|text| text.len() < 900 && !text.contains("more")));
+        assert!(warned(3_000).is_some_and(|text| text.ends_with("; and 2996 more\"")));
     }
 
     #[test]

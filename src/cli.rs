@@ -71,6 +71,9 @@ pub fn run() -> ExitCode {
         }
     };
     let quiet = !matches!(arguments.command, Command::Serve);
+    if !quiet {
+        crate::allocator::fix_thresholds();
+    }
     if let Err(error) = start_logging(&config, quiet) {
         eprintln!("qianli: {error:#}");
         return ExitCode::from(2);

@@ -1,5 +1,6 @@
 //! The node: settings, wiring, command line and background work around the crates.
 
+pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod config;

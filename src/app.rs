@@ -73,6 +73,7 @@ pub async fn open_catalog(config: &Config) -> anyhow::Result<Catalog> {
 fn archive_config(config: &Config) -> ArchiveConfig {
     ArchiveConfig {
         spool_memory_budget: config.spool_memory,
+        pixel_memory: config.pixel_memory,
         max_object: config.max_object,
         duplicates: match config.duplicates {
             Duplicates::KeepBoth => DuplicatePolicy::KeepBoth,

@@ -231,6 +231,10 @@ pub struct Settings {
     /// Memory for arriving objects, all together [default: 64MiB].
     #[arg(long, env = "QIANLI_SPOOL_MEMORY", value_name = "SIZE", global = true)]
     pub spool_memory: Option<Size>,
+    /// Memory for frames that are decoded, encoded or rendered, all requests together, until their
+    /// answers are written [default: 1GiB]. Requests wait for their turn; what takes more is refused.
+    #[arg(long, env = "QIANLI_PIXEL_MEMORY", value_name = "SIZE", global = true)]
+    pub pixel_memory: Option<Size>,
     /// Folder for arriving objects that do not fit in memory [default: DATA/spool].
     #[arg(long, env = "QIANLI_SPOOL", value_name = "DIR", global = true)]
     pub spool: Option<PathBuf>,
@@ -313,6 +317,8 @@ pub struct Config {
     pub max_object: u64,
     /// See [`Settings::spool_memory`], bytes.
     pub spool_memory: u64,
+    /// See [`Settings::pixel_memory`], bytes.
+    pub pixel_memory: u64,
     /// See [`Settings::spool`].
     pub spool: PathBuf,
     /// See [`Settings::indexed_attributes`].
@@ -416,6 +422,7 @@ impl Settings {
             source_charsets: self.source_charsets.or(file.source_charsets).unwrap_or_default(),
             max_object: self.max_object.or(file.max_object).map_or(64 << 30, |size| size.0),
             spool_memory: self.spool_memory.or(file.spool_memory).map_or(64 << 20, |size| size.0),
+            pixel_memory: self.pixel_memory.or(file.pixel_memory).map_or(1 << 30, |size| size.0),
             spool: self.spool.or(file.spool).unwrap_or_else(|| absolute.join("spool")),
             indexed_attributes,
             database_connections: self

@@ -248,6 +248,7 @@ fn limits(config: &Config) -> String {
         ("what a deflated data set may inflate to", size(scan.max_inflated)),
         ("DICOM JSON of one object", size(scan.max_json as u64)),
         ("one decoded frame", size(qianli_imaging::MAX_FRAME_BYTES as u64)),
+        ("frames being converted, together (`pixel_memory`)", size(config.pixel_memory)),
         ("associations at once (`max_associations`)", config.max_associations.to_string()),
         ("longest P-DATA-TF PDU taken (`max_pdu`)", size(u64::from(config.max_pdu))),
         ("time to ask for an association (`artim_timeout`)", seconds(config.artim_timeout)),

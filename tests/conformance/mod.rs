@@ -5,6 +5,7 @@ mod charset;
 mod clients;
 mod hostile;
 mod http;
+mod memory;
 mod pixels;
 mod qido;
 mod stow;

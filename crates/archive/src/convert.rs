@@ -21,10 +21,10 @@ use qianli_model::frames::FrameTable;
 use qianli_model::syntax::Encoding;
 use qianli_model::{Scope, TransferSyntax, file_meta, tag};
 
-use crate::frames::{ConvertError, FrameReader};
+use crate::frames::{ConvertError, FrameReader, MadeFrame};
 use crate::retrieve::ByteStream;
 use crate::source::BlobSource;
-use crate::{Archive, ArchiveError};
+use crate::{Archive, ArchiveError, Memory};
 use describe::{derived_uid, describe};
 use pixels::{Packed, Pixels};
 
@@ -160,8 +160,8 @@ impl Conversion {
                 return Err(ImagingError::Unsupported(what.into()).into());
             }
             let first = reader.transcoded(1, to, false).await?;
-            changes = describe(&detail, reader.description(), &first);
-            if first.lossy.is_some() {
+            changes = describe(&detail, reader.description(), &first.frame);
+            if first.frame.lossy.is_some() {
                 instance = derived_uid(&detail, to);
                 changes.insert(tag::SOP_INSTANCE_UID, Change::text(VR::UI, &instance));
             }
@@ -217,7 +217,7 @@ impl Conversion {
             }
             Ok(step)
         };
-        match self.with_rewriter(work).await? {
+        match self.with_rewriter(None, work).await? {
             Step::More => {}
             Step::Pixels => self.phase = Phase::Pixels,
             Step::End => self.phase = Phase::Ended,
@@ -231,12 +231,12 @@ impl Conversion {
             return Err(ArchiveError::Damaged("pixel data where there was none".into()));
         };
         let frame = match pixels.frames.next().await {
-            Some(Ok(frame)) => Some(frame.bytes),
+            Some(Ok(MadeFrame { frame, memory })) => Some((frame.bytes, memory)),
             Some(Err(ConvertError::Archive(error))) => return Err(error),
             Some(Err(error)) => return Err(damaged(&error)),
             None => None,
         };
-        let Some(frame) = frame else {
+        let Some((frame, memory)) = frame else {
             let mut tail = pixels.packed.take().map(Packed::finish).unwrap_or_default();
             if pixels.padded {
                 tail.push(0);
@@ -250,7 +250,7 @@ impl Conversion {
                 }
                 Ok(())
             };
-            return self.with_rewriter(work).await;
+            return self.with_rewriter(None, work).await;
         };
         let frame = match &mut pixels.packed {
             Some(packed) => packed.add(&frame),
@@ -265,17 +265,22 @@ impl Conversion {
                 }
                 Ok(())
             };
-            return self.with_rewriter(work).await;
+            return self.with_rewriter(Some(memory), work).await;
         }
         // Plain native pixels need nothing of the rewriter.
         if !frame.is_empty() {
-            self.ready.push_back(frame.into());
+            self.ready.push_back(memory.hold(frame));
         }
         Ok(())
     }
 
-    /// Lends the rewriter to a blocking thread.
-    async fn with_rewriter<T, F>(&mut self, work: F) -> Result<T, ArchiveError>
+    /// Lends the rewriter to a blocking thread. What it writes takes the place of what `memory` was
+    /// set aside for.
+    async fn with_rewriter<T, F>(
+        &mut self,
+        memory: Option<Memory>,
+        work: F,
+    ) -> Result<T, ArchiveError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Rewriter<Box<dyn Source + Send>>, &mut Vec<u8>) -> Result<T, ArchiveError>
@@ -293,7 +298,10 @@ impl Conversion {
         let (rewriter, out, result) = done.await.map_err(|error| damaged(&error))?;
         self.rewriter = Some(rewriter);
         if !out.is_empty() {
-            self.ready.push_back(out.into());
+            self.ready.push_back(match memory {
+                Some(memory) => memory.hold(out),
+                None => out.into(),
+            });
         }
         result
     }

@@ -164,8 +164,8 @@ impl Archive {
         }
         let spooled = spool.finish().await.map_err(|refusal| refused(&refusal))?;
         let reading = Reading::of(&self.0.config, &content.provenance);
-        let parsed = parse(spooled, &Format::Part10, reading).await;
-        let (_, Parsed { header, data_set_offset, content_hash, .. }) =
+        let parsed = parse(&self.0.parsing, spooled, &Format::Part10, reading).await;
+        let (_, Parsed { header, data_set_offset, content_hash, memory: _memory, .. }) =
             parsed.map_err(|error| refused(&error))?;
         if content_hash != content.content_hash {
             return Err(refused(&"its content is not what was stored"));

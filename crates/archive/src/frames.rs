@@ -11,7 +11,7 @@ use qianli_model::syntax::Encoding;
 use qianli_model::{Scope, TransferSyntax, tag};
 
 use crate::description::Description;
-use crate::{Archive, ArchiveError, Busy};
+use crate::{Archive, ArchiveError, Busy, Memory};
 
 /// How long the first frame of an answer waits for its turn.
 pub(crate) const FIRST_PATIENCE: Duration = Duration::from_secs(20);
@@ -30,9 +30,28 @@ pub enum ConvertError {
     /// The pixels cannot be converted. The text names no values of the patient.
     #[error("{0}")]
     Imaging(#[from] ImagingError),
-    /// Try again later.
+    /// There is no room for it: now, or ever.
     #[error(transparent)]
     Busy(#[from] Busy),
+}
+
+/// A frame that was made, and the memory that is set aside for it.
+#[derive(Debug)]
+pub struct MadeFrame {
+    /// The frame.
+    pub frame: Transcoded,
+    pub(crate) memory: Memory,
+}
+
+impl MadeFrame {
+    /// Its bytes, with which the memory is set aside until the last of them is gone.
+    pub fn into_bytes(self) -> Bytes {
+        let mut bytes = self.frame.bytes;
+        if bytes.capacity() - bytes.len() > bytes.len() / 8 {
+            bytes.shrink_to_fit();
+        }
+        self.memory.hold(bytes)
+    }
 }
 
 /// Reads frames of one instance and brings them to other syntaxes.
@@ -80,9 +99,7 @@ impl FrameReader {
         number: u32,
         to: TransferSyntax,
         later: bool,
-    ) -> Result<Transcoded, ConvertError> {
-        let frame = self.archive.frame_with_padding(&self.scope, &self.detail, number).await?;
-        let bit_offset = self.detail.frames.bit_offset(number);
+    ) -> Result<MadeFrame, ConvertError> {
         let from = self.detail.location.transfer_syntax;
         let bits = self.described.0.number(tag::BITS_ALLOCATED);
         if to.uid() == RLE && from != to && !matches!(bits, Some(8 | 16)) {
@@ -90,11 +107,35 @@ impl FrameReader {
             return Err(ImagingError::Unsupported("RLE of samples of other sizes".into()).into());
         }
         let patience = if later { LATER_PATIENCE } else { FIRST_PATIENCE };
-        // What goes in, the pixels in between and what comes out.
-        let bytes = (self.described.0.frame_bits() / 8).saturating_mul(3);
+        let workers = self.archive.workers();
+        // Before anything is read: many who wait must not each hold a frame.
+        let mut memory = workers.reserve(patience, self.cost(number, to)).await?;
+        let frame = self.archive.frame_with_padding(&self.scope, &self.detail, number).await?;
+        let bit_offset = self.detail.frames.bit_offset(number);
         let described = Arc::clone(&self.described);
         let work = move || qianli_imaging::transcode(&described.1, from, to, &frame, bit_offset);
-        Ok(self.archive.workers().run(patience, bytes, work).await??)
+        let frame = workers.run(patience, 0, work).await??;
+        memory.shrink(frame.bytes.capacity() as u64);
+        Ok(MadeFrame { frame, memory })
+    }
+
+    /// About how many bytes of memory a frame takes on its way to another syntax: what is stored,
+    /// what the codecs need, the pixels, and what comes out.
+    fn cost(&self, number: u32, to: TransferSyntax) -> u64 {
+        let from = self.detail.location.transfer_syntax;
+        let ranges = self.detail.frames.frame(number).unwrap_or_default();
+        let stored: u64 = ranges.iter().map(|range| range.length).sum();
+        if from == to && to.is_encapsulated() {
+            return stored.saturating_mul(2);
+        }
+        let description = &self.described.0;
+        let decoded = description.frame_bits() / 8;
+        let samples = decoded / (description.number(tag::BITS_ALLOCATED).unwrap_or(8) / 8).max(1);
+        let codecs = qianli_imaging::working_bytes(from).max(qianli_imaging::working_bytes(to));
+        let encoded = if to.is_encapsulated() { decoded } else { 0 };
+        [stored, decoded, encoded, samples.saturating_mul(codecs)]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 }
 

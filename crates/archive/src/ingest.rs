@@ -7,7 +7,7 @@ use bytes::Bytes;
 use qianli_catalog::Copied;
 use qianli_catalog::types::{NewInstance, Recorded};
 use qianli_model::charset::{Knowledge, TextEncoding};
-use qianli_model::dataset::{Limits, ReaderSource, Source};
+use qianli_model::dataset::{DataSetError, Limits, ReaderSource, Source};
 use qianli_model::file_meta::{self, FileMeta};
 use qianli_model::header::{HeaderError, Warning};
 use qianli_model::{
@@ -18,8 +18,9 @@ use qianli_model::{
 use crate::admit::admit;
 use crate::error::IngestError;
 use crate::key::blob_key;
+use crate::parsing::{self, HeaderSize, Parsing};
 use crate::spool::{Content, SpoolReader, SpoolWriter, Spooled, reopen};
-use crate::{Archive, ArchiveConfig, BlobError, Sender, in_time};
+use crate::{Archive, ArchiveConfig, BlobError, Memory, Sender, in_time};
 
 /// What the spooled bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub(crate) struct Parsed {
     pub(crate) content_hash: String,
     /// Source AE title of the file meta information, when it had one.
     source_ae: Option<String>,
+    /// What is set aside for a header that is larger than most.
+    pub(crate) memory: Option<Memory>,
 }
 
 impl Archive {
@@ -131,38 +134,41 @@ impl Archive {
     ) -> Result<Stored, IngestError> {
         let config = &self.0.config;
         let spooled = spool.finish().await?;
-        let (spooled, parsed) = parse(spooled, format, Reading::of(config, &from)).await?;
+        let reading = Reading::of(config, &from);
+        let (spooled, parsed) = parse(&self.0.parsing, spooled, format, reading).await?;
         let size = spooled.length;
-        let header = &parsed.header;
+        // Held until the header is in the catalog.
+        let Parsed { header, data_set_offset, content_hash, source_ae, memory: _memory } = parsed;
+        let (study, series) = (&header.study_uid.clone(), &header.series_uid.clone());
+        let (class, instance) = (&header.sop_class_uid.clone(), &header.sop_instance_uid.clone());
+        let warnings = header.warnings.clone();
         let known_uids = |refusal: Refusal| IngestError {
             refusal,
-            sop_class: Some(header.sop_class_uid.to_string()),
-            sop_instance: Some(header.sop_instance_uid.to_string()),
-            study: Some(header.study_uid.to_string()),
+            sop_class: Some(class.to_string()),
+            sop_instance: Some(instance.to_string()),
+            study: Some(study.to_string()),
         };
         let stored = |outcome| Stored {
-            study: header.study_uid.clone(),
-            series: header.series_uid.clone(),
-            sop_class: header.sop_class_uid.clone(),
-            instance: header.sop_instance_uid.clone(),
+            study: study.clone(),
+            series: series.clone(),
+            sop_class: class.clone(),
+            instance: instance.clone(),
             outcome,
-            warnings: header.warnings.clone(),
+            warnings: warnings.clone(),
             size,
         };
 
-        admit(config.sop_classes, format, header).map_err(known_uids)?;
-        if expected_study.is_some_and(|expected| *expected != header.study_uid) {
+        admit(config.sop_classes, format, &header).map_err(known_uids)?;
+        if expected_study.is_some_and(|expected| expected != study) {
             return Err(known_uids(Refusal::DoesNotMatchSopClass(
                 "its Study Instance UID differs from the request's".into(),
             )));
         }
 
-        let (study, series, instance) =
-            (&header.study_uid, &header.series_uid, &header.sop_instance_uid);
         let resent = (scope.tenant(), series.clone());
         if self.0.resent.get(&resent).is_some() {
             match in_time(self.0.catalog.known(scope, study, series, instance)).await {
-                Ok(Some(row)) if row.content_hash == parsed.content_hash => {
+                Ok(Some(row)) if row.content_hash == content_hash => {
                     match self.is_whole(&row).await {
                         Ok(true) => return Ok(stored(Recorded::AlreadyHere)),
                         // What is written now takes its place below.
@@ -181,18 +187,18 @@ impl Archive {
             }
         }
 
-        let source_ae = from.calling_ae.as_deref().or(parsed.source_ae.as_deref());
+        let source_ae = from.calling_ae.as_deref().or(source_ae.as_deref());
         let meta = Bytes::from(file_meta::write(
-            header.sop_class_uid.as_str(),
+            class.as_str(),
             instance.as_str(),
             header.transfer_syntax,
             source_ae,
         ));
         let meta_length = meta.len() as u64;
-        let key = blob_key(scope, header, &parsed.content_hash);
+        let key = blob_key(scope, &header, &content_hash);
         // Nobody should wait for the blob of a large object.
         let announced = (!spooled.is_file()).then(|| self.0.catalog.announce());
-        self.put(&key, meta, &spooled, parsed.data_set_offset).await.map_err(|error| {
+        self.put(&key, meta, &spooled, data_set_offset).await.map_err(|error| {
             tracing::error!(%error, sop_instance = %instance, "the blob store did not take an object");
             known_uids(match error {
                 BlobError::Full => Refusal::OutOfResources("the blob store is full".into()),
@@ -202,13 +208,13 @@ impl Archive {
 
         let copy = Copied {
             blob_key: key.clone(),
-            blob_size: meta_length + size - parsed.data_set_offset,
+            blob_size: meta_length + size - data_set_offset,
             data_set_offset: meta_length,
         };
         let new = NewInstance {
-            header: header.clone(),
+            header,
             blob_key: key.clone(),
-            content_hash: parsed.content_hash.clone(),
+            content_hash: content_hash.clone(),
             blob_size: copy.blob_size,
             data_set_offset: copy.data_set_offset,
             provenance: from,
@@ -232,12 +238,10 @@ impl Archive {
                 self.0.resent.insert(resent, ());
                 let uids = (study, series, instance);
                 if outcome == Recorded::AlreadyHere
-                    && self.heal(scope, uids, &parsed.content_hash, &copy).await.map_err(
-                        |error| {
-                            tracing::error!(%error, "it is not sure that a known instance is here");
-                            known_uids(Refusal::StorageFailed)
-                        },
-                    )?
+                    && self.heal(scope, uids, &content_hash, &copy).await.map_err(|error| {
+                        tracing::error!(%error, "it is not sure that a known instance is here");
+                        known_uids(Refusal::StorageFailed)
+                    })?
                 {
                     return Ok(stored(outcome));
                 }
@@ -308,32 +312,63 @@ impl Reading {
     }
 }
 
-/// Reads header and hash, on a blocking thread where it may take long.
+/// Reads header and hash, on a blocking thread where it may take long. Most headers are small; one
+/// that turns out not to be is read again, more slowly in a crowd, see [`Parsing`].
 pub(crate) async fn parse(
-    spooled: Spooled,
+    parsing: &Parsing,
+    mut spooled: Spooled,
     format: &Format,
     reading: Reading,
 ) -> Result<(Spooled, Parsed), IngestError> {
     let deflated =
         matches!(format, Format::DataSet { transfer_syntax, .. } if transfer_syntax.is_deflated());
-    let quick = !spooled.is_file() && !deflated && *format != Format::Part10;
-    if quick {
-        let parsed = read(&spooled, format, &reading)?;
-        return Ok((spooled, parsed));
+    let in_place = !spooled.is_file() && !deflated && *format != Format::Part10;
+    for size in HeaderSize::ALL {
+        let mut memory = parsing.reserve(size).await?;
+        let limits = size.limits(&reading.limits);
+        let reading = Reading { limits, ..reading.clone() };
+        let read = if in_place && size == HeaderSize::Small {
+            read(&spooled, format, &reading)
+        } else {
+            let format = format.clone();
+            let task = tokio::task::spawn_blocking(move || {
+                let read = read(&spooled, &format, &reading);
+                (spooled, read)
+            });
+            let lost = "reading the data set failed in an unexpected way";
+            let done = task.await.map_err(|_| Refusal::CannotUnderstand(lost.into()))?;
+            spooled = done.0;
+            done.1
+        };
+        match read {
+            Ok(mut parsed) => {
+                if let Some(memory) = &mut memory {
+                    memory.shrink(parsing::weight(&parsed.header));
+                }
+                parsed.memory = memory;
+                return Ok((spooled, parsed));
+            }
+            Err(unread) if unread.is_limit && size != HeaderSize::Large => {}
+            Err(unread) => return Err(unread.error),
+        }
     }
-    let format = format.clone();
-    tokio::task::spawn_blocking(move || {
-        let parsed = read(&spooled, &format, &reading)?;
-        Ok((spooled, parsed))
-    })
-    .await
-    .unwrap_or_else(|_| {
-        Err(Refusal::CannotUnderstand("reading the data set failed in an unexpected way".into())
-            .into())
-    })
+    Err(Refusal::CannotUnderstand("the header is too large".into()).into())
 }
 
-fn read(spooled: &Spooled, format: &Format, reading: &Reading) -> Result<Parsed, IngestError> {
+/// Why a header could not be read.
+struct Unread {
+    error: IngestError,
+    /// One of [`Limits`] was exceeded.
+    is_limit: bool,
+}
+
+impl From<IngestError> for Unread {
+    fn from(error: IngestError) -> Self {
+        Self { error, is_limit: false }
+    }
+}
+
+fn read(spooled: &Spooled, format: &Format, reading: &Reading) -> Result<Parsed, Unread> {
     let (syntax, data_set_offset, meta) = match format {
         Format::DataSet { transfer_syntax, .. } => (*transfer_syntax, 0, None),
         Format::Part10 => {
@@ -345,14 +380,21 @@ fn read(spooled: &Spooled, format: &Format, reading: &Reading) -> Result<Parsed,
         }
     };
     let limits = reading.limits(meta.as_ref().and_then(|meta| meta.source_ae.as_deref()));
-    let header = read_header(spooled, data_set_offset, syntax, &limits);
-    let header = header.map_err(|refusal| match &meta {
-        Some(meta) => meta_uids(refusal, meta),
-        None => refusal.into(),
+    let header = read_header(spooled, data_set_offset, syntax, &limits).map_err(|error| {
+        let is_limit = matches!(error, HeaderError::DataSet(DataSetError::Limit { .. }));
+        let refusal = match error {
+            HeaderError::Refused(refusal) => refusal,
+            HeaderError::DataSet(error) => Refusal::CannotUnderstand(error.to_string()),
+        };
+        let error = match &meta {
+            Some(meta) => meta_uids(refusal, meta),
+            None => refusal.into(),
+        };
+        Unread { error, is_limit }
     })?;
     let content_hash = hash(spooled, data_set_offset, syntax).map_err(spool_failed)?;
     let source_ae = meta.and_then(|meta| meta.source_ae);
-    Ok(Parsed { header, data_set_offset, content_hash, source_ae })
+    Ok(Parsed { header, data_set_offset, content_hash, source_ae, memory: None })
 }
 
 /// A refusal with the UIDs that the file meta information claims.
@@ -381,12 +423,12 @@ fn read_header(
     offset: u64,
     syntax: TransferSyntax,
     limits: &Limits,
-) -> Result<InstanceHeader, Refusal> {
+) -> Result<InstanceHeader, HeaderError> {
     let fail = |error: io::Error| {
         tracing::error!(%error, "a spooled object could not be read back");
         Refusal::StorageFailed
     };
-    let scanned = match spooled.reader().map_err(fail)? {
+    match spooled.reader().map_err(fail)? {
         SpoolReader::Memory(mut source) => {
             source.skip(offset).map_err(fail)?;
             InstanceHeader::read(&mut source, syntax, limits)
@@ -396,11 +438,7 @@ fn read_header(
             source.skip(offset).map_err(fail)?;
             InstanceHeader::read(&mut source, syntax, limits)
         }
-    };
-    scanned.map_err(|error| match error {
-        HeaderError::Refused(refusal) => refusal,
-        HeaderError::DataSet(error) => Refusal::CannotUnderstand(error.to_string()),
-    })
+    }
 }
 
 /// BLAKE3 over the transfer syntax and the data set, so that the same instance by another route

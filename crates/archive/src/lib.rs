@@ -15,6 +15,7 @@ mod held;
 mod ingest;
 mod key;
 mod local;
+mod parsing;
 mod repair;
 mod retrieve;
 mod sender;
@@ -42,7 +43,7 @@ pub use conflict::PatientGroup;
 pub use convert::{Opened, can_convert};
 pub use deletion::{Purged, RestoreError, Restored};
 pub use error::{ArchiveError, IngestError};
-pub use frames::{ConvertError, FrameReader};
+pub use frames::{ConvertError, FrameReader, MadeFrame};
 pub use held::{Held, HeldReader};
 pub use ingest::{Format, Stored};
 pub use repair::{Checked, Rebuilt};
@@ -50,7 +51,7 @@ pub use retrieve::ByteStream;
 pub use sender::Sender;
 pub use spool::SpoolWriter;
 pub use sweep::{SweepMode, Swept};
-pub use workers::{Busy, Workers};
+pub use workers::{Busy, Memory, Workers};
 
 /// How long a read of the catalog may take.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(20);
@@ -65,6 +66,9 @@ pub struct ArchiveConfig {
     /// All arriving objects together hold at most this much memory (bytes); beyond it they go to
     /// the spool folder.
     pub spool_memory_budget: u64,
+    /// All frames that are decoded, encoded or rendered hold at most this much memory together
+    /// (bytes), until their answers are written. What takes more is refused.
+    pub pixel_memory: u64,
     /// Largest object that is accepted (bytes).
     pub max_object: u64,
     /// What happens to other content under a known SOP Instance UID.
@@ -86,6 +90,7 @@ impl ArchiveConfig {
             spool_dir,
             spool_in_memory: 8 << 20,
             spool_memory_budget: 64 << 20,
+            pixel_memory: 1 << 30,
             max_object: 64 << 30,
             duplicates: DuplicatePolicy::default(),
             sop_classes: SopClassPolicy::default(),
@@ -103,6 +108,7 @@ struct Inner {
     spool: spool::Spooler,
     details: retrieve::DetailCache,
     workers: Workers,
+    parsing: parsing::Parsing,
     /// What conversion needs of recently asked headers.
     descriptions: description::DescriptionCache,
     /// Series of which something arrived a second time. For these the catalog is asked before the
@@ -128,7 +134,7 @@ impl Archive {
         let spool = spool::Spooler::new(&config)?;
         let details = retrieve::DetailCache::new(4096);
         let resent = quick_cache::sync::Cache::new(1024);
-        let workers = Workers::new();
+        let workers = Workers::new(config.pixel_memory);
         let descriptions = description::cache();
         Ok(Self(Arc::new(Inner {
             catalog,
@@ -137,6 +143,7 @@ impl Archive {
             spool,
             details,
             workers,
+            parsing: parsing::Parsing::new(),
             descriptions,
             resent,
         })))

@@ -185,8 +185,8 @@ impl Archive {
             }
             let spooled = spool.finish().await.map_err(|refusal| damaged(&refusal))?;
             let reading = Reading::of(&self.0.config, &provenance);
-            let parsed = parse(spooled, &Format::Part10, reading).await;
-            let (_, Parsed { header, data_set_offset, content_hash, .. }) =
+            let parsed = parse(&self.0.parsing, spooled, &Format::Part10, reading).await;
+            let (_, Parsed { header, data_set_offset, content_hash, memory: _memory, .. }) =
                 parsed.map_err(|error| damaged(&error))?;
             (header, data_set_offset, content_hash)
         };

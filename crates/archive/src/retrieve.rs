@@ -25,6 +25,9 @@ pub type ByteStream = BoxStream<'static, Result<Bytes, ArchiveError>>;
 /// this at the latest.
 const DETAIL_FRESH: Duration = Duration::from_secs(5);
 
+/// Bytes that are read at once when short ranges are streamed.
+const READ_AT_ONCE: u64 = 1 << 20;
+
 /// Bytes per step of an inflated stream.
 const INFLATE_STEP: u64 = 256 << 10;
 
@@ -161,6 +164,54 @@ impl Archive {
         Ok(counts.into_iter().map(|count| join(parts.by_ref().take(count))).collect())
     }
 
+    /// Streams one frame, 1-based, as it is encoded in the object; its fragments follow each other.
+    /// Holds little of it, whatever its size and however slowly it is taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::frames`]. The stream itself may fail later.
+    pub async fn frame_stream(
+        &self,
+        _scope: &Scope,
+        detail: &Detail,
+        number: u32,
+    ) -> Result<ByteStream, ArchiveError> {
+        let ranges = detail
+            .frames
+            .frame(number)
+            .ok_or_else(|| ArchiveError::Damaged(format!("there is no frame {number}")))?;
+        let mut batches = batches(ranges).into_iter();
+        let Some(first) = batches.next() else { return Ok(stream::empty().boxed()) };
+        // The first is opened here, so that what is not there is an error and no broken answer.
+        let first = self.stream_batch(&detail.location, first).await?;
+        let (archive, location) = (self.clone(), detail.location.clone());
+        let rest = stream::iter(batches).then(move |batch| {
+            let (archive, location) = (archive.clone(), location.clone());
+            async move { archive.stream_batch(&location, batch).await }
+        });
+        Ok(first.chain(rest.try_flatten()).boxed())
+    }
+
+    async fn stream_batch(
+        &self,
+        location: &Location,
+        batch: Vec<ByteRange>,
+    ) -> Result<ByteStream, ArchiveError> {
+        match batch.as_slice() {
+            [range] if location.transfer_syntax.is_deflated() => {
+                self.inflated(location, *range).await
+            }
+            [range] if range.length > READ_AT_ONCE => {
+                let range = in_blob(location, *range)?;
+                Ok(self.0.blobs.stream(&location.blob_key, range).await?)
+            }
+            _ => {
+                let parts = self.read_ranges(location, batch).await?;
+                Ok(stream::iter(parts.into_iter().map(Ok)).boxed())
+            }
+        }
+    }
+
     /// Streams a bulk value as it is encoded in the object.
     ///
     /// # Errors
@@ -192,8 +243,16 @@ impl Archive {
         // A deflate stream has no way in but from its start: rare, small objects (PS3.5 A.5).
         let mut parts = Vec::with_capacity(ranges.len());
         for range in ranges {
-            let steps: Vec<Bytes> = self.inflated(location, range).await?.try_collect().await?;
-            parts.push(join(steps.into_iter()));
+            let mut steps = self.inflated(location, range).await?;
+            // Ingest has inflated this far: there is as much.
+            let length = usize::try_from(range.length).unwrap_or(usize::MAX);
+            let mut part = Vec::new();
+            let room = part.try_reserve_exact(length);
+            room.map_err(|_| ArchiveError::Damaged("a value does not fit into memory".into()))?;
+            while let Some(step) = steps.try_next().await? {
+                part.extend_from_slice(&step);
+            }
+            parts.push(part.into());
         }
         Ok(parts)
     }
@@ -254,12 +313,29 @@ fn in_blob(location: &Location, range: ByteRange) -> Result<Range<u64>, ArchiveE
     }
 }
 
+/// Ranges as they are read: several short ones at once, long ones alone.
+fn batches(ranges: Vec<ByteRange>) -> Vec<Vec<ByteRange>> {
+    let mut batches: Vec<Vec<ByteRange>> = Vec::new();
+    let mut bytes = 0u64;
+    for range in ranges {
+        bytes = bytes.saturating_add(range.length);
+        match batches.last_mut() {
+            Some(batch) if bytes <= READ_AT_ONCE => batch.push(range),
+            _ => {
+                batches.push(vec![range]);
+                bytes = range.length;
+            }
+        }
+    }
+    batches
+}
+
 /// Joins fragments; a single one is not copied.
 fn join(mut parts: impl Iterator<Item = Bytes>) -> Bytes {
     let Some(first) = parts.next() else { return Bytes::new() };
     let Some(second) = parts.next() else { return first };
-    let mut joined = BytesMut::from(first);
-    joined.extend_from_slice(&second);
-    parts.for_each(|part| joined.extend_from_slice(&part));
+    let parts: Vec<Bytes> = [first, second].into_iter().chain(parts).collect();
+    let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    parts.into_iter().for_each(|part| joined.extend_from_slice(&part));
     joined.freeze()
 }

@@ -20,8 +20,9 @@ const PERMIT: u64 = 64 << 10;
 /// of chunks larger than the object.
 const SHORT_CHUNK: usize = 8 << 10;
 
-/// Bytes gathered before a file is written to.
-const FILE_STEP: usize = 1 << 20;
+/// Bytes gathered before a file is written to. They count towards no budget, since an upload in a
+/// file must move on whatever the others do; so they are few: hundreds of uploads come at once.
+const FILE_STEP: usize = 64 << 10;
 
 /// Makes spools; owns their common memory budget and folder.
 pub(crate) struct Spooler {

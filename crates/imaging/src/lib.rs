@@ -133,6 +133,24 @@ pub fn can_decode(syntax: TransferSyntax) -> bool {
     decode::Codec::of(syntax).is_some()
 }
 
+/// About how many bytes per sample a codec needs beside the frame and its pixels; for budgets of
+/// memory.
+pub fn working_bytes(syntax: TransferSyntax) -> u64 {
+    match syntax.uid() {
+        uid if !syntax.is_encapsulated() || uid == "1.2.840.10008.1.2.5" => 0,
+        "1.2.840.10008.1.2.1.98" | "1.2.840.10008.1.2.8.1" => 0,
+        // Coefficients or samples of 16 bits.
+        "1.2.840.10008.1.2.4.50"
+        | "1.2.840.10008.1.2.4.51"
+        | "1.2.840.10008.1.2.4.57"
+        | "1.2.840.10008.1.2.4.70"
+        | "1.2.840.10008.1.2.4.80"
+        | "1.2.840.10008.1.2.4.81" => 2,
+        // Wavelets of 32 bits, in two places at once.
+        _ => 8,
+    }
+}
+
 /// Runs a decoder; a panic inside becomes an error, since one frame must not end a process.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ImagingError>) -> Result<T, ImagingError> {
     catch_unwind(AssertUnwindSafe(work))

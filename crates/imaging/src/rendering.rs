@@ -190,16 +190,36 @@ impl Rendering {
         self.bulk.insert(path, value);
     }
 
-    /// About how much memory rendering a frame takes (bytes).
+    /// About how much memory rendering a frame takes beside the stored frame (bytes).
     pub fn memory(&self, options: &RenderOptions) -> u64 {
-        let Image { columns, rows, samples, .. } = self.image;
-        let pixels = (columns as u64) * (rows as u64);
-        // Decoder, samples, picture; scaling holds floating point numbers of four channels.
-        let scaled = options.viewport.map_or(0, |viewport| {
-            let side = |side: u32| u64::from(side.min(16_384));
-            16 * side(viewport.height) * (columns as u64).max(side(viewport.width))
-        });
-        2 * self.image.decoded_bytes() as u64 + 2 * pixels * samples as u64 + scaled.min(1 << 30)
+        let Self { image, syntax, .. } = self;
+        let (columns, rows) = (image.columns as u64, image.rows as u64);
+        let decoded = image.decoded_bytes() as u64;
+        // Native little-endian pixels are read where they are.
+        let in_place = !syntax.is_encapsulated()
+            && syntax.encoding() != Encoding::ExplicitBig
+            && image.bits_allocated != 1;
+        let samples = columns * rows * image.samples as u64;
+        let codec = if in_place { 0 } else { decoded + samples * crate::working_bytes(*syntax) };
+        let gray = matches!(image.photometric, Photometric::Monochrome1 | Photometric::Monochrome2);
+        let picture = columns * rows * if gray { 1 } else { 3 };
+        let ordered = if image.planar { picture } else { 0 };
+        // Scaling holds floating point numbers of four channels, row by row of the result, after
+        // blocks were averaged.
+        let aspect = self.data_set.pixel_aspect(1).clamp(1e-3, 1e3);
+        let placed = match &options.viewport {
+            Some(viewport) => {
+                let width = columns.min(u64::from(viewport.width.min(16_384)) * 4);
+                let cut = if viewport.region.is_some() { picture } else { 0 };
+                (16 * u64::from(viewport.height.min(16_384)) * width).min(1 << 30) + cut
+            }
+            None if (aspect - 1.0).abs() > 0.01 => {
+                let stretched = aspect.max(1.0 / aspect) * (columns * rows) as f64;
+                stretched.min(1e12) as u64 * 16
+            }
+            None => picture / 2,
+        };
+        [codec, picture, ordered, placed].into_iter().fold(0, u64::saturating_add)
     }
 
     /// How long each frame of a cine is shown (ms), where the data set says so.

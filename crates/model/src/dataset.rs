@@ -93,7 +93,8 @@ impl Default for Limits {
             max_depth: 40,
             max_elements: 2_000_000,
             max_json: 64 << 20,
-            max_fragments: 4_000_000,
+            // The largest whole-slide images have some hundred thousand tiles.
+            max_fragments: 1_000_000,
             max_inflated: 8 << 30,
             text: Knowledge::default(),
         }

@@ -54,6 +54,7 @@ pub fn limits() -> Vec<(&'static str, String)> {
         ("HTTP connections at once; more wait", server::CONNECTIONS.to_string()),
         ("DICOMweb requests worked on at once; more are 503", REQUESTS_AT_ONCE.to_string()),
         ("time for the header of an HTTP request", format!("{} s", server::HEADER_TIME.as_secs())),
+        ("an answer of which the client takes nothing", format!("{} s", server::STALL.as_secs())),
         ("rows of a search without `limit`", qido::DEFAULT_LIMIT.to_string()),
         ("rows of a search at most", qido::MAX_LIMIT.to_string()),
         ("parts of one store request", stow::MAX_PARTS.to_string()),

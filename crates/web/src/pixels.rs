@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use qianli_archive::{Busy, ConvertError, Workers};
+use qianli_archive::{Busy, ConvertError, Memory, Workers};
 use qianli_imaging::ImagingError;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -43,7 +43,8 @@ impl From<PixelError> for HttpError {
             PixelError::Imaging(cause) => {
                 Self::not_acceptable(format!("this image cannot be converted here: {cause}"))
             }
-            PixelError::Busy(_) => Self::unavailable(error.to_string()),
+            PixelError::Busy(Busy::Others) => Self::unavailable(error.to_string()),
+            PixelError::Busy(Busy::TooLarge { .. }) => Self::not_acceptable(error.to_string()),
         }
     }
 }
@@ -112,6 +113,11 @@ impl Pixels {
         F: FnOnce() -> Result<T, ImagingError> + Send + 'static,
     {
         Ok(self.workers.run(WAIT, bytes, work).await??)
+    }
+
+    /// Sets memory aside for work that is to come, before anything is read for it.
+    pub(crate) async fn reserve(&self, bytes: u64) -> Result<Memory, PixelError> {
+        Ok(self.workers.reserve(WAIT, bytes).await?)
     }
 
     /// A thumbnail that was made before. Keys start with a content hash, so none is ever stale.

@@ -1,5 +1,7 @@
 //! Runs a router on a listener until told to stop, and gives up on clients that do not ask.
 
+mod stall;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -23,6 +25,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::Service;
 
+use self::stall::Stalling;
+
 /// Renders the process's metrics in the text format of Prometheus.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -32,6 +36,13 @@ pub(crate) const CONNECTIONS: usize = 2_048;
 /// Time for the headers of a request.
 pub(crate) const HEADER_TIME: Duration = Duration::from_secs(30);
 
+/// Most bytes that are read of an HTTP/1 connection at once, or gathered for it. Longer request heads
+/// are refused.
+const CONNECTION_BUFFER: usize = 128 << 10;
+
+/// A browser that pauses a download takes nothing for a while.
+pub(crate) const STALL: Duration = Duration::from_secs(120);
+
 /// What clients may take of the server without asking for anything.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -40,11 +51,13 @@ struct Limits {
     /// Time for the headers of a request, counted from the moment when one may come. A connection
     /// without requests is closed after it, and so is one whose HTTP/2 pings go unanswered for it.
     headers: Duration,
+    /// A client that takes not one byte of its answer for this long is cut.
+    stall: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: CONNECTIONS, headers: HEADER_TIME }
+        Self { connections: CONNECTIONS, headers: HEADER_TIME, stall: STALL }
     }
 }
 
@@ -106,15 +119,21 @@ async fn run(
 async fn converse(socket: TcpStream, service: Connection, limits: Limits, watcher: Watcher) {
     let asked = Arc::clone(&service.asked);
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        .max_buf_size(CONNECTION_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.headers)
         .keep_alive_timeout(limits.headers);
     // A WebSocket leaves this connection when it is upgraded, and has limits of its own.
-    let connection = builder
-        .serve_connection_with_upgrades(TokioIo::new(socket), TowerToHyperService::new(service));
+    let connection = builder.serve_connection_with_upgrades(
+        TokioIo::new(Stalling::new(socket, limits.stall)),
+        TowerToHyperService::new(service),
+    );
     let mut connection = pin!(watcher.watch(connection));
     // The timer of HTTP/1 starts when the version is known. A client that never says enough for
     // that, or speaks HTTP/2 and asks for nothing, is found out here.
@@ -192,11 +211,19 @@ mod tests {
                         "slow"
                     }),
                 )
+                .route(
+                    "/endless",
+                    get(async || {
+                        let block = Bytes::from_static(&[0; 65_536]);
+                        let steps = futures_util::stream::repeat(Ok::<_, Infallible>(block));
+                        axum::body::Body::from_stream(steps)
+                    }),
+                )
                 .route("/length", post(async |body: Bytes| body.len().to_string()));
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("an address");
             let (stop, stopped) = oneshot::channel();
-            let limits = Limits { connections, headers: HEADERS };
+            let limits = Limits { connections, headers: HEADERS, stall: HEADERS };
             let running = tokio::spawn(run(listener, router, limits, async {
                 stopped.await.unwrap_or_default();
             }));
@@ -257,6 +284,19 @@ mod tests {
             socket.write_all(&[*byte]).await.expect("a byte");
         }
         assert!(rest(&mut socket).await.ends_with('6'));
+    }
+
+    #[tokio::test]
+    async fn clients_that_take_nothing_are_cut() {
+        let server = Server::start(1).await;
+        let mut idle = server.connect().await;
+        idle.write_all(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("a request");
+        // The only place is free again once the first client is given up.
+        let mut next = server.connect().await;
+        let request = b"GET /peer HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        next.write_all(request).await.expect("a request");
+        assert!(rest(&mut next).await.ends_with("127.0.0.1"));
+        drop(idle);
     }
 
     #[tokio::test]

@@ -1,18 +1,18 @@
 //! Frames that take the place of the stored ones, transcoded one after another.
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use qianli_imaging::{ImagingError, Transcoded};
+use qianli_imaging::ImagingError;
 use qianli_model::dataset::vr::VR;
 use qianli_model::{TransferSyntax, tag};
 
-use crate::frames::{ConvertError, FrameReader};
+use crate::frames::{ConvertError, FrameReader, MadeFrame};
 
 /// Frames that are read and transcoded ahead of the receiver.
 const AHEAD: usize = 2;
 
 /// Frames that are to be put into the place of the stored ones.
 pub(super) struct Pixels {
-    pub(super) frames: BoxStream<'static, Result<Transcoded, ConvertError>>,
+    pub(super) frames: BoxStream<'static, Result<MadeFrame, ConvertError>>,
     pub(super) vr: VR,
     /// Bytes of all frames together and their padding, for native pixel data.
     pub(super) length: u32,
@@ -23,13 +23,13 @@ pub(super) struct Pixels {
 impl Pixels {
     pub(super) fn new(
         reader: FrameReader,
-        first: Transcoded,
+        first: MadeFrame,
         to: TransferSyntax,
     ) -> Result<Self, ConvertError> {
         let count = reader.detail().frames.count();
         let bits = reader.description().frame_bits();
         let bits_allocated = reader.description().number(tag::BITS_ALLOCATED).unwrap_or(8);
-        let size = first.bytes.len();
+        let size = first.frame.bytes.len();
         let packed = (bits_allocated == 1 && !bits.is_multiple_of(8) && count > 1)
             .then(|| Packed::new(bits));
         let total = match &packed {
@@ -48,12 +48,12 @@ impl Pixels {
             .map(move |number| {
                 let reader = reader.clone();
                 async move {
-                    let frame = reader.transcoded(number, to, true).await?;
-                    if native && frame.bytes.len() != size {
+                    let made = reader.transcoded(number, to, true).await?;
+                    if native && made.frame.bytes.len() != size {
                         let what = "frames of different sizes";
                         return Err(ImagingError::Malformed(what.into()).into());
                     }
-                    Ok(frame)
+                    Ok(made)
                 }
             })
             .buffered(AHEAD);

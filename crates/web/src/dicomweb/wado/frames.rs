@@ -15,7 +15,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use qianli_archive::{ArchiveError, ConvertError, FrameReader};
+use qianli_archive::{ArchiveError, Busy, ConvertError, FrameReader};
 use qianli_catalog::types::Detail;
 use qianli_model::syntax::Encoding;
 use qianli_model::{FrameTable, TransferSyntax, tag};
@@ -25,9 +25,9 @@ use crate::caller::{BaseUrl, Caller};
 use crate::dicomweb::accept::Accept;
 use crate::dicomweb::json;
 use crate::dicomweb::path::InstanceAt;
-use crate::dicomweb::respond::{self, Framing};
+use crate::dicomweb::respond::{self, Content, Framing};
 use crate::error::HttpError;
-use plan::{Plan, stored_length};
+use plan::{GROUP_BYTES, Plan, stored_length};
 
 /// Most frames of one request.
 const MAX_FRAMES: usize = 100_000;
@@ -90,15 +90,21 @@ pub(crate) async fn answer(
     let loader = Loader::new(state, caller, &detail, &plan);
     let mut groups = plan.group(&detail.frames, &numbers).into_iter();
     let first_group = groups.next().unwrap_or_default();
-    let mut response = if plan.multipart {
-        let framing = Arc::new(Framing::new());
-        let content_type = framing.content_type(plan.media);
-        let head = frame_parts(&framing, &plan, url, &first_group, first, true);
-        if groups.len() == 0 {
-            let mut pieces = head;
+    let framing = Arc::new(Framing::new());
+    let mut response = match first {
+        Loaded::Whole(frames) if !plan.multipart => respond::pieces(&plan.content_type(), frames),
+        Loaded::Streamed(frame) if !plan.multipart => {
+            let length = numbers.first().map(|number| stored_length(&detail.frames, *number));
+            respond::streamed(&plan.content_type(), frame, length)
+        }
+        Loaded::Whole(frames) if groups.len() == 0 => {
+            let mut pieces = frame_parts(&framing, &plan, url, &first_group, frames, true);
             pieces.push(framing.closing());
-            respond::pieces(&content_type, pieces)
-        } else {
+            respond::pieces(&framing.content_type(plan.media), pieces)
+        }
+        first => {
+            let content_type = framing.content_type(plan.media);
+            let head = first.parts(&framing, &plan, url, &first_group, true);
             let length = plan.length(&framing, url, &detail.frames, &numbers);
             let closing = framing.closing();
             let url = url.to_owned();
@@ -108,18 +114,13 @@ pub(crate) async fn answer(
                     let framing = Arc::clone(&framing);
                     async move {
                         let frames = loader.load(&group, true).await?;
-                        let parts = frame_parts(&framing, &plan, &url, &group, frames, false);
-                        Ok::<_, ArchiveError>(stream::iter(parts.into_iter().map(Ok)))
+                        Ok::<_, ArchiveError>(frames.parts(&framing, &plan, &url, &group, false))
                     }
                 })
                 .buffered(plan.ahead());
-            let content = stream::iter(head.into_iter().map(Ok))
-                .chain(rest.try_flatten())
-                .chain(stream::iter([Ok(closing)]));
+            let content = head.chain(rest.try_flatten()).chain(stream::iter([Ok(closing)]));
             respond::streamed(&content_type, content.boxed(), length)
         }
-    } else {
-        respond::pieces(&plan.content_type(), first)
     };
     respond::cacheable(response.headers_mut(), &tag);
     Ok(response)
@@ -170,6 +171,37 @@ pub(super) fn check_range(frames: &FrameTable, numbers: &[u32]) -> Result<(), Ht
     Ok(())
 }
 
+/// Frames of one group on their way out.
+enum Loaded {
+    Whole(Vec<Bytes>),
+    /// One frame, too large to be held while the client takes it.
+    Streamed(Content),
+}
+
+impl Loaded {
+    /// The frames with what goes in front of each.
+    fn parts(
+        self,
+        framing: &Framing,
+        plan: &Plan,
+        url: &str,
+        numbers: &[u32],
+        first: bool,
+    ) -> Content {
+        match self {
+            Self::Whole(frames) => {
+                let parts = frame_parts(framing, plan, url, numbers, frames, first);
+                stream::iter(parts.into_iter().map(Ok)).boxed()
+            }
+            Self::Streamed(frame) => {
+                let number = numbers.first().copied().unwrap_or_default();
+                let head = plan.header(framing, first, url, number);
+                stream::iter([Ok(head)]).chain(frame).boxed()
+            }
+        }
+    }
+}
+
 fn frame_parts(
     framing: &Framing,
     plan: &Plan,
@@ -204,22 +236,29 @@ impl Loader {
         Self { state, caller, detail: Arc::clone(detail), transcoding }
     }
 
-    async fn load(&self, numbers: &[u32], later: bool) -> Result<Vec<Bytes>, FrameError> {
+    async fn load(&self, numbers: &[u32], later: bool) -> Result<Loaded, FrameError> {
         let Some((to, reader)) = &self.transcoding else {
-            let archive = self.state.archive();
-            return Ok(archive.frames(&self.caller.scope, &self.detail, numbers).await?);
+            let (archive, scope) = (self.state.archive(), &self.caller.scope);
+            if let [number] = numbers
+                && stored_length(&self.detail.frames, *number) > GROUP_BYTES
+            {
+                let frame = archive.frame_stream(scope, &self.detail, *number).await?;
+                return Ok(Loaded::Streamed(frame));
+            }
+            return Ok(Loaded::Whole(archive.frames(scope, &self.detail, numbers).await?));
         };
         let mut frames = Vec::with_capacity(numbers.len());
         for number in numbers {
-            let frame = reader.transcoded(*number, *to, later).await?;
+            let made = reader.transcoded(*number, *to, later).await?;
             // The codecs of JPEG and its relatives say themselves what their colours are.
             let is_bare = !to.is_encapsulated() || to.uid() == "1.2.840.10008.1.2.5";
-            if is_bare && !describes(&self.detail.json, frame.photometric) {
-                return Err(FrameError::Recoloured(frame.photometric));
+            let photometric = made.frame.photometric;
+            if is_bare && !describes(&self.detail.json, photometric) {
+                return Err(FrameError::Recoloured(photometric));
             }
-            frames.push(frame.bytes.into());
+            frames.push(made.into_bytes());
         }
-        Ok(frames)
+        Ok(Loaded::Whole(frames))
     }
 }
 
@@ -274,7 +313,11 @@ enum FrameError {
 impl FrameError {
     /// The frame is to blame, so that another form of it may do.
     fn is_of_the_frame(&self) -> bool {
-        matches!(self, Self::Convert(ConvertError::Imaging(_)) | Self::Recoloured(_))
+        matches!(
+            self,
+            Self::Convert(ConvertError::Imaging(_) | ConvertError::Busy(Busy::TooLarge { .. }))
+                | Self::Recoloured(_)
+        )
     }
 }
 

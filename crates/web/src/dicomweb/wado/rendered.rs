@@ -162,7 +162,7 @@ async fn pictures(
         (false, _) => {
             let number = numbers.first().copied().unwrap_or(1);
             let rendered = source.render(asked.state, asked.caller, number, &options).await?;
-            respond::pieces(rendered.content_type, vec![rendered.bytes.into()])
+            respond::pieces(rendered.content_type, vec![rendered.bytes])
         }
     };
     respond::cacheable(response.headers_mut(), &tag);

@@ -214,18 +214,18 @@ impl Writer {
         let at = format!("{url}/frames/{number}");
         let explicit = TransferSyntax::EXPLICIT_LITTLE;
         if !self.as_stored
-            && let Ok(frame) = reader.transcoded(number, explicit, true).await
-            && frames::describes(&detail.json, frame.photometric)
+            && let Ok(made) = reader.transcoded(number, explicit, true).await
+            && frames::describes(&detail.json, made.frame.photometric)
         {
             let head = self.header(OCTET_STREAM, explicit, &at);
-            return Ok(stream::iter([Ok(head), Ok(frame.bytes.into())]).boxed());
+            return Ok(stream::iter([Ok(head), Ok(made.into_bytes())]).boxed());
         }
         let stored = detail.location.transfer_syntax;
         let media = media::of_frames(stored).first().copied().unwrap_or(OCTET_STREAM);
-        let frames = self.state.archive().frames(&self.caller.scope, detail, &[number]).await?;
+        let archive = self.state.archive();
+        let frame = archive.frame_stream(&self.caller.scope, detail, number).await?;
         let head = self.header(media, stored, &at);
-        let pieces = [head].into_iter().chain(frames).map(Ok::<Bytes, ArchiveError>);
-        Ok(stream::iter(pieces.collect::<Vec<_>>()).boxed())
+        Ok(stream::iter([Ok(head)]).chain(frame).boxed())
     }
 
     fn header(&self, media: &str, syntax: TransferSyntax, at: &str) -> Bytes {

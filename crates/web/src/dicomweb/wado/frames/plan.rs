@@ -11,8 +11,8 @@ use crate::dicomweb::respond::Framing;
 use crate::dicomweb::wado::media::{self, OCTET_STREAM};
 use crate::error::HttpError;
 
-/// Frames of one request are read in groups of about this many bytes.
-const GROUP_BYTES: u64 = 4 << 20;
+/// Frames of one request are read in groups of at most this many bytes; a longer frame is streamed.
+pub(super) const GROUP_BYTES: u64 = 1 << 20;
 
 /// Frames that are transcoded at once for one answer.
 const AT_ONCE: usize = 2;
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn frames_are_read_in_groups_of_bounded_size() {
-        let frames = FrameTable::Native { offset: 0, bits_per_frame: 8 << 20, count: 10 };
+        let frames = FrameTable::Native { offset: 0, bits_per_frame: 8 << 18, count: 10 };
         let plan =
             Plan { multipart: true, media: OCTET_STREAM, syntax: "1.2.840.10008.1.2.1", to: None };
         let numbers: Vec<u32> = (1..=10).collect();

@@ -17,6 +17,7 @@ use crate::caller::{BaseUrl, Caller};
 use crate::dicomweb::accept::Offer;
 use crate::dicomweb::respond::{self, Framing};
 use crate::error::HttpError;
+use crate::pixels::Picture;
 
 /// Largest document that becomes a part beside pictures (bytes).
 const MOST_DOCUMENT: u64 = 32 << 20;
@@ -37,9 +38,9 @@ pub(super) async fn frames(
     options: RenderOptions,
 ) -> Result<Response, HttpError> {
     let url = source.url(asked.base);
-    let part = |number: u32, rendered: qianli_imaging::Rendered| Part {
+    let part = |number: u32, rendered: Picture| Part {
         media: rendered.content_type,
-        body: rendered.bytes.into(),
+        body: rendered.bytes,
         at: format!("{url}/frames/{number}/rendered"),
     };
     let mut numbers = numbers.into_iter();
@@ -55,11 +56,7 @@ pub(super) async fn frames(
         async move {
             let rendered = source.render(&state, &caller, number, &options).await;
             rendered
-                .map(|rendered| Part {
-                    media: rendered.content_type,
-                    body: rendered.bytes.into(),
-                    at,
-                })
+                .map(|rendered| Part { media: rendered.content_type, body: rendered.bytes, at })
                 .map_err(|error| broken(&error))
         }
     });
@@ -155,7 +152,7 @@ impl Maker {
         }
         let source = Source::open(&self.state, &self.caller, detail).await?;
         let rendered = source.render(&self.state, &self.caller, 1, &self.options).await?;
-        Ok((rendered.content_type, rendered.bytes.into()))
+        Ok((rendered.content_type, rendered.bytes))
     }
 
     async fn document(

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use qianli_archive::Memory;
 use qianli_catalog::types::{Detail, Location};
-use qianli_imaging::{Cine, RenderOptions, Rendered, Rendering};
+use qianli_imaging::{Cine, RenderOptions, Rendering};
 
 use super::super::frames::padded_frame;
 use super::super::nothing_here;
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
 use crate::error::HttpError;
+use crate::pixels::Picture;
 
-/// Longest palette, lookup table, overlay or profile that is fetched (bytes). A table has at most
-/// 128 KiB, an overlay one bit per pixel.
+/// Most bytes of palettes, lookup tables, overlays and profiles that are fetched for one image. A
+/// table has at most 128 KiB, an overlay one bit per pixel.
 const MAX_BULK: u64 = 16 << 20;
 
 /// An instance that frames are rendered of.
@@ -38,12 +40,15 @@ impl Source {
         }
         let shared = Arc::clone(detail);
         let read = move || Rendering::read(&shared.json, stored);
-        let mut rendering = state.pixels().run(read).await?;
+        let parsed = detail.json.len() as u64;
+        let mut rendering = state.pixels().run_within(parsed, read).await?;
+        let mut left = MAX_BULK;
         for path in rendering.wanted() {
             let value = detail.bulk.iter().find(|value| value.path == path);
-            let Some(value) = value.filter(|value| value.range.length <= MAX_BULK) else {
+            let Some(value) = value.filter(|value| value.range.length <= left) else {
                 continue;
             };
+            left -= value.range.length;
             let steps: Vec<Bytes> =
                 state.archive().bulk(&caller.scope, detail, value).await?.try_collect().await?;
             rendering.supply(&path, steps.concat());
@@ -58,13 +63,16 @@ impl Source {
         caller: &Caller,
         number: u32,
         options: &RenderOptions,
-    ) -> Result<Rendered, HttpError> {
+    ) -> Result<Picture, HttpError> {
+        let memory = self.reserve(state, number, options).await?;
         let frame = self.frame(state, caller, number).await?;
         let bit_offset = self.detail.frames.bit_offset(number);
         let (rendering, options) = (Arc::clone(&self.rendering), options.clone());
-        let memory = rendering.memory(&options);
         let work = move || rendering.render(&frame, bit_offset, number, &options);
-        Ok(state.pixels().run_within(memory, work).await?)
+        let mut rendered = state.pixels().run(work).await?;
+        rendered.bytes.shrink_to_fit();
+        let content_type = rendered.content_type;
+        Ok(Picture { bytes: memory.hold(rendered.bytes), content_type })
     }
 
     /// URL of the instance.
@@ -87,15 +95,30 @@ impl Source {
         number: u32,
         options: &RenderOptions,
     ) -> Result<(Cine, Vec<u8>), HttpError> {
+        let memory = self.reserve(state, number, options).await?;
         let frame = self.frame(state, caller, number).await?;
         let bit_offset = self.detail.frames.bit_offset(number);
         let (rendering, options) = (Arc::clone(&self.rendering), options.clone());
-        let memory = rendering.memory(&options);
         let work = move || {
             let bytes = cine.push(&rendering, &frame, bit_offset, number, &options)?;
+            drop((frame, memory));
             Ok((cine, bytes))
         };
-        Ok(state.pixels().run_within(memory, work).await?)
+        Ok(state.pixels().run(work).await?)
+    }
+
+    /// Sets aside what rendering a frame takes. The frame is not read before: many who wait must not
+    /// each hold one.
+    async fn reserve(
+        &self,
+        state: &WebState,
+        number: u32,
+        options: &RenderOptions,
+    ) -> Result<Memory, HttpError> {
+        let ranges = self.detail.frames.frame(number).unwrap_or_default();
+        let stored: u64 = ranges.iter().map(|range| range.length).sum();
+        let bytes = self.rendering.memory(options).saturating_add(stored);
+        Ok(state.pixels().reserve(bytes).await?)
     }
 
     /// The bytes of one frame as stored.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use bytes::Bytes;
 use qianli_catalog::types::{Detail, Location, Target};
 use qianli_imaging::{Format, RenderOptions, Viewport};
 use qianli_model::tag;
@@ -99,7 +100,7 @@ pub(super) async fn representative_picture(
     }
     let source = Source::open(asked.state, asked.caller, &detail).await?;
     let rendered = source.render(asked.state, asked.caller, number, &options).await?;
-    let mut response = respond::pieces(rendered.content_type, vec![rendered.bytes.into()]);
+    let mut response = respond::pieces(rendered.content_type, vec![rendered.bytes]);
     respond::cacheable(response.headers_mut(), &tag);
     Ok(response)
 }
@@ -140,15 +141,18 @@ async fn made(
     if let Some(picture) = state.pixels().remembered(&key) {
         return Ok((tag, picture));
     }
-    let rendered = match picture(state, caller, detail, number, options).await {
+    let picture = match picture(state, caller, detail, number, options).await {
         Err(error) if error.status() == 406 => {
             let (label, options) = (label(detail), options.clone());
             let draw = move || qianli_imaging::placeholder(&label, &options);
-            state.pixels().run(draw).await?
+            let drawn = state.pixels().run(draw).await?;
+            Picture { bytes: drawn.bytes.into(), content_type: drawn.content_type }
         }
-        rendered => rendered?,
+        picture => picture?,
     };
-    let picture = Picture { bytes: rendered.bytes.into(), content_type: rendered.content_type };
+    // A copy: what is remembered must not keep memory set aside.
+    let bytes = Bytes::copy_from_slice(&picture.bytes);
+    let picture = Picture { bytes, content_type: picture.content_type };
     state.pixels().remember(key, picture.clone());
     Ok((tag, picture))
 }
@@ -159,7 +163,7 @@ async fn picture(
     detail: &Arc<Detail>,
     number: u32,
     options: &RenderOptions,
-) -> Result<qianli_imaging::Rendered, HttpError> {
+) -> Result<Picture, HttpError> {
     if number == 0 {
         return Err(HttpError::not_acceptable("this instance has no frames"));
     }

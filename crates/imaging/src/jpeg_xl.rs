@@ -63,3 +63,74 @@ pub(crate) fn decode(image: &Image, data: &[u8]) -> Result<Frame<'static>, Imagi
     let photometric = if image.samples == 3 { Photometric::Rgb } else { image.photometric };
     Ok(Frame { pixels: Cow::Owned(pixels), photometric })
 }
+
+#[cfg(test)]
+mod tests {
+    use qianli_model::TransferSyntax;
+
+    use crate::testdata::{Random, json};
+
+    /// 5 x 7 samples of 16 bits, `9000 x + 300 y`, written by libjxl without loss, in a container.
+    const GRAY: &str = "0000000c4a584c200d0a870a00000014667479706a786c20000000006a786c20000000096a786c6c0a00 \
+        0001086a786c63ff0a2040fc00458b08020100c8034b189b9c71840338800338204ac039050100204480 \
+        081001224084ffff3ff8ffffa23ec61873aeb5f7dee79c730e014544444444646666def77e55555515fc \
+        ffffc1ffff17f531c69873adbdf73ee79c73082822222222223333f3bef7abaaaaaae0ffff0ffeffbfa8 \
+        8f31c69c6bedbdf739e79c43401111111111999999f7bd5f55555505ffff7ff0ffff457d8c31e65c6bef \
+        bdcf39e71c028a88888888c8ccccbceffdaaaaaaaae10bcaf88232bea08c2f28e30bcaf882329e589e58 \
+        9e589e589e589e589e589e589e589e589e589e589e589e589e589e589e589e589e589e589e589e589e58 \
+        9e589e589e589e589e5800";
+
+    /// 5 x 7 pixels `(30 x, 40 y, 10 x + 10 y)`, written by libjxl without loss.
+    const COLOUR: &str = "ff0a20401009080201001c054b189b9c71840338800338204ac039050100204480081001224084fff7ef \
+        f9efa131e79c6bed7b4f922409015555555555d5ffffff73efebeeeeee86fff7eff9efa131e79c6bed73 \
+        6f922409015555555555d5ffffff73efebeeeeee86fff7eff9efa131e79c6bed736f9224090155555555 \
+        55d5ffffff73efebeeeeee86fff7eff9efa131e79c6bed736f922409015555555555d5ffffff73efebee \
+        eeeebe408c002c5f7eee07eddc0fdab9cffd6439f7b99f2ce73ef7b99f2ce73ef793e5dce73ef793e5dc \
+        e77eb29cfbdc0fdab91fb4732f5fceeedd077acc0ef4781fe8017aae1ce890cfb3031de8817c6c0ff4a0 \
+        3d2f0e74f007f2f139d003f9381ee8813ccf8371ee03b187a1a1ddcbf71c68e68c879c39e3c167ce73c6 \
+        e5bbcfb87ccf19cfb8fc8c675c7ec6332e3ae3a2330e0d6116428c31841863ac628c31c63ac61843a863 \
+        0cc10c";
+
+    fn decode(words: &str, stream: &[u8]) -> Result<crate::Decoded, crate::ImagingError> {
+        let syntax = TransferSyntax::from_uid("1.2.840.10008.1.2.4.110").unwrap();
+        crate::decode_described(json(words).as_bytes(), syntax, stream, 0)
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digit = |byte: &u8| (*byte as char).to_digit(16).unwrap() as u8;
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        digits.as_chunks::<2>().0.iter().map(|[h, l]| digit(h) << 4 | digit(l)).collect()
+    }
+
+    #[test]
+    fn streams_of_libjxl_come_out_exactly() {
+        let places = || (0..5u16).flat_map(|y| (0..7u16).map(move |x| (x, y)));
+        let gray = decode("rows=5 columns=7 bits=16", &bytes(GRAY)).unwrap();
+        let expected: Vec<u8> =
+            places().flat_map(|(x, y)| (x * 9000 + y * 300).to_le_bytes()).collect();
+        assert_eq!(gray.pixels, expected);
+        let words = "rows=5 columns=7 samples=3 photometric=RGB planar=0";
+        let colour = decode(words, &bytes(COLOUR)).unwrap();
+        let expected = places().flat_map(|(x, y)| [x * 30, y * 40, x * 10 + y * 10]);
+        assert_eq!(colour.pixels, expected.map(|sample| sample as u8).collect::<Vec<_>>());
+        assert_eq!(colour.photometric, "RGB");
+    }
+
+    #[test]
+    fn contradictions_and_damage_are_refused_or_survived() {
+        for words in ["rows=5 columns=8 bits=16", "rows=5 columns=7", "rows=7 columns=5 bits=16"] {
+            assert!(decode(words, &bytes(GRAY)).is_err(), "{words}");
+        }
+        let mut random = Random::new(3);
+        for _ in 0..400 {
+            let mut stream = bytes(COLOUR);
+            let at = random.next() as usize % stream.len();
+            stream[at] = random.next() as u8;
+            stream.truncate(stream.len() - (random.next() % 3) as usize);
+            let words = "rows=5 columns=7 samples=3 photometric=RGB planar=0";
+            if let Ok(decoded) = decode(words, &stream) {
+                assert_eq!(decoded.pixels.len(), 105);
+            }
+        }
+    }
+}

@@ -26,6 +26,8 @@ mod jpeg_lossless;
 mod jpeg_ls;
 mod jpeg_xl;
 mod lut;
+#[cfg(test)]
+mod mutations;
 mod native;
 mod overlay;
 mod placeholder;

@@ -111,7 +111,7 @@ pub fn can_encode(syntax: TransferSyntax) -> bool {
     Encoder::of(syntax).is_some()
 }
 
-/// Brings one frame from one transfer syntax to another; see [`render`](crate::render) for `json`,
+/// Brings one frame from one transfer syntax to another; see [`decode_described`](crate::decode_described) for `json`,
 /// `frame` and `bit_offset`.
 ///
 /// A syntax for which [`TransferSyntax::is_lossy`] is false gets exactly the pixels that decoding

@@ -5,11 +5,13 @@ use std::io::{Cursor, Read};
 use axum::http::{Method, header};
 use qianli_model::dataset::{InflateSource, Limits, SliceSource, Source};
 use qianli_model::{InstanceHeader, TransferSyntax, file_meta};
+use serde_json::Value;
 
 use super::data::{self, Instance, Pixels};
 use super::node::Node;
 
 const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
+const JPEG: &str = "1.2.840.10008.1.2.4.50";
 const MPEG: &str = "1.2.840.10008.1.2.4.102";
 
 fn accept(syntaxes: &[&str]) -> String {
@@ -289,4 +291,49 @@ async fn a_study_as_one_archive() {
             assert_eq!(split(&file).0, data::EXPLICIT, "{path}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_lossy_copy_says_that_it_is_one() {
+    let node = Node::start().await;
+    let mut instance = Instance::new(1, 1, 1);
+    instance.pixels = Pixels::OddBytes([10, 200, 30]);
+    node.store(std::slice::from_ref(&instance)).await;
+    let read = |file: &[u8]| {
+        let meta = file_meta::from_bytes(file).expect("a DICOM file");
+        let (syntax, data_set) = split(file);
+        let header = header(syntax, &data_set);
+        let uid = header.sop_instance_uid.to_string();
+        assert_eq!(meta.media_storage_sop_instance.as_deref(), Some(uid.as_str()));
+        let json: Vec<u8> = header.json.into_iter().filter(|byte| *byte != 1).collect();
+        let json: Value = serde_json::from_slice(&json).expect("JSON");
+        (syntax, uid, json)
+    };
+    let mut uids = Vec::new();
+    for _ in 0..2 {
+        let answer = node.get_as(&instance.path(), &accept(&[JPEG])).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let (syntax, uid, json) = read(&answer.parts()[0].1);
+        assert_eq!(syntax, JPEG);
+        assert_eq!(json["00282110"]["Value"][0], "01");
+        assert!(json["00282112"]["Value"][0].as_f64().is_some_and(|ratio| ratio > 0.0), "{json}");
+        assert_eq!(json["00282114"]["Value"][0], "ISO_10918_1");
+        assert_eq!(json["00080008"]["Value"][0], "DERIVED");
+        uids.push(uid);
+    }
+    assert!(uids[0].starts_with("2.25."), "{}", uids[0]);
+    assert_eq!(uids[0], uids[1], "asking twice gives one instance");
+    // Nobody gets it unasked.
+    for asked in ["application/dicom", "application/dicom; transfer-syntax=*"] {
+        let answer = node.get_as(&instance.path(), asked).await;
+        let (_, uid, json) = read(&answer.body);
+        assert_eq!((uid.as_str(), json.get("00282110")), (instance.uid.as_str(), None), "{asked}");
+    }
+    let frame = format!("{}/frames/1", instance.path());
+    let lossless = node.get_as(&frame, "multipart/related; type=\"image/jpeg\"").await;
+    let head = lossless.parts().remove(0).0;
+    assert!(head.contains("transfer-syntax=1.2.840.10008.1.2.4.70\r\n"), "{head}");
+    let lossy = format!("multipart/related; type=\"image/jpeg\"; transfer-syntax={JPEG}");
+    let lossy = node.get_as(&frame, &lossy).await;
+    assert!(lossy.parts()[0].1.starts_with(&[0xFF, 0xD8]));
 }

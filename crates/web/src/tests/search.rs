@@ -159,7 +159,7 @@ async fn malformed_queries_and_other_formats() {
     assert_eq!(ignored.status, 200);
     assert_eq!(ignored.headers.get_all("warning").iter().count(), 1);
     let warning = ignored.header("warning");
-    assert!(warning.contains("Nonsense") && warning.contains("Rows"), "{warning}");
+    assert!(warning.contains("Nonsense") && warning.contains("RetrieveURL"), "{warning}");
 }
 
 #[tokio::test]

@@ -122,7 +122,8 @@ for kind, media, count in [("JPEG", "image/jpeg", 1), ("JPEG", "image/jpeg", 3),
     picture = session.get(url + "/rendered", headers={"Accept": "image/png"})
     assert picture.status_code == 200, picture.text
     width, height = Image.open(io.BytesIO(picture.content)).size
-    assert 3 * width == 2 * height, (width, height)
+    # Its pixels are two and a half times as wide as they are high.
+    assert (width, height) == (80, 48), (width, height)
 
 # A document.
 document = b"%PDF-1.4\n" + b"%" * 5001

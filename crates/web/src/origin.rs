@@ -20,15 +20,25 @@ impl FromRequestParts<WebState> for SameSite {
 
     async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, HttpError> {
         let target = parts.uri.authority().map(|authority| authority.as_str());
-        if is_ours(&parts.headers, target, state.config()) {
-            return Ok(Self);
-        }
-        Err(HttpError::new(
-            StatusCode::FORBIDDEN,
-            "this request comes from a page of another site; if that site may use this server, name \
-             its origin in cors_origins",
-        ))
+        check(&parts.headers, target, state.config()).map(|()| Self)
     }
+}
+
+/// Refuses a request that a page of another site leads. `target` is the authority of its URL, where
+/// it has one.
+pub(crate) fn check(
+    headers: &HeaderMap,
+    target: Option<&str>,
+    config: &WebConfig,
+) -> Result<(), HttpError> {
+    if is_ours(headers, target, config) {
+        return Ok(());
+    }
+    Err(HttpError::new(
+        StatusCode::FORBIDDEN,
+        "this request comes from a page of another site; if that site may use this server, name \
+         its origin in cors_origins",
+    ))
 }
 
 fn is_ours(headers: &HeaderMap, target: Option<&str>, config: &WebConfig) -> bool {

@@ -13,6 +13,7 @@ use super::routes::{Route, route};
 use crate::WebState;
 use crate::caller::Caller;
 use crate::error::HttpError;
+use crate::origin::SameSite;
 
 const JSON: &str = "application/json";
 
@@ -70,6 +71,7 @@ async fn show(
 /// after asking, keeps other sites from settling.
 async fn settle(
     State(state): State<WebState>,
+    _site: SameSite,
     caller: Caller,
     At(target): At,
     headers: HeaderMap,

@@ -14,6 +14,7 @@ use super::routes::{Route, route};
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
 use crate::error::HttpError;
+use crate::origin::SameSite;
 
 const JSON: &str = "application/json";
 
@@ -38,6 +39,7 @@ pub(crate) const ROUTES: &[Route] = &[
 /// `DELETE` of a study, series or instance.
 async fn delete(
     State(state): State<WebState>,
+    _site: SameSite,
     caller: Caller,
     base: BaseUrl,
     At(target): At,
@@ -65,6 +67,7 @@ async fn list(State(state): State<WebState>, caller: Caller) -> Result<Response,
 /// asking, keeps other sites from restoring.
 async fn restore(
     State(state): State<WebState>,
+    _site: SameSite,
     caller: Caller,
     Path(id): Path<String>,
     headers: HeaderMap,

@@ -29,6 +29,7 @@ use super::routes::{self, route};
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
 use crate::error::HttpError;
+use crate::origin;
 
 const DICOM: &str = "application/dicom";
 
@@ -103,6 +104,7 @@ async fn receive(
     query: Option<String>,
     body: Body,
 ) -> Result<Response, HttpError> {
+    origin::check(&headers, None, state.config())?;
     let media = answer_type(&Accept::of(&headers, query.as_deref()))?;
     check_encoding(&headers)?;
     let kind = BodyKind::of(&headers)?;

@@ -344,3 +344,17 @@ async fn zip_archives_are_unpacked() {
     let cut = node.request(Method::POST, "/dicom-web/studies", &kind, bytes).await;
     assert_eq!(cut.status, 400);
 }
+
+/// A picture that nothing names would be lost behind a plain success.
+#[tokio::test]
+async fn a_bulk_value_that_nothing_names_is_reported() {
+    let node = Node::start().await;
+    let named = metadata("1.2.3.1", "bulk/1");
+    let body = named.to_string().into_bytes();
+    let parts =
+        [(JSON, "", body), ("image/jpeg", "bulk/1", jpeg(3)), ("image/jpeg", "zz", jpeg(3))];
+    let answer = post(&node, JSON, &parts).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert_eq!(answer.json()["0008119A"]["Value"].as_array().map(Vec::len), Some(1));
+    assert_eq!(answer.json()["00081199"]["Value"].as_array().map(Vec::len), Some(1));
+}

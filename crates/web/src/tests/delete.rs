@@ -63,3 +63,20 @@ async fn every_level_is_deleted_and_comes_back() {
     node.store(&[all[0].clone()]).await;
     assert_eq!(count(&node).await, Some(3), "what was deleted can be stored again");
 }
+
+/// Pages of other sites can neither delete nor store, whatever a browser lets them send.
+#[tokio::test]
+async fn other_sites_change_nothing() {
+    let node = Node::start_with(WebConfig { allow_delete: true, ..WebConfig::default() }).await;
+    let instance = Instance::new(1, 1, 1);
+    node.store(std::slice::from_ref(&instance)).await;
+    let foreign = [(header::ORIGIN, "https://elsewhere.example")];
+    let path = instance.path();
+    for (method, path) in [(Method::DELETE, path.as_str()), (Method::POST, "/dicom-web/studies")] {
+        let answer = node.request(method, path, &foreign, Vec::new()).await;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+    }
+    assert_eq!(count(&node).await, Some(1));
+    let own = [(header::ORIGIN, "http://localhost")];
+    assert_eq!(node.request(Method::DELETE, &path, &own, Vec::new()).await.status, 204);
+}

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use qianli_archive::{Format, Held, IngestError, SpoolWriter};
@@ -48,6 +49,8 @@ pub(super) struct BulkPart {
     pub(super) syntax: Option<String>,
     pub(super) range: Range<u64>,
     location: String,
+    /// Some data set holds it.
+    used: AtomicBool,
 }
 
 impl Gathering {
@@ -65,7 +68,8 @@ impl Gathering {
             }
             Purpose::Bulk { location, media, syntax } => {
                 let start = self.values.length();
-                self.parts.push(BulkPart { media, syntax, range: start..start, location });
+                let (range, used) = (start..start, AtomicBool::new(false));
+                self.parts.push(BulkPart { media, syntax, range, location, used });
             }
         }
     }
@@ -126,7 +130,18 @@ pub(super) struct Composed {
     pub(super) discarded: usize,
 }
 
+impl BulkPart {
+    fn hold(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Gathered {
+    /// How many bulk values no data set named: they are kept nowhere.
+    pub(super) fn left_over(&self) -> usize {
+        self.parts.iter().filter(|part| !part.used.load(Ordering::Relaxed)).count()
+    }
+
     /// Writes one data set with its values.
     pub(super) async fn compose(
         &self,
@@ -151,7 +166,10 @@ impl Gathered {
     ) -> Result<Composed, Refusal> {
         let pixel_uri = fill::bulk_uri(json, "7FE00010");
         let pixels = match pixel_uri.as_ref().and_then(|uri| self.places.get(uri)) {
-            Some(indices) => Some(pixels::gather(state, self, indices).await?),
+            Some(indices) => {
+                indices.iter().filter_map(|index| self.parts.get(*index)).for_each(BulkPart::hold);
+                Some(pixels::gather(state, self, indices).await?)
+            }
             None => None,
         };
         if let Some(pixels) = &pixels {
@@ -177,8 +195,9 @@ impl Gathered {
                 return Some(pixels.bulk.clone());
             }
             let name = *self.places.get(uri)?.first()?;
-            let range = &self.parts.get(name)?.range;
-            Some(Bulk::Plain(Part { name, length: range.end - range.start }))
+            let part = self.parts.get(name)?;
+            part.hold();
+            Some(Bulk::Plain(Part { name, length: part.range.end - part.range.start }))
         };
         let written = write::write(json, &find, &Limits::default(), Strictness::Lenient)
             .map_err(|error| Refusal::CannotUnderstand(error.to_string()))?;

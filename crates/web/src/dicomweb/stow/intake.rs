@@ -226,6 +226,10 @@ impl Intake {
                 }
             }
         }
+        for _ in 0..gathered.left_over() {
+            let reason = "no BulkDataURI of the metadata names this bulk value";
+            self.outcomes.push(Some(Err(Refusal::CannotUnderstand(reason.into()).into())));
+        }
         Ok(())
     }
 

@@ -50,6 +50,10 @@ DIFFERENT = {
     "fo-dicom/GH195.dcm": "claims RGB over a YCbCr stream, which the reference left unconverted",
 }
 
+# Files whose stored samples have bits beyond Bits Stored. The manifest and native pixels leave them out;
+# JPEG 2000 of them is read with all bits.
+MORE_BITS = {"dcm4che/ovly_p01.dcm", "pydicom-data/mlut_18.dcm"}
+
 SESSION = requests.Session()
 SESSION.trust_env = False
 
@@ -143,11 +147,17 @@ def as_compressed(row, url, syntax):
     data_set = pydicom.dcmread(BytesIO(answer.content), force=True)
     if data_set.file_meta.TransferSyntaxUID != syntax:
         return f"came as {data_set.file_meta.TransferSyntaxUID}"
+    if row["file"] in MORE_BITS:
+        return "not checked"
     try:
         if not get_decoder(syntax).is_available:
             return "not checked"
         array = first_frame(data_set)
     except (NotImplementedError, AttributeError, KeyError):
+        return "not checked"
+    except RuntimeError as error:
+        if "Pillow cannot decode 16-bit multi-sample" not in str(error):
+            raise
         return "not checked"
     return compare(row, array)
 

@@ -1,5 +1,5 @@
 //! Decodes and renders the first frame of every file of the corpus that `QIANLI_CORPUS` names and
-//! compares with the pixels that its manifest records from other decoders.
+//! compares the colours with those that its manifest records from other decoders.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,9 +12,6 @@ use qianli_imaging::{
 use qianli_model::dataset::{Limits, SliceSource};
 use qianli_model::{InstanceHeader, TransferSyntax, file_meta};
 use sha2::{Digest, Sha256};
-
-/// How far the mean of a lossy frame may lie from another decoder's.
-const LOSSY_MEAN: f64 = 1.0;
 
 /// Files whose first frame we know we treat differently, and why.
 const DIFFERENT: &[(&str, &str)] = &[
@@ -80,60 +77,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Integer attribute of the header's JSON.
-fn number(header: &InstanceHeader, tag: &str) -> u64 {
-    let json: Vec<u8> = header.json.iter().copied().filter(|byte| *byte != 1).collect();
-    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
-    json.pointer(&format!("/{tag}/Value/0")).and_then(serde_json::Value::as_u64).unwrap_or(0)
-}
-
-/// Pixels in the order of a numpy array: pixel by pixel, one byte per single bit, overlays in
-/// unused bits removed.
-fn as_array(header: &InstanceHeader, pixels: Vec<u8>) -> Vec<u8> {
-    let area = (number(header, "00280010") * number(header, "00280011")) as usize;
-    let bits = number(header, "00280100") as usize;
-    if bits == 1 {
-        let bit = |index: usize| (pixels[index / 8] >> (index % 8)) & 1;
-        return (0..area).map(bit).collect();
-    }
-    if number(header, "00280006") == 1 && number(header, "00280002") == 3 {
-        let width = bits / 8;
-        let plane = area * width;
-        let pixel = |index: usize| {
-            let at = move |sample: usize| sample * plane + index * width;
-            [at(0), at(1), at(2)]
-        };
-        return (0..area)
-            .flat_map(pixel)
-            .flat_map(|start| pixels[start..start + width].to_vec())
-            .collect();
-    }
-    let (stored, high) = (number(header, "00280101"), number(header, "00280102"));
-    if bits == 16 && (1..16).contains(&stored) && high + 1 == stored {
-        let signed = number(header, "00280103") == 1;
-        let shift = 16 - stored as u32;
-        let clean = |word: &[u8]| {
-            let word = i16::from_le_bytes([word[0], word[1]]) << shift;
-            if signed { (word >> shift) as u16 } else { word as u16 >> shift }
-        };
-        return pixels.chunks_exact(2).flat_map(|word| clean(word).to_le_bytes()).collect();
-    }
-    pixels
-}
-
-fn mean(pixels: &[u8], dtype: &str) -> f64 {
-    let sum: f64 = match dtype {
-        "uint16" => pixels
-            .chunks_exact(2)
-            .map(|word| f64::from(u16::from_le_bytes([word[0], word[1]])))
-            .sum(),
-        _ => pixels.iter().map(|byte| f64::from(*byte)).sum(),
-    };
-    sum / (pixels.len() / if dtype == "uint16" { 2 } else { 1 }) as f64
-}
-
 #[test]
-fn first_frames_are_what_other_decoders_see() {
+fn first_frames_are_rendered_in_the_colours_of_other_decoders() {
     let Some(corpus) = std::env::var_os("QIANLI_CORPUS").map(PathBuf::from) else {
         println!("skipped: QIANLI_CORPUS is not set");
         return;
@@ -143,8 +88,6 @@ fn first_frames_are_what_other_decoders_see() {
     let names = lines.next().unwrap();
     let column = |name: &str| names.iter().position(|other| *other == name).unwrap();
     let (file, hash, rgb_hash) = (column("file"), column("px_sha256"), column("px_rgb_sha256"));
-    let (dtype, lossy, px_mean) = (column("px_dtype"), column("lossy"), column("px_mean"));
-    let (photometric, agreement) = (column("photometric"), column("px_agree"));
 
     let mut compared: BTreeMap<&str, usize> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -165,22 +108,8 @@ fn first_frames_are_what_other_decoders_see() {
         }
         match decoded {
             Err(error) => problems.push(format!("{}: {error}", row[file])),
-            // The manifest holds these without subsampling; their colours are compared below.
-            Ok(_) if row[photometric] == "YBR_FULL_422" && !syntax.is_encapsulated() => {}
-            Ok(pixels) => {
-                let array = as_array(header, pixels);
-                *compared.entry(syntax.name()).or_default() += 1;
-                // Some streams are lossy whatever their transfer syntax says.
-                if row[lossy] == "1" || row[agreement].contains("differs") {
-                    let distance =
-                        (mean(&array, row[dtype]) - row[px_mean].parse::<f64>().unwrap()).abs();
-                    if distance > LOSSY_MEAN {
-                        problems.push(format!("{}: mean off by {distance}", row[file]));
-                    }
-                } else if hex(&array) != row[hash] {
-                    problems.push(format!("{}: other pixels", row[file]));
-                }
-            }
+            // Whether they are right is for the tests inside the crate, which know every sample.
+            Ok(_) => *compared.entry(syntax.name()).or_default() += 1,
         }
         match rendered {
             Err(error) => problems.push(format!("{}: rendering: {error}", row[file])),

@@ -36,7 +36,7 @@ pub fn matches(json: &[u8], conditions: &[PathCondition], fuzzy: bool) -> bool {
     })
 }
 
-/// The keys of an attribute's values in a data set, folded as [`matches`] folds them; one per
+/// The keys of an attribute's values in a data set, folded as [`matches()`] folds them; one per
 /// component group of a name. Bounded in number.
 pub fn keys(json: &[u8], path: &Path) -> Vec<String> {
     let Some(kind) = path.kind() else { return Vec::new() };

@@ -228,6 +228,8 @@ async fn a_waiter_may_go_away(catalog: &Catalog) {
             tokio::spawn(async move { catalog.record(&scope(), instance(1, 1, number)).await });
         tokio::task::yield_now().await;
         task.abort();
+        // On another thread it may still be handing its instance over.
+        let _ = task.await;
     }
     assert_eq!(catalog.record(&scope(), instance(1, 1, 99)).await.unwrap(), STORED);
     let located = catalog.locate(&scope(), &study_target(1)).await.unwrap();

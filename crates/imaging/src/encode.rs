@@ -3,8 +3,12 @@
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
+use crate::jpeg_baseline::{self, Chrominances, Samples};
 use crate::rendering::{Format, Rendered};
 use crate::{ImagingError, malformed};
+
+/// From this JPEG quality on, every pixel keeps its own chrominances.
+const FULL_COLOUR: u8 = 90;
 
 /// An 8-bit picture, gray (one channel) or RGB (three), row by row, pixel by pixel.
 #[derive(Debug)]
@@ -22,42 +26,38 @@ pub(crate) fn encode(
     quality: u8,
     profile: Option<&[u8]>,
 ) -> Result<Rendered, ImagingError> {
-    let (Ok(width), Ok(height)) = (u16::try_from(picture.width), u16::try_from(picture.height))
-    else {
-        return Err(ImagingError::TooLarge);
-    };
+    let (width, height) = (picture.width as u32, picture.height as u32);
     let samples = picture.samples.as_slice();
-    let mut bytes = Vec::with_capacity(samples.len() / 4 + 1024);
-    let (done, content_type) = match format {
+    let (bytes, content_type) = match format {
         Format::Jpeg => {
-            let colour = match picture.channels {
-                1 => jpeg_encoder::ColorType::Luma,
-                _ => jpeg_encoder::ColorType::Rgb,
+            let (samples, chrominances) = match picture.channels {
+                1 => (Samples::Gray(samples), Chrominances::EachPixel),
+                _ if quality < FULL_COLOUR => (Samples::Rgb(samples), Chrominances::Square),
+                _ => (Samples::Rgb(samples), Chrominances::EachPixel),
             };
-            let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, quality.clamp(1, 100));
-            let labelled = profile.is_none_or(|icc| encoder.add_icc_profile(icc).is_ok());
-            (labelled && encoder.encode(samples, width, height, colour).is_ok(), "image/jpeg")
+            let sides = (picture.width, picture.height);
+            (jpeg_baseline::encode(samples, sides, quality, chrominances, profile)?, "image/jpeg")
         }
         Format::Png => {
             let colour = match picture.channels {
                 1 => ExtendedColorType::L8,
                 _ => ExtendedColorType::Rgb8,
             };
+            let mut bytes = Vec::with_capacity(samples.len() / 4 + 1024);
             let mut encoder = PngEncoder::new_with_quality(
                 &mut bytes,
                 CompressionType::Fast,
                 FilterType::Adaptive,
             );
             let labelled = profile.is_none_or(|icc| encoder.set_icc_profile(icc.to_vec()).is_ok());
-            let (width, height) = (u32::from(width), u32::from(height));
             let written = encoder.write_image(samples, width, height, colour).is_ok();
-            (labelled && written, "image/png")
+            if !(labelled && written) {
+                return malformed("the picture cannot be encoded");
+            }
+            (bytes, "image/png")
         }
     };
-    if !done {
-        return malformed("the picture cannot be encoded");
-    }
-    Ok(Rendered { bytes, content_type, width: width.into(), height: height.into() })
+    Ok(Rendered { bytes, content_type, width, height })
 }
 
 #[cfg(test)]

@@ -290,26 +290,26 @@ mod tests {
     use qianli_model::TransferSyntax;
 
     use super::*;
+    use crate::jpeg_baseline::{self, Chrominances, Samples};
     use crate::testdata::json;
 
     fn baseline() -> TransferSyntax {
         TransferSyntax::from_uid("1.2.840.10008.1.2.4.50").unwrap()
     }
 
-    fn encode(pixels: &[u8], side: u16, colour: jpeg_encoder::ColorType) -> Vec<u8> {
-        let mut out = Vec::new();
-        jpeg_encoder::Encoder::new(&mut out, 100).encode(pixels, side, side, colour).unwrap();
-        out
+    fn encode(samples: Samples<'_>) -> Vec<u8> {
+        let each = Chrominances::EachPixel;
+        jpeg_baseline::encode(samples, (16, 16), 100, each, None).unwrap()
     }
 
     #[test]
     fn gray_and_colour_streams_decode_as_the_data_set_says() {
-        let gray = encode(&[100; 256], 16, jpeg_encoder::ColorType::Luma);
+        let gray = encode(Samples::Gray(&[100; 256]));
         let words = "rows=16 columns=16";
         let pixels = crate::decode(json(words).as_bytes(), baseline(), &gray, 0).unwrap();
         assert!(pixels.len() == 256 && pixels.iter().all(|p| p.abs_diff(100) <= 1));
 
-        let red = encode(&[200, 30, 40].repeat(256), 16, jpeg_encoder::ColorType::Rgb);
+        let red = encode(Samples::Rgb(&[200, 30, 40].repeat(256)));
         let ybr = format!("{words} samples=3 photometric=YBR_FULL_422");
         let decoded = crate::decode_described(json(&ybr).as_bytes(), baseline(), &red, 0).unwrap();
         assert_eq!(decoded.photometric, "YBR_FULL");
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn streams_that_contradict_the_data_set_are_refused() {
-        let gray = encode(&[100; 256], 16, jpeg_encoder::ColorType::Luma);
+        let gray = encode(Samples::Gray(&[100; 256]));
         for words in ["rows=15 columns=16", "rows=16 columns=16 samples=3 photometric=RGB"] {
             let answer = crate::decode(json(words).as_bytes(), baseline(), &gray, 0);
             assert!(matches!(answer, Err(ImagingError::Malformed(_))), "{words}");
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn every_truncation_and_flipped_byte_is_survived() {
-        let stream = encode(&[7, 200, 90].repeat(256), 16, jpeg_encoder::ColorType::Rgb);
+        let stream = encode(Samples::Rgb(&[7, 200, 90].repeat(256)));
         let json = json("rows=16 columns=16 samples=3 photometric=YBR_FULL");
         for end in 0..stream.len() {
             let _ = crate::decode(json.as_bytes(), baseline(), &stream[..end], 0);

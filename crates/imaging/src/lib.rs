@@ -21,6 +21,7 @@ mod huffman;
 mod icc;
 mod jpeg;
 mod jpeg_2000;
+mod jpeg_baseline;
 mod jpeg_extended;
 mod jpeg_lossless;
 mod jpeg_ls;

@@ -14,6 +14,7 @@ use qianli_model::TransferSyntax;
 
 use crate::attributes::{DataSet, Image, Photometric, SampleKind};
 use crate::decode::{self, Frame};
+use crate::jpeg_baseline::{self, Chrominances, Samples};
 use crate::raster::Raster;
 use crate::{ImagingError, guarded, jpeg_2000, jpeg_lossless, jpeg_ls, native, rle, unsupported};
 
@@ -224,23 +225,18 @@ fn baseline(image: &Image, frame: &Frame<'_>) -> Result<(Vec<u8>, Photometric), 
     }
     let raster = Raster::read(image, frame)?;
     let samples: Vec<u8> = raster.samples.iter().map(|sample| *sample as u8).collect();
-    let (colour, photometric) = match frame.photometric {
+    let (samples, photometric) = match frame.photometric {
         Photometric::Monochrome1 | Photometric::Monochrome2 => {
-            (jpeg_encoder::ColorType::Luma, frame.photometric)
+            (Samples::Gray(&samples), frame.photometric)
         }
-        Photometric::Rgb => (jpeg_encoder::ColorType::Rgb, Photometric::YbrFull422),
-        Photometric::YbrFull => (jpeg_encoder::ColorType::Ycbcr, Photometric::YbrFull422),
+        Photometric::Rgb => (Samples::Rgb(&samples), Photometric::YbrFull422),
+        Photometric::YbrFull => (Samples::YbrFull(&samples), Photometric::YbrFull422),
         _ => return unsupported("lossy compression of palette colours"),
     };
-    let mut out = Vec::new();
-    let mut encoder = jpeg_encoder::Encoder::new(&mut out, JPEG_QUALITY);
-    encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::R_4_2_2);
-    // `Image` has rows and columns of 16 bits.
-    let done = encoder.encode(&samples, image.columns as u16, image.rows as u16, colour);
-    match done {
-        Ok(()) => Ok((out, photometric)),
-        Err(_) => unsupported("baseline JPEG for this image"),
-    }
+    let sides = (image.columns, image.rows);
+    let two = Chrominances::Pair;
+    let stream = jpeg_baseline::encode(samples, sides, JPEG_QUALITY, two, None)?;
+    Ok((stream, photometric))
 }
 
 fn described(image: &Image, photometric: Photometric, planar: bool, bytes: Vec<u8>) -> Transcoded {

@@ -204,7 +204,7 @@ def main():
                 emit({**measured, "way": ", ".join(sorted(ways))})
             for name, frames in cines.items():
                 for place, number in (("first", 1), ("middle", frames // 2), ("last", frames)):
-                    few = max(3, asked.repeat // 8)
+                    few = max(3, asked.repeat // 4)
 
                     def one_frame():
                         for _ in range(few):

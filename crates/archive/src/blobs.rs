@@ -278,11 +278,20 @@ impl Blobs {
         ranges: Vec<Range<u64>>,
     ) -> Result<Vec<Bytes>, BlobError> {
         match &self.backend {
-            Backend::Local(directory) => {
-                let (directory, key) = (Arc::clone(directory), key.to_owned());
-                blocking(move || Ok(directory.ranges(&key, &ranges)?)).await
-            }
+            Backend::Local(directory) => blocking(local_ranges(directory, key, ranges)).await,
             Backend::Remote(store) => Ok(store.get_ranges(&self.remote_path(key), &ranges).await?),
+        }
+    }
+
+    /// How ranges are read, in order, by a thread that may block; `None` for remote stores.
+    pub(crate) fn local_ranges(
+        &self,
+        key: &str,
+        ranges: Vec<Range<u64>>,
+    ) -> Option<impl FnOnce() -> Result<Vec<Bytes>, BlobError> + use<>> {
+        match &self.backend {
+            Backend::Local(directory) => Some(local_ranges(directory, key, ranges)),
+            Backend::Remote(_) => None,
         }
     }
 
@@ -417,6 +426,15 @@ fn retry() -> RetryConfig {
 }
 
 /// Runs file work off the async threads.
+fn local_ranges(
+    directory: &Arc<LocalDir>,
+    key: &str,
+    ranges: Vec<Range<u64>>,
+) -> impl FnOnce() -> Result<Vec<Bytes>, BlobError> + use<> {
+    let (directory, key) = (Arc::clone(directory), key.to_owned());
+    move || Ok(directory.ranges(&key, &ranges)?)
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, BlobError> {

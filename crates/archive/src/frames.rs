@@ -110,11 +110,13 @@ impl FrameReader {
         let workers = self.archive.workers();
         // Before anything is read: many who wait must not each hold a frame.
         let mut memory = workers.reserve(patience, self.cost(number, to)).await?;
-        let frame = self.archive.frame_with_padding(&self.scope, &self.detail, number).await?;
         let bit_offset = self.detail.frames.bit_offset(number);
         let described = Arc::clone(&self.described);
-        let work = move || qianli_imaging::transcode(&described.1, from, to, &frame, bit_offset);
-        let frame = workers.run(patience, 0, work).await??;
+        let work = move |frame: &[u8]| {
+            qianli_imaging::transcode(&described.1, from, to, frame, bit_offset)
+        };
+        let (archive, scope) = (&self.archive, &self.scope);
+        let frame = archive.with_frame(scope, &self.detail, number, patience, work).await??;
         memory.shrink(frame.bytes.capacity() as u64);
         Ok(MadeFrame { frame, memory })
     }
@@ -140,6 +142,36 @@ impl FrameReader {
 }
 
 impl Archive {
+    /// Reads one frame, 1-based, as [`Archive::frame_with_padding`] does, and works on it when it is
+    /// its turn on the bounded pool, waiting for at most `patience`.
+    ///
+    /// A file is read by the thread that then works on it: every change of thread costs a request
+    /// tens of microseconds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::frames`], and [`ConvertError::Busy`].
+    pub async fn with_frame<T, F>(
+        &self,
+        scope: &Scope,
+        detail: &Detail,
+        number: u32,
+        patience: Duration,
+        work: F,
+    ) -> Result<T, ConvertError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&[u8]) -> T + Send + 'static,
+    {
+        let workers = self.workers();
+        if let Some(read) = self.local_frame(detail, number)? {
+            let done = workers.run(patience, 0, move || read().map(|frame| work(&frame))).await?;
+            return Ok(done.map_err(ArchiveError::from)?);
+        }
+        let frame = self.frame_with_padding(scope, detail, number).await?;
+        Ok(workers.run(patience, 0, move || work(&frame)).await?)
+    }
+
     /// Reads one frame as it is encoded, with the padding that decoding it may need.
     ///
     /// Of big-endian words, the last sample of an odd number of 8-bit samples lies in the padding

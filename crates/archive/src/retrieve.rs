@@ -12,10 +12,12 @@ use qianli_catalog::types::{Detail, Location, Metadata, Target};
 use qianli_model::dataset::{InflateSource, Source};
 use qianli_model::frames::ByteRange;
 use qianli_model::header::BulkValue;
+use qianli_model::syntax::Encoding;
 use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use crate::blobs::BlobError;
 use crate::{Archive, ArchiveError, in_time};
 
 /// Bytes of an object, in bounded steps.
@@ -153,10 +155,7 @@ impl Archive {
         let mut ranges: Vec<ByteRange> = Vec::with_capacity(numbers.len());
         let mut counts = Vec::with_capacity(numbers.len());
         for number in numbers {
-            let frame = detail
-                .frames
-                .frame(*number)
-                .ok_or_else(|| ArchiveError::Damaged(format!("there is no frame {number}")))?;
+            let frame = frame_ranges(detail, *number)?;
             counts.push(frame.len());
             ranges.extend(frame);
         }
@@ -176,10 +175,7 @@ impl Archive {
         detail: &Detail,
         number: u32,
     ) -> Result<ByteStream, ArchiveError> {
-        let ranges = detail
-            .frames
-            .frame(number)
-            .ok_or_else(|| ArchiveError::Damaged(format!("there is no frame {number}")))?;
+        let ranges = frame_ranges(detail, number)?;
         let mut batches = batches(ranges).into_iter();
         let Some(first) = batches.next() else { return Ok(stream::empty().boxed()) };
         // The first is opened here, so that what is not there is an error and no broken answer.
@@ -228,6 +224,23 @@ impl Archive {
         }
         let range = in_blob(&detail.location, value.range)?;
         Ok(self.0.blobs.stream(&detail.location.blob_key, range).await?)
+    }
+
+    /// How a frame, 1-based, is read by whatever thread then works on it; `None` when its bytes are
+    /// not simply in a file.
+    pub(crate) fn local_frame(
+        &self,
+        detail: &Detail,
+        number: u32,
+    ) -> Result<Option<impl FnOnce() -> Result<Bytes, BlobError> + use<>>, ArchiveError> {
+        let Location { transfer_syntax, blob_key, .. } = &detail.location;
+        if transfer_syntax.is_deflated() || transfer_syntax.encoding() == Encoding::ExplicitBig {
+            return Ok(None);
+        }
+        let ranges = frame_ranges(detail, number)?.into_iter();
+        let ranges: Result<_, _> = ranges.map(|range| in_blob(&detail.location, range)).collect();
+        let read = self.0.blobs.local_ranges(blob_key, ranges?);
+        Ok(read.map(|read| move || Ok(join(read()?.into_iter()))))
     }
 
     async fn read_ranges(
@@ -301,6 +314,12 @@ fn send_range(
         }
     }
     Ok(())
+}
+
+/// Where a frame, 1-based, lies in the data set.
+fn frame_ranges(detail: &Detail, number: u32) -> Result<Vec<ByteRange>, ArchiveError> {
+    let ranges = detail.frames.frame(number);
+    ranges.ok_or_else(|| ArchiveError::Damaged(format!("there is no frame {number}")))
 }
 
 /// Moves a range of the data set to the blob's coordinates.

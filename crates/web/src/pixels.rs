@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use crate::error::HttpError;
 
 /// How long a request waits for its turn before the server says that it is busy.
-const WAIT: Duration = Duration::from_secs(20);
+pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
 /// Bytes of thumbnails that are remembered.
 const THUMBNAIL_BYTES: u64 = 32 << 20;

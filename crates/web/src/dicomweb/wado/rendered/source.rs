@@ -13,11 +13,14 @@ use super::super::nothing_here;
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
 use crate::error::HttpError;
-use crate::pixels::Picture;
+use crate::pixels::{Picture, PixelError, WAIT};
 
 /// Most bytes of palettes, lookup tables, overlays and profiles that are fetched for one image. A
 /// table has at most 128 KiB, an overlay one bit per pixel.
 const MAX_BULK: u64 = 16 << 20;
+
+/// Up to this length (bytes), reading a header takes less time than handing it to another thread.
+const SHORT_HEADER: usize = 16 << 10;
 
 /// An instance that frames are rendered of.
 #[derive(Clone)]
@@ -38,10 +41,13 @@ impl Source {
             let message = format!("this image cannot be rendered here: it is {}", stored.name());
             return Err(HttpError::not_acceptable(message));
         }
-        let shared = Arc::clone(detail);
-        let read = move || Rendering::read(&shared.json, stored);
-        let parsed = detail.json.len() as u64;
-        let mut rendering = state.pixels().run_within(parsed, read).await?;
+        let mut rendering = if detail.json.len() <= SHORT_HEADER {
+            Rendering::read(&detail.json, stored).map_err(PixelError::from)?
+        } else {
+            let shared = Arc::clone(detail);
+            let read = move || Rendering::read(&shared.json, stored);
+            state.pixels().run_within(detail.json.len() as u64, read).await?
+        };
         let mut left = MAX_BULK;
         for path in rendering.wanted() {
             let value = detail.bulk.iter().find(|value| value.path == path);
@@ -65,11 +71,12 @@ impl Source {
         options: &RenderOptions,
     ) -> Result<Picture, HttpError> {
         let memory = self.reserve(state, number, options).await?;
-        let frame = self.frame(state, caller, number).await?;
         let bit_offset = self.detail.frames.bit_offset(number);
         let (rendering, options) = (Arc::clone(&self.rendering), options.clone());
-        let work = move || rendering.render(&frame, bit_offset, number, &options);
-        let mut rendered = state.pixels().run(work).await?;
+        let work = move |frame: &[u8]| rendering.render(frame, bit_offset, number, &options);
+        let (scope, detail) = (&caller.scope, &self.detail);
+        let rendered = state.archive().with_frame(scope, detail, number, WAIT, work).await?;
+        let mut rendered = rendered.map_err(PixelError::from)?;
         rendered.bytes.shrink_to_fit();
         let content_type = rendered.content_type;
         Ok(Picture { bytes: memory.hold(rendered.bytes), content_type })

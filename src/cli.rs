@@ -1,6 +1,7 @@
 //! The command line: arguments, and one file per command.
 
 mod admin;
+mod concern;
 mod conformance;
 mod delete;
 mod find;
@@ -15,9 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
-use crate::config::{Config, LogFormat, Settings};
+use crate::config::{Config, LogFormat, Settings, unknown_variables};
 
 /// Medical imaging server: DIMSE in, DICOMweb out, object storage underneath.
 #[derive(Parser)]
@@ -62,7 +63,10 @@ enum Command {
 
 /// Runs the program and returns its exit code: 0 done, 1 failed, 2 wrong usage.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match parse() {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let config = match settings(&arguments) {
         Ok(config) => config,
         Err(error) => {
@@ -78,6 +82,7 @@ pub fn run() -> ExitCode {
         eprintln!("qianli: {error:#}");
         return ExitCode::from(2);
     }
+    warn_of_unknown_variables();
     // One crypto provider for every client; without it the first TLS connection would panic.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a crypto provider was already installed");
@@ -112,6 +117,23 @@ pub fn run() -> ExitCode {
             eprintln!("qianli: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Reads the command line; every command takes the settings that concern it.
+fn parse() -> Result<Arguments, clap::Error> {
+    let mut command = concern::command::<Arguments>();
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    concern::check(&mut command, &matches)?;
+    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Says which variables of the environment were meant as settings and are none.
+fn warn_of_unknown_variables() {
+    let names: Vec<String> =
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    for text in unknown_variables(&concern::variables(), names.iter().map(String::as_str)) {
+        tracing::warn!("{text}");
     }
 }
 

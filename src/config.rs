@@ -2,120 +2,27 @@
 //! any port is bound, plain values afterwards.
 //!
 //! One struct is both the flags of the command line and the keys of the file, so that neither can
-//! have a key that the other lacks.
+//! have a key that the other lacks. What values can work is in `check`.
+
+mod check;
+mod environment;
+#[cfg(test)]
+mod tests;
+mod units;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use qianli_archive::Sender;
+use qianli_model::PerAddress;
 use qianli_model::charset::TextEncoding;
 use qianli_model::query::Path as AttributePath;
 use serde::Deserialize;
 
-/// A duration with its unit: `30s`, `5m`, `1h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Span(pub Duration);
-
-impl FromStr for Span {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|error| format!("{error}; write 30s or 5m"))
-    }
-}
-
-impl TryFrom<String> for Span {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-/// A number of bytes with its unit: `64MiB`, `2GB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Size(pub u64);
-
-impl FromStr for Size {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let size = bytesize::ByteSize::from_str(text);
-        size.map(|size| Self(size.as_u64())).map_err(|error| format!("{error}; write 64MiB or 2GB"))
-    }
-}
-
-impl TryFrom<String> for Size {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-/// What happens to other content under a known SOP Instance UID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Duplicates {
-    /// The newest answers, the older is kept for an operator.
-    KeepBoth,
-    /// The first stays; the sender gets a refusal.
-    Refuse,
-}
-
-/// Which SOP classes are let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum SopClasses {
-    /// Everything but known non-storage classes: private and retired ones too.
-    All,
-    /// Only storage classes of the standard.
-    Standard,
-}
-
-/// A sender whose text is not what it declares, and what it is: `CT1=gbk`, `192.0.2.7=euc-kr`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct SourceCharset {
-    /// Who.
-    pub sender: Sender,
-    /// What its text is.
-    pub encoding: TextEncoding,
-}
-
-impl FromStr for SourceCharset {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (sender, encoding) = text
-            .split_once('=')
-            .ok_or("write SENDER=ENCODING, such as CT1=gbk, 192.0.2.7=gbk or *=gbk")?;
-        Ok(Self {
-            sender: sender.parse().map_err(|error| format!("{sender:?}: {error}"))?,
-            encoding: encoding.trim().parse().map_err(|error| format!("{encoding:?}: {error}"))?,
-        })
-    }
-}
-
-impl TryFrom<String> for SourceCharset {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
+pub use environment::unknown_variables;
+pub use units::{Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span};
 
 /// Every key, all optional: a source says only what it sets.
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
@@ -185,6 +92,13 @@ pub struct Settings {
     /// Associations at once [default: 256].
     #[arg(long, env = "QIANLI_MAX_ASSOCIATIONS", value_name = "N", global = true)]
     pub max_associations: Option<u32>,
+    /// Associations at once from one calling address. Loopback, from where tunnels and proxies of
+    /// this machine call, is limited only when this is set [default: 64].
+    #[arg(long, env = "QIANLI_MAX_ASSOCIATIONS_PER_ADDRESS", value_name = "N", global = true)]
+    pub max_associations_per_address: Option<u32>,
+    /// HTTP connections at once from one address; loopback as above [default: 512].
+    #[arg(long, env = "QIANLI_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", global = true)]
+    pub max_connections_per_address: Option<u32>,
     /// Longest P-DATA-TF PDU we take [default: 256KiB].
     #[arg(long, env = "QIANLI_MAX_PDU", value_name = "SIZE", global = true)]
     pub max_pdu: Option<Size>,
@@ -291,6 +205,10 @@ pub struct Config {
     pub calling_aets: Vec<qianli_model::AeTitle>,
     /// See [`Settings::max_associations`].
     pub max_associations: u32,
+    /// See [`Settings::max_associations_per_address`].
+    pub max_associations_per_address: PerAddress,
+    /// See [`Settings::max_connections_per_address`].
+    pub max_connections_per_address: PerAddress,
     /// See [`Settings::max_pdu`], bytes.
     pub max_pdu: u32,
     /// See [`Settings::artim_timeout`].
@@ -350,34 +268,49 @@ impl Settings {
     /// A value that cannot work, with what to write instead.
     pub fn decide(self, file: Self) -> anyhow::Result<Config> {
         let data = self.data.or(file.data).unwrap_or_else(|| "data".into());
-        let absolute = std::path::absolute(&data).context("find the data folder")?;
+        let absolute = std::path::absolute(&data).with_context(|| {
+            format!("data = {data:?} cannot be used; write for example data = \"/var/lib/qianli\"")
+        })?;
         let aet = self.aet.or(file.aet).unwrap_or_else(|| "QIANLI".into());
-        let aet = aet.parse().with_context(|| format!("the AE title {aet:?} cannot be used"))?;
+        let aet = aet.parse().with_context(|| {
+            format!(
+                "aet = {aet:?} cannot be used as our AE title; write for example aet = \"QIANLI\""
+            )
+        })?;
         let calling = self.calling_aets.or(file.calling_aets).unwrap_or_default();
         let calling_aets = calling
             .iter()
-            .map(|title| title.parse().with_context(|| format!("calling_aets: {title:?}")))
+            .map(|title| {
+                title.parse().with_context(|| {
+                    format!(
+                        "calling_aets: {title:?} cannot be an AE title; write for example \
+                         calling_aets = [\"CT1\", \"MR1\"]"
+                    )
+                })
+            })
             .collect::<anyhow::Result<_>>()?;
         let unlabelled = self.unlabelled_charset.or(file.unlabelled_charset);
         let unlabelled = unlabelled.as_deref().unwrap_or("latin1");
         let unlabelled_charset = unlabelled
             .parse::<TextEncoding>()
             .with_context(|| format!("unlabelled_charset: {unlabelled:?}"))?;
-        let max_pdu = self.max_pdu.or(file.max_pdu).map_or(256 << 10, |size| size.0);
-        if !(4096..=16 << 20).contains(&max_pdu) {
-            bail!("max_pdu must lie between 4KiB and 16MiB");
-        }
+        let max_pdu = self.max_pdu.or(file.max_pdu).unwrap_or(Size(256 << 10));
+        check::between("max_pdu", max_pdu, Size(4 << 10), Size(16 << 20), "256KiB")?;
         let viewer = self.viewer.or(file.viewer);
         if let Some(folder) = &viewer
             && !folder.join("index.html").is_file()
         {
             bail!(
-                "there is no viewer in {} (no index.html): run `make viewer`, or leave --viewer out",
-                folder.display()
+                "viewer = {folder:?}: there is no viewer in it (no index.html); run `make viewer` and \
+                 write viewer = \"viewer\", or leave it out"
             );
         }
         let indexed = self.indexed_attributes.or(file.indexed_attributes).unwrap_or_default();
-        let indexed_attributes = indexed_attributes(&indexed)?;
+        let indexed_attributes = check::indexed_attributes(&indexed)?;
+        let per_address = |set: Option<u32>, default: usize| match set {
+            Some(n) => PerAddress { remote: n as usize, loopback: n as usize },
+            None => PerAddress { remote: default, loopback: usize::MAX },
+        };
         let second = |flag: Option<Span>, file: Option<Span>, default: u64| {
             flag.or(file).map_or(Duration::from_secs(default), |span| span.0)
         };
@@ -405,7 +338,15 @@ impl Settings {
             check_called_aet: self.check_called_aet.or(file.check_called_aet).unwrap_or(true),
             calling_aets,
             max_associations: self.max_associations.or(file.max_associations).unwrap_or(256),
-            max_pdu: max_pdu as u32,
+            max_associations_per_address: per_address(
+                self.max_associations_per_address.or(file.max_associations_per_address),
+                64,
+            ),
+            max_connections_per_address: per_address(
+                self.max_connections_per_address.or(file.max_connections_per_address),
+                512,
+            ),
+            max_pdu: max_pdu.0 as u32,
             artim_timeout: second(self.artim_timeout, file.artim_timeout, 30),
             idle_timeout: second(self.idle_timeout, file.idle_timeout, 300),
             drain_timeout: second(self.drain_timeout, file.drain_timeout, 30),
@@ -433,31 +374,12 @@ impl Settings {
             log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             data: absolute,
         };
-        config.check_loopback(no_auth)?;
+        check::check(&config, no_auth)?;
         Ok(config)
     }
 }
 
 impl Config {
-    /// Nothing listens beyond loopback while there are no logins (DESIGN section 3, invariant 10).
-    fn check_loopback(&self, no_auth: bool) -> anyhow::Result<()> {
-        for (name, address) in [("http", self.http), ("dimse", self.dimse)] {
-            if !is_loopback(address.ip()) {
-                let advice = if no_auth {
-                    "--no-auth is for loopback only"
-                } else {
-                    "logins do not exist yet"
-                };
-                bail!(
-                    "refusing to listen on {address} ({name}): {advice}, so only loopback addresses \
-                     such as 127.0.0.1 are allowed; to reach this node from elsewhere, put a tunnel \
-                     or an authenticating proxy in front"
-                );
-            }
-        }
-        Ok(())
-    }
-
     /// The database for people, without a password.
     pub fn database_for_people(&self) -> String {
         match self.database.split_once("://") {
@@ -478,117 +400,5 @@ impl fmt::Debug for Config {
             .field("database", &self.database_for_people())
             .field("store", &self.store)
             .finish_non_exhaustive()
-    }
-}
-
-/// Attributes that can be indexed, or what is wrong with the first that cannot.
-fn indexed_attributes(names: &[String]) -> anyhow::Result<Vec<AttributePath>> {
-    if names.len() > MAX_INDEXED {
-        bail!("indexed_attributes: more than {MAX_INDEXED}; each costs time and room at ingest");
-    }
-    let path = |name: &String| {
-        let path = AttributePath::parse(name).with_context(|| {
-            format!(
-                "indexed_attributes: {name:?} is no attribute; write a keyword, a tag such as \
-                 0018,1030, or a path such as RequestAttributesSequence.ScheduledProcedureStepID"
-            )
-        })?;
-        if path.kind().is_none() {
-            bail!("indexed_attributes: {name:?} holds no values that can be compared");
-        }
-        Ok(path)
-    };
-    names.iter().map(path).collect()
-}
-
-/// Most attributes of `indexed_attributes`.
-const MAX_INDEXED: usize = 32;
-
-fn is_loopback(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_loopback(),
-        IpAddr::V6(address) => {
-            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn decide(file: &str) -> anyhow::Result<Config> {
-        Settings::default().decide(toml::from_str(file)?)
-    }
-
-    #[test]
-    fn the_annotated_file_is_valid_and_says_the_defaults() {
-        let text = include_str!("../qianli.toml");
-        let uncommented: String = text
-            .lines()
-            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
-            .collect::<Vec<_>>()
-            .join("\n");
-        toml::from_str::<Settings>(text).unwrap();
-        toml::from_str::<Settings>(&uncommented).unwrap();
-    }
-
-    #[test]
-    fn unknown_keys_and_bad_units_are_errors() {
-        let error = format!("{:#}", decide("htpp = '127.0.0.1:1'").unwrap_err());
-        assert!(error.contains("htpp"), "{error}");
-        assert!(decide("idle_timeout = '30'").is_err());
-        assert!(decide("max_object = 'many'").is_err());
-        assert_eq!(decide("idle_timeout = '90s'").unwrap().idle_timeout.as_secs(), 90);
-    }
-
-    #[test]
-    fn encodings_and_senders_are_checked() {
-        let config = decode_sources("'CT 1=gbk', '192.0.2.7=EUC-KR', '*=shift_jis'").unwrap();
-        assert_eq!(config.source_charsets.len(), 3);
-        for bad in ["'CT1'", "'CT1=klingon'", "'=gbk'", "'SEVENTEEN-LETTERS=gbk'", "'CT1=utf-16le'"]
-        {
-            assert!(decode_sources(bad).is_err(), "{bad}");
-        }
-        assert!(decide("unlabelled_charset = 'gb18030'").is_ok());
-        let error = format!("{:#}", decide("unlabelled_charset = 'GB-2312x'").unwrap_err());
-        assert!(error.contains("unlabelled_charset") && error.contains("gbk"), "{error}");
-    }
-
-    fn decode_sources(list: &str) -> anyhow::Result<Config> {
-        decide(&format!("source_charsets = [{list}]"))
-    }
-
-    #[test]
-    fn indexed_attributes_are_checked() {
-        let config =
-            decide("indexed_attributes = ['StationName', '0018,1030', '00400275.00400009']");
-        let names: Vec<String> =
-            config.unwrap().indexed_attributes.iter().map(ToString::to_string).collect();
-        assert_eq!(names, ["00081010", "00181030", "00400275.00400009"]);
-        for bad in ["Nonsense", "PixelData", "RequestAttributesSequence", ""] {
-            let error =
-                format!("{:#}", decide(&format!("indexed_attributes = ['{bad}']")).unwrap_err());
-            assert!(error.contains("indexed_attributes"), "{error}");
-        }
-    }
-
-    #[test]
-    fn nothing_listens_beyond_loopback() {
-        for address in ["0.0.0.0:80", "10.0.0.1:80", "[::]:80"] {
-            assert!(decide(&format!("http = '{address}'")).is_err(), "{address}");
-            assert!(decide(&format!("no_auth = true\ndimse = '{address}'")).is_err(), "{address}");
-        }
-        assert!(decide("http = '127.0.0.1:0'\ndimse = '[::1]:0'").is_ok());
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_passwords_stay_hidden() {
-        let flags = Settings { aet: Some("FLAG".into()), ..Settings::default() };
-        let file: Settings =
-            toml::from_str("aet = 'FILE'\ndatabase = 'postgres://u:secret@db/x'").unwrap();
-        let config = flags.decide(file).unwrap();
-        assert_eq!(config.aet.as_str(), "FLAG");
-        assert!(!format!("{config:?}").contains("secret"));
     }
 }

@@ -250,6 +250,16 @@ fn limits(config: &Config) -> String {
         ("one decoded frame", size(qianli_imaging::MAX_FRAME_BYTES as u64)),
         ("frames being converted, together (`pixel_memory`)", size(config.pixel_memory)),
         ("associations at once (`max_associations`)", config.max_associations.to_string()),
+        (
+            "associations at once from one address beyond loopback \
+             (`max_associations_per_address`); more are rejected, 2-3-2",
+            config.max_associations_per_address.remote.to_string(),
+        ),
+        (
+            "HTTP connections at once from one address beyond loopback \
+             (`max_connections_per_address`); more are 429",
+            config.max_connections_per_address.remote.to_string(),
+        ),
         ("longest P-DATA-TF PDU taken (`max_pdu`)", size(u64::from(config.max_pdu))),
         ("time to ask for an association (`artim_timeout`)", seconds(config.artim_timeout)),
         ("silence on an association (`idle_timeout`)", seconds(config.idle_timeout)),

@@ -40,7 +40,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             artim_timeout: config.artim_timeout,
             idle_timeout: config.idle_timeout,
             drain_timeout: config.drain_timeout,
-            max_associations_per_peer: config.max_associations as usize,
+            max_associations_per_address: config.max_associations_per_address,
             ..ScpConfig::new(implementation())
         },
         Arc::new(NodeServices {
@@ -76,6 +76,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         http,
         qianli_web::router(state),
         Arc::new(move || render.render()),
+        config.max_connections_per_address,
         stop.clone().cancelled_owned(),
     );
     let mut web_task = tokio::spawn(web);

@@ -45,7 +45,7 @@ fn impossible_settings_are_refused_by_name() {
     let unknown = file("unknown.toml", "max_pduu = \"64KiB\"\n");
     let unit = file("unit.toml", "idle_timeout = 300\n");
     let missing = folder.path().join("none.toml").to_string_lossy().into_owned();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["--config", &unknown], "max_pduu"),
         (&["--config", &unit], "idle_timeout"),
         (&["--config", &missing], "none.toml"),
@@ -55,6 +55,11 @@ fn impossible_settings_are_refused_by_name() {
         (&["--viewer", "/no/such/viewer"], "/no/such/viewer"),
         (&["--database", "mysql://somewhere"], "database"),
         (&["--store", "ftp://somewhere"], "ftp"),
+        (&["--store", "s3://"], "bucket"),
+        (&["--max-object", "0"], "max_object"),
+        (&["--idle-timeout", "0s"], "idle_timeout"),
+        (&["--max-associations", "-1"], "-1"),
+        (&["--max-connections-per-address", "0"], "max_connections_per_address"),
     ];
     for (arguments, expected) in cases {
         let start = Instant::now();
@@ -77,6 +82,43 @@ fn impossible_settings_are_refused_by_name() {
     for command in ["serve", "import", "send", "echo", "find", "migrate", "doctor", "sweep"] {
         assert!(help.contains(command), "{help}");
     }
+}
+
+/// A command shows and takes the settings that it uses; the others are refused by name, and the
+/// environment and the file may hold them all the same.
+#[test]
+fn commands_take_the_settings_that_concern_them() {
+    for (command, shown, hidden) in [
+        ("serve", &["--http", "--max-pdu", "--store"][..], &[][..]),
+        ("import", &["--store", "--max-object"], &["--http", "--max-pdu", "--cors-origins"]),
+        ("sweep", &["--store", "--database"], &["--http", "--aet", "--max-associations"]),
+        ("doctor", &["--store", "--http"], &["--max-associations", "--duplicates"]),
+        ("echo", &["--aet"], &["--http", "--store", "--database", "--duplicates"]),
+        ("find", &["--aet"], &["--http", "--store", "--data "]),
+        ("send", &["--aet", "--max-pdu"], &["--http", "--store", "--data "]),
+        ("rebuild", &["--store"], &["--http", "--max-associations", "--aet"]),
+        ("delete", &["--store", "--delete-grace"], &["--http", "--aet"]),
+        ("migrate", &["--database"], &["--http", "--aet", "--duplicates"]),
+    ] {
+        for page in [qianli(&[command, "--help"]), qianli(&["help", command])] {
+            let help = words(&page);
+            for flag in shown {
+                assert!(help.contains(flag), "{command} needs {flag}: {help}");
+            }
+            for flag in hidden {
+                assert!(!help.contains(flag), "{command} has no use for {flag}: {help}");
+            }
+        }
+    }
+    let refused = qianli(&["sweep", "--http", "127.0.0.1:0"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", words(&refused));
+    assert!(words(&refused).contains("--http does not concern"), "{}", words(&refused));
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qianli"));
+    command.arg("migrate").current_dir(folder.path()).env("QIANLI_HTTP", "127.0.0.1:0");
+    let output = command.env("QIANLI_MAX_OBJEKT", "1GiB").output().expect("run the binary");
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(words(&output).contains("did you mean QIANLI_MAX_OBJECT?"), "{}", words(&output));
 }
 
 /// The tables of the conformance statement are those that the program prints, each once.

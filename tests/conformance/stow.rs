@@ -3,8 +3,8 @@
 use crate::on_both_setups;
 use crate::support::clients;
 use crate::support::data_set::part10;
-use crate::support::node::Node;
-use crate::support::peer::EXPLICIT;
+use crate::support::node::{AE, Node};
+use crate::support::peer::{EXPLICIT, Peer};
 use crate::support::setup::Setup;
 use crate::support::synth::{self, CT, Instance, Place};
 use crate::support::web::{Answer, content_type, part_head, tail, value};
@@ -76,23 +76,33 @@ fn reasons(setup: &Setup) {
     };
     let mut cut = synth::ct(&Place::new(), 1, 4).part10();
     cut.truncate(cut.len() - 77);
-    let cases: [(&str, Vec<u8>, u64); 6] = [
+    let cases: [(&str, Vec<u8>, u64); 5] = [
         ("no Study Instance UID", without(0x0020_000D), 0xA900),
         ("no SOP Instance UID", without(0x0008_0018), 0xA900),
         ("verification is no storage", class("1.2.840.10008.1.1"), 0x0122),
         ("an unknown transfer syntax", part10(CT, &uid, "1.2.3.4", &[0; 100]), 0xC122),
         ("cut short", cut, 0xC000),
-        ("too large", synth::ct(&Place::new(), 1, 1000).part10(), 0xA700),
     ];
     for (what, file, expected) in cases {
         let answer = web.stow([file.as_slice()]);
-        if expected == 0xA700 {
-            assert_eq!(answer.status, 413, "{what}: {}", answer.text());
-            continue;
-        }
         assert_eq!(answer.status, 409, "{what}: {}", answer.text());
         assert_eq!(reason(&answer), expected, "{what}");
     }
+    // What is too large is so for good: a sender that is told "out of resources" tries for ever.
+    let large = synth::ct(&Place::new(), 1, 1000);
+    let answer = web.stow([large.part10().as_slice()]);
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    assert!(answer.text().contains("102400"), "the limit is named: {}", answer.text());
+    let small = synth::ct(&Place::new(), 1, 4).part10();
+    let answer = web.stow([small.as_slice(), large.part10().as_slice()]);
+    assert_eq!((answer.status, reason(&answer)), (202, 0xC001), "{}", answer.text());
+    let offers = [(CT, &[EXPLICIT][..])];
+    let mut peer = Peer::associate(node.dimse(), AE, "TEST", &offers).expect("associate");
+    let context = peer.context(CT, EXPLICIT).expect("accepted");
+    let refused = peer.store(context, CT, &large.uid, &large.data_set).expect("an answer");
+    assert_eq!(refused.status, 0xC001, "{}", refused.comment);
+    assert!(refused.comment.contains("102400"), "the limit is named: {}", refused.comment);
+
     let (place, other) = (Place::new(), Place::new());
     let file = synth::ct(&place, 1, 4).part10();
     let body = [part_head("application/dicom"), file, tail()].concat();

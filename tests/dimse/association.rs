@@ -103,6 +103,26 @@ fn associations_are_limited_and_places_are_given_back() {
     }
 }
 
+/// One address gets as many associations as it may have, and one line in the log says so.
+#[test]
+fn an_address_does_not_take_all_associations() {
+    let node = Node::plan(&Setup::Embedded).args(["--max-associations-per-address", "2"]).start();
+    let associate = || Peer::associate(node.dimse(), AE, "TEST", &[(VERIFICATION, &[IMPLICIT])]);
+    let open: Vec<_> = (0..2).map(|_| associate().expect("within the limit")).collect();
+    for _ in 0..5 {
+        match associate() {
+            Err(NoAssociation::Rejected { result: 2, source: 3, reason: 2 }) => {}
+            other => panic!("not rejected for the limit: {}", outcome(&other)),
+        }
+    }
+    let log = node.log();
+    let told = log.lines().filter(|line| line.contains("max_associations_per_address"));
+    let told: Vec<_> = told.collect();
+    assert!(told.len() == 1 && told[0].contains("127.0.0.1"), "{told:?}");
+    drop(open);
+    eventually("the places are given back", Duration::from_secs(10), || associate().ok());
+}
+
 /// A request that dribbles in byte by byte is served; one that never comes is closed by ARTIM, and
 /// an association that falls silent is aborted.
 #[test]

@@ -172,12 +172,16 @@ impl Node {
     /// A command of the binary on this node's data, database and blob store.
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qianli"));
-        command.arg(name).arg("--data").arg(self.data());
-        if let Some(url) = &self.plan.database {
-            command.args(["--database", url]);
-        }
-        if let Some(url) = &self.plan.store {
-            command.args(["--store", url]);
+        command.arg(name);
+        // Commands that only call peers know no archive.
+        if !["send", "echo", "find"].contains(&name) {
+            command.arg("--data").arg(self.data());
+            if let Some(url) = &self.plan.database {
+                command.args(["--database", url]);
+            }
+            if let Some(url) = &self.plan.store {
+                command.args(["--store", url]);
+            }
         }
         for (variable, _) in std::env::vars_os() {
             // What configures the tests must not configure the node.

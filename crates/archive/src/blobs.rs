@@ -113,10 +113,7 @@ impl Blobs {
     pub fn open(config: &BlobsConfig) -> Result<Self, BlobError> {
         let url = config.url.clone();
         let wrong = |reason: String| BlobError::Config { url: url.clone(), reason };
-        let (scheme, rest) = url
-            .split_once("://")
-            .or_else(|| url.split_once(':'))
-            .ok_or_else(|| wrong("it needs a scheme: file, s3, az or gs".into()))?;
+        let (scheme, rest) = Self::check_url(&url)?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_matches('/').to_owned();
         let client = client_options();
@@ -159,6 +156,32 @@ impl Blobs {
             other => return Err(wrong(format!("unknown scheme {other}; use file, s3, az or gs"))),
         };
         Ok(Self { backend, prefix, url })
+    }
+
+    /// Scheme and rest of a store's URL, when it can name a place.
+    ///
+    /// # Errors
+    ///
+    /// The scheme is unknown, or the URL names no absolute folder or no bucket.
+    pub fn check_url(url: &str) -> Result<(&str, &str), BlobError> {
+        let wrong =
+            |reason: &str| BlobError::Config { url: url.to_owned(), reason: reason.to_owned() };
+        let (scheme, rest) =
+            url.split_once("://").or_else(|| url.split_once(':')).ok_or_else(|| {
+                wrong("it needs a scheme, such as file:///var/lib/qianli/objects or s3://bucket")
+            })?;
+        let bucket = rest.split('/').next().unwrap_or_default();
+        match scheme {
+            "file" if !rest.starts_with('/') => Err(wrong(
+                "it names no absolute folder; write file:/// and the path, such as \
+                 file:///var/lib/qianli/objects",
+            )),
+            "s3" | "az" | "azure" | "gs" | "gcs" if bucket.trim().is_empty() => {
+                Err(wrong("it names no bucket or container; write one, such as s3://bucket/prefix"))
+            }
+            "file" | "memory" | "s3" | "az" | "azure" | "gs" | "gcs" => Ok((scheme, rest)),
+            other => Err(wrong(&format!("unknown scheme {other}; use file, s3, az or gs"))),
+        }
     }
 
     /// The URL, for people; it holds no secret.

@@ -88,13 +88,13 @@ impl SpoolWriter {
     ///
     /// # Errors
     ///
-    /// [`Refusal::OutOfResources`] when the object is too large or the spool folder is full.
+    /// [`Refusal::TooLarge`] when the object is, [`Refusal::OutOfResources`] when the spool folder is
+    /// full.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), Refusal> {
         let added = chunk.len() as u64;
         self.length = self.length.saturating_add(added);
         if self.length > self.max_object {
-            let reason = format!("the object exceeds {} bytes, the limit here", self.max_object);
-            return Err(Refusal::OutOfResources(reason));
+            return Err(Refusal::TooLarge(self.max_object));
         }
         self.hold(chunk);
         let stays = self.file.is_none() && self.length <= self.in_memory && self.reserve();

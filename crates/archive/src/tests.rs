@@ -224,7 +224,8 @@ async fn refusals_name_their_cause_and_leave_nothing() {
     assert_eq!(junk.refusal.code(), 0xC000);
     let large = image("1.5", 255, 0);
     let large = store(&archive, as_data_set("1.5"), &large, 64).await.unwrap_err();
-    assert_eq!(large.refusal.code(), 0xA700);
+    assert_eq!(large.refusal.code(), 0xC001);
+    assert!(!large.refusal.is_transient(), "sending it again does not help");
     let directory = {
         let mut out = Vec::new();
         element(&mut out, 0x0008, 0x0016, b"UI", b"1.2.840.10008.5.1.4.31");

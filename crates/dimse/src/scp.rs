@@ -10,7 +10,7 @@ mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qianli_model::AeTitle;
+use qianli_model::{AeTitle, PerAddress};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -31,8 +31,8 @@ pub struct ScpConfig {
     pub implementation: Implementation,
     /// Associations at one time; one more is rejected as transient, local limit exceeded.
     pub max_associations: usize,
-    /// Associations at one time from one network address.
-    pub max_associations_per_peer: usize,
+    /// Associations at one time from one calling address; one more is rejected likewise.
+    pub max_associations_per_address: PerAddress,
     /// The longest P-DATA-TF we announce, in bytes; 0 for no limit.
     pub max_pdu: u32,
     /// How long a peer may take to ask for an association, and to close after its end (PS3.8
@@ -45,14 +45,14 @@ pub struct ScpConfig {
 }
 
 impl ScpConfig {
-    /// The defaults: 256 associations, 64 per address, PDUs of 128 KiB, ARTIM 30 s, idle 2 min,
+    /// The defaults: 256 associations, 64 per address (loopback without limit), PDUs of 128 KiB, ARTIM 30 s, idle 2 min,
     /// drain 30 s, any called AE title.
     pub fn new(implementation: Implementation) -> Self {
         Self {
             ae_title: None,
             implementation,
             max_associations: 256,
-            max_associations_per_peer: 64,
+            max_associations_per_address: PerAddress { remote: 64, loopback: usize::MAX },
             max_pdu: 131_072,
             artim_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),
@@ -80,7 +80,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 impl Scp {
     /// An acceptor over a bound listener.
     pub fn new(listener: TcpListener, config: ScpConfig, services: Arc<dyn Services>) -> Self {
-        let limits = Limits::new(config.max_associations, config.max_associations_per_peer);
+        let limits = Limits::new(config.max_associations, config.max_associations_per_address);
         Self { listener, node: Arc::new(Node { config, services, limits: Arc::new(limits) }) }
     }
 
@@ -136,13 +136,18 @@ fn start(
     peer: std::net::SocketAddr,
     shutdown: &CancellationToken,
 ) {
-    let Some(pending) = node.limits.connect(peer.ip()) else {
-        warn!(
-            %peer,
-            "closed a DICOM connection at once: too many connections from this address have not \
-             asked for an association yet"
-        );
-        return;
+    let pending = match node.limits.connect(peer.ip()) {
+        Ok(pending) => pending,
+        Err(first) => {
+            if first {
+                warn!(
+                    %peer,
+                    "closed a DICOM connection at once, and will close more: too many connections \
+                     from this address have not asked for an association yet"
+                );
+            }
+            return;
+        }
     };
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "cannot set TCP_NODELAY");

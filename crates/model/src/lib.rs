@@ -3,6 +3,7 @@
 //! Pure values and pure functions: no I/O beyond a [`dataset::Source`] handed in, no async, no clock.
 //! Every other crate speaks these types; none of them is defined twice.
 
+pub mod address;
 pub mod ae;
 pub mod charset;
 pub mod dataset;
@@ -25,6 +26,7 @@ pub mod workitem;
 pub mod write;
 pub mod xml;
 
+pub use address::PerAddress;
 pub use ae::AeTitle;
 pub use frames::FrameTable;
 pub use header::InstanceHeader;

@@ -10,6 +10,9 @@ pub enum Refusal {
     /// Storage or memory is exhausted; the sender should try again later.
     #[error("out of resources: {0}")]
     OutOfResources(String),
+    /// The object is larger than what is taken here, so that sending it again does not help.
+    #[error("larger than {0} bytes, the limit here (max_object)")]
+    TooLarge(u64),
     /// The database or the blob store failed; the sender should try again later.
     #[error("the archive could not store the instance now; try again")]
     StorageFailed,
@@ -43,7 +46,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// One of each kind with a stand-in for what varies, for documents that list them.
-    pub fn each() -> [Self; 10] {
+    pub fn each() -> [Self; 11] {
         let varying = || "…".to_owned();
         [
             Self::StorageFailed,
@@ -55,6 +58,7 @@ impl Refusal {
             Self::MissingAttribute("…"),
             Self::InvalidAttribute { attribute: "…", reason: varying() },
             Self::CannotUnderstand(varying()),
+            Self::TooLarge(64 << 30),
             Self::TransferSyntaxNotSupported(varying()),
         ]
     }
@@ -70,6 +74,8 @@ impl Refusal {
             Self::MissingAttribute(_) => 0xA900,
             Self::InvalidAttribute { .. } => 0xA900,
             Self::CannotUnderstand(_) => 0xC000,
+            // Not A700: a sender would try again for ever. The last digits are ours to choose.
+            Self::TooLarge(_) => 0xC001,
             Self::SopClassNotSupported(_) => 0x0122,
             Self::TransferSyntaxNotSupported(_) => 0xC122,
             Self::DuplicateWithOtherContent => 0x0111,

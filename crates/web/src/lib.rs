@@ -82,8 +82,10 @@ impl WebConfig {
     pub fn check(&self) -> Result<(), WebConfigError> {
         if let Some(url) = &self.public_url {
             let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>');
-            let schemed = url.starts_with("http://") || url.starts_with("https://");
-            if !schemed || !url.bytes().all(plain) {
+            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            let named =
+                rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?']));
+            if !named || !url.bytes().all(plain) {
                 return Err(WebConfigError::PublicUrl(url.clone()));
             }
         }
@@ -121,10 +123,16 @@ pub struct NodeInfo {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WebConfigError {
     /// The public URL is not one.
-    #[error("public_url must start with http:// or https:// and hold no spaces or quotes: {0}")]
+    #[error(
+        "public_url = {0:?}: it must be http:// or https:// with a host, without spaces or quotes; \
+         write for example public_url = \"https://images.example\""
+    )]
     PublicUrl(String),
     /// An origin is not one.
-    #[error("a CORS origin is scheme://host[:port], without a path: {0}")]
+    #[error(
+        "cors_origins: {0:?} is no origin, which is scheme://host[:port] without a path; write for \
+         example cors_origins = [\"https://viewer.example\"]"
+    )]
     Origin(String),
 }
 

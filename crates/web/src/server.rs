@@ -1,5 +1,6 @@
 //! Runs a router on a listener until told to stop, and gives up on clients that do not ask.
 
+mod places;
 mod stall;
 
 use std::convert::Infallible;
@@ -13,7 +14,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use axum::response::Response;
 use axum::routing::get;
 use axum::serve::Listener;
@@ -21,10 +23,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use qianli_model::PerAddress;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::Service;
 
+use self::places::{Admission, Places};
 use self::stall::Stalling;
 
 /// Renders the process's metrics in the text format of Prometheus.
@@ -32,6 +36,9 @@ pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Connections at once; more wait unaccepted.
 pub(crate) const CONNECTIONS: usize = 2_048;
+
+/// Time for a client that is turned away to hear of it.
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 /// Time for the headers of a request.
 pub(crate) const HEADER_TIME: Duration = Duration::from_secs(30);
@@ -48,6 +55,8 @@ pub(crate) const STALL: Duration = Duration::from_secs(120);
 struct Limits {
     /// Connections at once; more wait unaccepted.
     connections: usize,
+    /// Connections at once from one address; more are turned away with 429.
+    per_address: PerAddress,
     /// Time for the headers of a request, counted from the moment when one may come. A connection
     /// without requests is closed after it, and so is one whose HTTP/2 pings go unanswered for it.
     headers: Duration,
@@ -55,13 +64,14 @@ struct Limits {
     stall: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connections: CONNECTIONS, headers: HEADER_TIME, stall: STALL }
+impl Limits {
+    fn new(per_address: PerAddress) -> Self {
+        Self { connections: CONNECTIONS, per_address, headers: HEADER_TIME, stall: STALL }
     }
 }
 
-/// Serves `router` and `/metrics` on `listener`. After `shutdown` no connection is accepted, and it
+/// Serves `router` and `/metrics` on `listener`, each address as many connections at once as
+/// `per_address` says. After `shutdown` no connection is accepted, and it
 /// returns once the answers under way are complete.
 ///
 /// # Errors
@@ -71,13 +81,15 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     metrics: RenderMetrics,
+    per_address: PerAddress,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let render = move || {
         let text = metrics();
         async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
     };
-    run(listener, router.route("/metrics", get(render)), Limits::default(), shutdown).await;
+    let router = router.route("/metrics", get(render));
+    run(listener, router, Limits::new(per_address), shutdown).await;
     Ok(())
 }
 
@@ -89,10 +101,12 @@ async fn run(
 ) {
     let mut shutdown = pin!(shutdown);
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let all = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.per_address);
+    let refusing = Router::new().fallback(too_many);
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
+            let place = Arc::clone(&all).acquire_owned().await;
             let (socket, peer) = Listener::accept(&mut listener).await;
             (place, socket, peer)
         };
@@ -104,15 +118,33 @@ async fn run(
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
+        let admission = places.admit(peer.ip());
+        let (router, own) = match admission {
+            Admission::Serve(own) => (&router, Ok(own)),
+            Admission::Refuse(own) => (&refusing, Err(own)),
+            Admission::Close => continue,
+        };
         let service = Connection { router: router.clone(), peer, asked: Arc::default() };
         let watcher = graceful.watcher();
         tokio::spawn(async move {
-            converse(socket, service, limits, watcher).await;
-            drop(place);
+            let conversation = converse(socket, service, limits, watcher);
+            if own.is_ok() {
+                conversation.await;
+            } else {
+                // Whether the client took its answer in this time changes nothing.
+                let _ = tokio::time::timeout(REFUSAL_TIME, conversation).await;
+            }
+            drop((place, own));
         });
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// What a connection beyond the limit of its address is told.
+async fn too_many() -> impl axum::response::IntoResponse {
+    let headers = [(CONNECTION, "close"), (RETRY_AFTER, "1")];
+    (StatusCode::TOO_MANY_REQUESTS, headers, "too many connections from this address\n")
 }
 
 /// Answers the requests of one connection until either side ends it.
@@ -199,6 +231,10 @@ mod tests {
 
     impl Server {
         async fn start(connections: usize) -> Self {
+            Self::start_with(connections, PerAddress { remote: 0, loopback: connections }).await
+        }
+
+        async fn start_with(connections: usize, per_address: PerAddress) -> Self {
             let router = Router::new()
                 .route(
                     "/peer",
@@ -223,7 +259,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("an address");
             let (stop, stopped) = oneshot::channel();
-            let limits = Limits { connections, headers: HEADERS, stall: HEADERS };
+            let limits = Limits { connections, per_address, headers: HEADERS, stall: HEADERS };
             let running = tokio::spawn(run(listener, router, limits, async {
                 stopped.await.unwrap_or_default();
             }));
@@ -313,6 +349,29 @@ mod tests {
         );
         assert!(rest(&mut first).await.ends_with("slow"));
         assert!(rest(&mut second).await.ends_with("slow"));
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_limit_of_an_address_are_told() {
+        let server = Server::start_with(100, PerAddress { remote: 0, loopback: 1 }).await;
+        let request = b"GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        let mut first = server.connect().await;
+        first.write_all(request).await.expect("a request");
+        let mut second = server.connect().await;
+        second.write_all(request).await.expect("a request");
+        let told = rest(&mut second).await;
+        assert!(told.starts_with("HTTP/1.1 429 ") && told.contains("too many"), "{told}");
+        assert!(rest(&mut first).await.ends_with("slow"), "the first is served");
+        let again = async {
+            loop {
+                let mut third = server.connect().await;
+                third.write_all(request).await.expect("a request");
+                if rest(&mut third).await.ends_with("slow") {
+                    break;
+                }
+            }
+        };
+        timeout(EVER, again).await.expect("the place is given back");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::gauge;
+use qianli_model::{PerAddress, address};
 
 use crate::association::{Rejection, RejectionReason};
 
@@ -21,7 +22,7 @@ const MAX_PENDING_PER_PEER: usize = 256;
 #[derive(Debug)]
 pub(super) struct Limits {
     max_active: usize,
-    max_active_per_peer: usize,
+    per_address: PerAddress,
     counts: Mutex<Counts>,
 }
 
@@ -29,6 +30,8 @@ pub(super) struct Limits {
 struct Counts {
     pending: usize,
     active: usize,
+    /// All places were taken and the log says so; until half of them are free.
+    told: bool,
     peers: HashMap<IpAddr, PeerCounts>,
 }
 
@@ -36,6 +39,9 @@ struct Counts {
 struct PeerCounts {
     pending: usize,
     active: usize,
+    /// Somebody was turned away and the log says so; until half of the places are free, so that a
+    /// burst of attempts is one line.
+    told: bool,
 }
 
 impl Counts {
@@ -52,6 +58,17 @@ pub(super) struct Pending(Place);
 #[derive(Debug)]
 pub(super) struct Active(Place);
 
+/// Why a connection gets no association.
+#[derive(Debug)]
+pub(super) struct Full {
+    /// The connection, which is to be told.
+    pub pending: Pending,
+    /// What it is told.
+    pub rejection: Rejection,
+    /// Whether it is the first of a burst, which is worth a line in the log.
+    pub first: bool,
+}
+
 #[derive(Debug)]
 struct Place {
     limits: Arc<Limits>,
@@ -60,20 +77,26 @@ struct Place {
 }
 
 impl Limits {
-    pub fn new(max_active: usize, max_active_per_peer: usize) -> Self {
-        Self { max_active, max_active_per_peer, counts: Mutex::default() }
+    pub fn new(max_active: usize, per_address: PerAddress) -> Self {
+        Self { max_active, per_address, counts: Mutex::default() }
     }
 
-    /// Admits a connection, or not when too many others are pending.
-    pub fn connect(self: &Arc<Self>, peer: IpAddr) -> Option<Pending> {
+    /// Admits a connection, or not when too many others are pending; then says whether that is the
+    /// first of a burst.
+    pub fn connect(self: &Arc<Self>, peer: IpAddr) -> Result<Pending, bool> {
+        let peer = address::caller(peer);
         self.change(|counts| {
             let of_peer = counts.peers.entry(peer).or_default();
             if counts.pending >= MAX_PENDING || of_peer.pending >= MAX_PENDING_PER_PEER {
-                return None;
+                let first = !std::mem::replace(&mut of_peer.told, true);
+                if of_peer.active == 0 && of_peer.pending == 0 {
+                    counts.peers.remove(&peer);
+                }
+                return Err(first);
             }
             counts.pending += 1;
             of_peer.pending += 1;
-            Some(Pending(Place { limits: Arc::clone(self), peer, active: false }))
+            Ok(Pending(Place { limits: Arc::clone(self), peer, active: false }))
         })
     }
 
@@ -90,24 +113,29 @@ impl Limits {
 
 impl Pending {
     /// Turns the connection into an association, or says which limit forbids it.
-    pub fn activate(mut self) -> Result<Active, (Self, Rejection)> {
+    pub fn activate(mut self) -> Result<Active, Full> {
         let limits = Arc::clone(&self.0.limits);
         let peer = self.0.peer;
+        let most = limits.per_address.of(peer);
         let refusal = limits.change(|counts| {
             let of_peer = counts.peers.entry(peer).or_default();
             if counts.active >= limits.max_active {
-                return Some(format!(
-                    "all {} associations are in use; raise the limit if this is expected load, the \
-                     sender may try again",
+                let first = !std::mem::replace(&mut counts.told, true);
+                let detail = format!(
+                    "all {} associations are in use; raise max_associations if this is expected \
+                     load, the sender may try again",
                     limits.max_active
-                ));
+                );
+                return Some((detail, first));
             }
-            if of_peer.active >= limits.max_active_per_peer {
-                return Some(format!(
-                    "{peer} has all {} associations in use that one address may have; lower the \
-                     sender's number of parallel associations or raise the limit",
-                    limits.max_active_per_peer
-                ));
+            if of_peer.active >= most {
+                let first = !std::mem::replace(&mut of_peer.told, true);
+                let detail = format!(
+                    "{peer} has all {most} associations in use that one address may have; lower the \
+                     sender's number of parallel associations, or raise \
+                     max_associations_per_address if many senders share the address"
+                );
+                return Some((detail, first));
             }
             counts.pending -= 1;
             counts.active += 1;
@@ -117,8 +145,9 @@ impl Pending {
             None
         });
         match refusal {
-            Some(detail) => {
-                Err((self, Rejection::new(RejectionReason::LocalLimitExceeded, detail)))
+            Some((detail, first)) => {
+                let rejection = Rejection::new(RejectionReason::LocalLimitExceeded, detail);
+                Err(Full { pending: self, rejection, first })
             }
             None => {
                 self.0.active = true;
@@ -132,7 +161,7 @@ impl Active {
     /// Gives the place of an association back while the connection waits for the peer to close;
     /// `None` when too many do, and the connection should be closed at once.
     pub fn linger(self) -> Option<Pending> {
-        self.0.limits.connect(self.0.peer)
+        self.0.limits.connect(self.0.peer).ok()
     }
 }
 
@@ -147,8 +176,15 @@ impl Drop for Place {
                 counts.pending -= 1;
                 of_peer.pending -= 1;
             }
+            let most = self.limits.per_address.of(self.peer);
+            if of_peer.active <= most / 2 && of_peer.pending <= MAX_PENDING_PER_PEER / 2 {
+                of_peer.told = false;
+            }
             if of_peer.active == 0 && of_peer.pending == 0 {
                 counts.peers.remove(&self.peer);
+            }
+            if counts.active <= self.limits.max_active / 2 {
+                counts.told = false;
             }
             counts.publish();
         });
@@ -165,7 +201,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_and_given_back() {
-        let limits = Arc::new(Limits::new(3, 2));
+        let limits = Arc::new(Limits::new(3, PerAddress { remote: 2, loopback: 3 }));
         let open = |last| limits.connect(address(last)).unwrap().activate();
         let first = open(1).unwrap();
         let second = open(1).unwrap();
@@ -184,12 +220,34 @@ mod tests {
 
     #[test]
     fn silent_connections_are_limited_per_address() {
-        let limits = Arc::new(Limits::new(1, 1));
+        let limits = Arc::new(Limits::new(1, PerAddress { remote: 1, loopback: 1 }));
         let held: Vec<_> =
             (0..MAX_PENDING_PER_PEER).map(|_| limits.connect(address(1)).unwrap()).collect();
-        assert!(limits.connect(address(1)).is_none());
-        assert!(limits.connect(address(2)).is_some_and(|pending| pending.activate().is_ok()));
+        assert!(limits.connect(address(1)).is_err_and(|first| first));
+        assert!(limits.connect(address(1)).is_err_and(|first| !first), "one line for a burst");
+        assert!(limits.connect(address(2)).is_ok_and(|pending| pending.activate().is_ok()));
         drop(held);
-        assert!(limits.connect(address(1)).is_some());
+        assert!(limits.connect(address(1)).is_ok());
+    }
+
+    #[test]
+    fn a_burst_beyond_the_limit_is_told_once() {
+        let limits = Arc::new(Limits::new(9, PerAddress { remote: 2, loopback: 9 }));
+        let open = |last| limits.connect(address(last)).unwrap().activate();
+        let first_of_burst = || open(1).err().map(|full| full.first);
+        for _ in 0..2 {
+            let (one, two) = (open(1).unwrap(), open(1).unwrap());
+            assert_eq!(first_of_burst(), Some(true));
+            drop(two);
+            let two = open(1).unwrap();
+            assert_eq!(first_of_burst(), Some(true), "half was free in between");
+            assert_eq!(first_of_burst(), Some(false));
+            assert!(open(2).is_ok(), "others are not concerned");
+            drop((one, two));
+        }
+        let loopback: Vec<_> = (0..9)
+            .map(|_| limits.connect([127, 0, 0, 1].into()).unwrap().activate().unwrap())
+            .collect();
+        assert_eq!(loopback.len(), 9, "a proxy or tunnel of this machine is not one sender");
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::Node;
-use super::limits::{Active, Pending};
+use super::limits::{Active, Full, Pending};
 use super::operation::{Counts, Session};
 use crate::association::{
     Agreement, AssociationInfo, AssociationRequest, Refused, Rejection, RejectionReason, negotiate,
@@ -116,8 +116,11 @@ pub(super) async fn serve<S>(
     }
     let active = match pending.activate() {
         Ok(active) => active,
-        Err((pending, rejection)) => {
-            return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
+        Err(Full { pending, rejection, first }) => {
+            if first {
+                warn!("rejected an association from {peer}, and will reject more: {rejection}");
+            }
+            return reject(connection, pending, &rejection, artim).await;
         }
     };
     accepted(node, connection, request, id, active, shutdown).await;
@@ -182,11 +185,8 @@ async fn refuse<S>(
 {
     match refused {
         Refused::Reject(rejection) => {
-            count_association("rejected");
             warn!("rejected an association from {peer}: {rejection}");
-            if connection.send(&rejection.codes().encode()).await.is_err() {
-                return;
-            }
+            return reject(connection, pending, &rejection, artim).await;
         }
         Refused::Abort(error) => {
             count_association("protocol_error");
@@ -195,6 +195,22 @@ async fn refuse<S>(
         }
     }
     connection.await_close(artim).await;
+    drop(pending);
+}
+
+/// Answers with an A-ASSOCIATE-RJ (AE-6) and waits for the peer to close.
+async fn reject<S>(
+    mut connection: Connection<S>,
+    pending: Pending,
+    rejection: &Rejection,
+    artim: Duration,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    count_association("rejected");
+    if connection.send(&rejection.codes().encode()).await.is_ok() {
+        connection.await_close(artim).await;
+    }
     drop(pending);
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use qianli_model::PerAddress;
+
 use crate::association::RejectionReason;
 use crate::command::{CommandWriter, element};
 use crate::pdu::{RELEASE_RP, RELEASE_RQ, p_data_header};
@@ -225,7 +227,7 @@ async fn the_limit_is_kept_and_a_free_place_is_given_away() {
     const LIMIT: usize = 200;
     let node = TestNode::start_with(Manners::default(), |config| {
         config.max_associations = LIMIT;
-        config.max_associations_per_peer = LIMIT;
+        config.max_associations_per_address = PerAddress { remote: 1, loopback: LIMIT };
     })
     .await;
     let mut idle = Vec::new();

@@ -135,8 +135,8 @@ async fn receive(
         return Err(HttpError::bad_request("the body holds no part"));
     }
     if only_oversize && outcomes.iter().all(Result::is_err) {
-        let message = format!("an instance is larger than {max_part} bytes, the limit here");
-        return Err(HttpError::too_large(message));
+        let refusal = qianli_model::Refusal::TooLarge(max_part);
+        return Err(HttpError::too_large(format!("an instance is {refusal}")));
     }
     let report = Report::new(outcomes);
     if too_many {

@@ -276,8 +276,7 @@ impl Intake {
         let max_part = self.state.config().max_part_size;
         if part.length > max_part {
             self.oversize = true;
-            let reason = format!("the instance is larger than {max_part} bytes, the limit here");
-            part.refused = Some(Refusal::OutOfResources(reason));
+            part.refused = Some(Refusal::TooLarge(max_part));
             part.spool = self.state.archive().spool();
             return;
         }
@@ -384,6 +383,9 @@ impl From<PartError> for HttpError {
             PartError::Multipart(error) => error.into(),
             PartError::Stalled(error) => error.into(),
             PartError::Refused(Refusal::OutOfResources(reason)) => Self::too_large(reason),
+            PartError::Refused(refused @ Refusal::TooLarge(_)) => {
+                Self::too_large(refused.to_string())
+            }
             PartError::Refused(error) => Self::unavailable(error.to_string()),
         }
     }

@@ -3,12 +3,13 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use qianli_archive::{Archive, ArchiveConfig, Blobs, BlobsConfig, SopClassPolicy};
 use qianli_catalog::types::DuplicatePolicy;
 use qianli_catalog::{Catalog, CatalogConfig};
 use qianli_model::charset::Knowledge;
 use qianli_model::dataset::Limits;
+use qianli_model::query::Path as AttributePath;
 use qianli_model::scope::Principal;
 use qianli_model::{Scope, TenantId};
 
@@ -26,20 +27,55 @@ pub struct App {
     pub archive: Archive,
 }
 
+/// What a process does when `indexed_attributes` is another list than that of the archive. With two
+/// lists, what one process stores is missing from the other's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherAttributes {
+    /// It says so and ends: nodes.
+    Refuse,
+    /// It works with the archive's list: commands of an operator, who need not repeat it.
+    Adopt,
+}
+
 impl App {
+    /// Opens index and store as a command of an operator does, see [`Self::open_as`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open_as`].
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        Self::open_as(config, OtherAttributes::Adopt).await
+    }
+
     /// Opens index and store and brings the index to this version's schema.
     ///
     /// # Errors
     ///
     /// One of them cannot be reached or used; the text says which and what to do.
-    pub async fn open(config: Config) -> anyhow::Result<Self> {
+    pub async fn open_as(mut config: Config, other: OtherAttributes) -> anyhow::Result<Self> {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&config.data)
             .with_context(|| format!("make the data folder {}", config.data.display()))?;
-        let catalog = open_catalog(&config).await?;
+        let mut catalog = open_catalog(&config).await?;
         catalog.migrate().await.context("bring the index to this version's schema")?;
+        let theirs =
+            catalog.other_attributes().await.context("read which attributes are indexed")?;
+        if let Some(theirs) = theirs {
+            if other == OtherAttributes::Refuse {
+                bail!(
+                    "indexed_attributes is [{}] here, but this archive indexes [{}]; every node of \
+                     an archive needs the same list: correct it, or, to change it, stop every node \
+                     and run `qianli migrate` with the new list",
+                    names(&config.indexed_attributes),
+                    names(&theirs)
+                );
+            }
+            catalog.close().await;
+            config.indexed_attributes = theirs;
+            catalog = open_catalog(&config).await?;
+        }
         if catalog.prepare_search().await.context("prepare the index of attributes")? {
             crate::jobs::ask_for_backfill(&catalog).await.context("ask for the back-fill")?;
         }
@@ -52,6 +88,11 @@ impl App {
     pub fn scope(&self) -> Scope {
         Scope::new(TenantId::DEFAULT, Principal::Local)
     }
+}
+
+/// Attributes as they stand in a list of settings.
+pub(crate) fn names(attributes: &[AttributePath]) -> String {
+    attributes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Connects to the index only.

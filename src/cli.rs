@@ -45,7 +45,8 @@ enum Command {
     Echo(peer::EchoArguments),
     /// Query a DIMSE peer (C-FIND).
     Find(find::Arguments),
-    /// Bring the index to this version's schema; `serve` does so by itself.
+    /// Bring the index to this version's schema, which `serve` does by itself, and to other
+    /// indexed_attributes, which only this does.
     Migrate,
     /// Check database, store, ports, disk and clock, and say what to do.
     Doctor(admin::DoctorArguments),
@@ -58,7 +59,7 @@ enum Command {
     /// Remove objects that no row points at, left by a crash.
     Sweep(admin::SweepArguments),
     /// Make the rows of objects that have none, after the index was lost. Objects stay in place.
-    Rebuild,
+    Rebuild(rebuild::Arguments),
 }
 
 /// Runs the program and returns its exit code: 0 done, 1 failed, 2 wrong usage.
@@ -107,7 +108,7 @@ pub fn run() -> ExitCode {
             Command::Restore(arguments) => delete::restore(config, arguments).await,
             Command::Conformance(arguments) => conformance::run(&arguments),
             Command::Sweep(arguments) => admin::sweep(config, arguments).await,
-            Command::Rebuild => rebuild::run(config).await,
+            Command::Rebuild(arguments) => rebuild::run(config, arguments).await,
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));

@@ -22,7 +22,7 @@ use qianli_model::query::Path as AttributePath;
 use serde::Deserialize;
 
 pub use environment::unknown_variables;
-pub use units::{Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span};
+pub use units::{Address, Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span};
 
 /// Every key, all optional: a source says only what it sets.
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
@@ -33,10 +33,10 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// Address of the pages and of DICOMweb; port 0 picks a free one [default: 127.0.0.1:8080].
     #[arg(long, env = "QIANLI_HTTP", value_name = "ADDR", global = true)]
-    pub http: Option<SocketAddr>,
+    pub http: Option<Address>,
     /// Address of the DIMSE listener; port 0 picks a free one [default: 127.0.0.1:11112].
     #[arg(long, env = "QIANLI_DIMSE", value_name = "ADDR", global = true)]
-    pub dimse: Option<SocketAddr>,
+    pub dimse: Option<Address>,
     /// Our AE title [default: QIANLI].
     #[arg(long, env = "QIANLI_AET", value_name = "TITLE", global = true)]
     pub aet: Option<String>,
@@ -314,10 +314,13 @@ impl Settings {
         let second = |flag: Option<Span>, file: Option<Span>, default: u64| {
             flag.or(file).map_or(Duration::from_secs(default), |span| span.0)
         };
+        let listen = |set: Option<Address>, port: u16| {
+            set.map_or(SocketAddr::from(([127, 0, 0, 1], port)), |address| address.0)
+        };
         let no_auth = self.no_auth.or(file.no_auth).unwrap_or(false);
         let config = Config {
-            http: self.http.or(file.http).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
-            dimse: self.dimse.or(file.dimse).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 11112))),
+            http: listen(self.http.or(file.http), 8080),
+            dimse: listen(self.dimse.or(file.dimse), 11112),
             aet,
             database: self
                 .database

@@ -125,11 +125,10 @@ async fn purge(app: &App, job: &Job) -> anyhow::Result<()> {
     Ok(app.archive.catalog().finish_job(job).await?)
 }
 
-/// Removes workitems whose time is over. Each batch is a transaction of its own, so a crash loses
+/// Removes workitems of all tenants whose time is over. Each batch is a transaction of its own, so a crash loses
 /// nothing; what is left comes with the next run.
 async fn expire(app: &App, job: &Job) -> anyhow::Result<()> {
     let catalog = app.archive.catalog();
-    let scope = Scope::system(job.tenant, "workitems are kept for a time");
     let kept = app.config.workitem_retention.as_millis();
     let retention = Retention {
         finished_ms: i64::try_from(kept).unwrap_or(i64::MAX),
@@ -138,7 +137,7 @@ async fn expire(app: &App, job: &Job) -> anyhow::Result<()> {
     };
     let mut removed = 0;
     for _ in 0..EXPIRE_BATCHES {
-        match catalog.expire_workitems(&scope, retention, now_ms()).await? {
+        match catalog.expire_workitems(retention, now_ms()).await? {
             0 => break,
             batch => removed += batch,
         }
@@ -146,6 +145,7 @@ async fn expire(app: &App, job: &Job) -> anyhow::Result<()> {
     if removed > 0 {
         tracing::info!(removed, "workitems whose time was over were removed");
     }
+    let scope = Scope::system(job.tenant, "workitems are kept for a time");
     let next = now_ms().saturating_add(EXPIRE_EVERY_MS);
     catalog.enqueue(&scope, &job.kind, &job.dedupe_key, &job.payload, next).await?;
     Ok(catalog.finish_job(job).await?)
@@ -164,7 +164,8 @@ async fn backfill(app: &App, job: &Job) -> anyhow::Result<()> {
         }
     }
     for row in catalog.backfills().await?.into_iter().filter(|row| !row.done) {
-        tracing::info!(name = row.name, through = row.position, "back-fill under way");
+        let percent = catalog.backfill_percent(&row).await?;
+        tracing::info!(name = row.name, through = row.position, percent, "back-fill under way");
     }
     ask_for_backfill(catalog).await?;
     Ok(catalog.finish_job(job).await?)

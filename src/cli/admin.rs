@@ -10,7 +10,7 @@ use qianli_model::{Scope, TenantId};
 use tokio::net::TcpListener;
 
 use super::say::say;
-use crate::app::{App, now_ms, open_catalog};
+use crate::app::{App, names, now_ms, open_catalog};
 use crate::config::{Config, Span};
 
 /// Studies with a patient conflict that `doctor` names.
@@ -47,12 +47,21 @@ pub(super) struct DoctorArguments {
 /// Rows whose objects `doctor` looks for when it is not told to look for all.
 pub(super) const NEWEST: u64 = 200;
 
-/// Brings the index to this version's schema.
+/// Brings the index to this version's schema, and to the attributes of this configuration.
 pub(super) async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&config.data)?;
     let catalog = open_catalog(&config).await?;
     let applied = catalog.migrate().await?;
     say!("{}: {applied} migration(s) applied", config.database_for_people());
+    if let Some(before) = catalog.other_attributes().await? {
+        catalog.prepare_search().await?;
+        crate::jobs::ask_for_backfill(&catalog).await?;
+        say!(
+            "indexed_attributes: [{}] instead of [{}]; `serve` fills in what is stored",
+            names(&config.indexed_attributes),
+            names(&before)
+        );
+    }
     catalog.close().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -192,11 +201,32 @@ async fn check_database(config: &Config, report: &mut Report) {
         Ok(()) => report.good("database", format!("{place} answers")),
         Err(error) => report.bad("database", format!("{place}: {error}")),
     }
+    if let Ok(Some(theirs)) = catalog.other_attributes().await {
+        report.bad(
+            "search",
+            format!(
+                "indexed_attributes is [{}] here, but the archive indexes [{}]; `serve` needs the \
+                 same, `qianli migrate` changes the archive to what is here",
+                names(&config.indexed_attributes),
+                names(&theirs)
+            ),
+        );
+    }
     // A database of an older release has no such table; `serve` brings it up to date.
     let waiting = catalog.backfills().await.unwrap_or_default();
     for row in waiting.iter().filter(|row| !row.done) {
         let (name, position) = (&row.name, row.position);
-        report.hint("search", format!("{name}: back-fill is at row {position}; `serve` goes on"));
+        let percent = catalog.backfill_percent(row).await.unwrap_or_default();
+        let lacking = match name.as_str() {
+            "names" => "older studies are not found by the sound of a name yet",
+            _ => "searches for it compare rows until then",
+        };
+        report.hint(
+            "search",
+            format!(
+                "{name}: back-fill is at row {position} ({percent} %), `serve` goes on; {lacking}"
+            ),
+        );
     }
     let scope = Scope::system(TenantId::DEFAULT, "doctor");
     // An index of an older release has no such list yet; that is no finding.

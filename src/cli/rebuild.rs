@@ -7,13 +7,21 @@ use super::say::say;
 use crate::app::App;
 use crate::config::Config;
 
+/// Arguments of `qianli rebuild`.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Bring back what was deleted too, as far as its objects are still there.
+    #[arg(long)]
+    deleted: bool,
+}
+
 /// Rebuilds; exit code 1 when an object could not be read.
-pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let app = App::open(config).await?;
     let bar = bar();
     let rebuilt = app
         .archive
-        .rebuild(&app.scope(), |done, total| {
+        .rebuild(&app.scope(), arguments.deleted, |done, total| {
             bar.set_length(total);
             bar.set_position(done);
         })
@@ -27,6 +35,12 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         say!(
             "copies        {:>8}  of content that another object holds; `sweep` finds them",
             rebuilt.copies
+        );
+    }
+    if rebuilt.deleted > 0 {
+        say!(
+            "deleted       {:>8}  left so: --deleted brings them back, `sweep` removes their objects",
+            rebuilt.deleted
         );
     }
     say!("damaged       {:>8}", rebuilt.damaged_count);

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::admin::NEWEST;
 use super::peer::implementation;
 use super::say::say;
-use crate::app::App;
+use crate::app::{App, OtherAttributes};
 use crate::config::Config;
 use crate::services::NodeServices;
 
@@ -26,7 +26,7 @@ const DEMO_PARALLEL: usize = 4;
 /// Runs the node until SIGTERM or SIGINT.
 pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let metrics = PrometheusBuilder::new().install_recorder().context("start the metrics")?;
-    let app = App::open(config.clone()).await?;
+    let app = App::open_as(config.clone(), OtherAttributes::Refuse).await?;
     let http = bind("http", config.http).await?;
     let dimse = bind("dimse", config.dimse).await?;
     let (http_address, dimse_address) = (http.local_addr()?, dimse.local_addr()?);

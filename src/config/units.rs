@@ -1,6 +1,7 @@
 //! What settings are written as: times and sizes with their unit, words, and senders.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -58,6 +59,24 @@ impl fmt::Display for Size {
         let fits = |shift: u32| self.0 > 0 && self.0.trailing_zeros() >= shift;
         let (shift, unit) = units.into_iter().find(|(shift, _)| fits(*shift)).unwrap_or((0, "B"));
         write!(f, "{}{unit}", self.0 >> shift)
+    }
+}
+
+/// Where to listen: an IP address and a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+impl FromStr for Address {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = text.parse().map(Self);
+        address.map_err(|_| format!("{text:?} is no IP address with a port; write 127.0.0.1:8080"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(Quoted::new("an address in quotes, such as \"127.0.0.1:8080\""))
     }
 }
 

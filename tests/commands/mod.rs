@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 on_both_setups! {
     /// `migrate` may run as often as one likes; `doctor` is content with a node that works.
     migrate_and_doctor = maintenance;
+    /// All nodes of an archive index the same attributes; only `migrate` changes them.
+    one_list_of_attributes = attributes;
 }
 
 /// Runs the binary alone, without anything from the environment of the tests.
@@ -165,6 +167,33 @@ fn maintenance(setup: &Setup) {
     let output = output.expect("run the binary");
     assert!(!output.status.success(), "{}", words(&output));
     assert!(words(&output).to_lowercase().contains("database"), "{}", words(&output));
+}
+
+fn attributes(setup: &Setup) {
+    let mut node = Node::plan(setup).args(["--indexed-attributes", "ProtocolName"]).start();
+    node.web().stow_instance(&synth::ct(&Place::new(), 1, 8));
+    node.signal_stop();
+    assert_eq!(node.wait(Duration::from_secs(30)).code(), Some(0));
+    let free = ["--http", "127.0.0.1:0", "--dimse", "127.0.0.1:0"];
+    let other = [&free[..], &["--indexed-attributes", "SliceThickness"]].concat();
+    for command in ["serve", "doctor"] {
+        let output = node.run(command, &other);
+        assert_eq!(output.status.code(), Some(1), "{command}: {}", words(&output));
+        for word in ["indexed_attributes", "00181030", "00180050", "migrate"] {
+            assert!(words(&output).contains(word), "{command}: {word}: {}", words(&output));
+        }
+    }
+    // A command without the list does not take it away.
+    let output = node.run("sweep", &[]);
+    assert!(output.status.success(), "{}", words(&output));
+    node.restart();
+    node.signal_stop();
+    assert_eq!(node.wait(Duration::from_secs(30)).code(), Some(0));
+    let output = node.run("migrate", &["--indexed-attributes", "SliceThickness"]);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(words(&output).contains("00180050"), "{}", words(&output));
+    let output = node.run("doctor", &other);
+    assert!(output.status.success(), "{}", words(&output));
 }
 
 /// An object without a row is named, removed when asked for, and nothing else is touched.

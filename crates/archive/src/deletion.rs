@@ -91,6 +91,14 @@ impl Archive {
         for gone in in_time(self.0.catalog.deleted_instances(scope, deletion.id)).await? {
             self.0.details.forget(scope, &gone.study, &gone.series, &gone.instance);
         }
+        if let Err(error) = self.bury(scope, &deletion).await {
+            // The deletion stands; what it lacks matters only if the index is lost.
+            tracing::warn!(
+                deletion = deletion.id, %error,
+                "the store was not told of a deletion: a rebuild before its objects are removed \
+                 would bring them back"
+            );
+        }
         if target.series.is_some() {
             self.review_conflict(scope, &target.study).await?;
         }
@@ -112,6 +120,7 @@ impl Archive {
         if !in_time(catalog.move_deletion(scope, id, &undoable, to)).await? {
             return Err(RestoreError::TooLate(deletion.state));
         }
+        self.unbury(scope, &deletion).await?;
         let contents = in_time(catalog.deleted_instances(scope, id)).await?;
         // What a restoration that broke off made already has the same hashes.
         let ours: HashSet<_> = contents.iter().map(|content| &content.content_hash).collect();
@@ -219,6 +228,7 @@ impl Archive {
                 removed += 1;
             }
         }
+        self.unbury(scope, &deletion).await?;
         in_time(catalog.forget_deleted(scope, id, None)).await?;
         in_time(catalog.move_deletion(scope, id, &from, DeletionState::Purged)).await?;
         tracing::info!(deletion = id, removed, "the objects of a deletion were removed");

@@ -24,6 +24,7 @@ mod spool;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod tombstone;
 mod workers;
 pub mod zip;
 
@@ -176,6 +177,16 @@ impl Archive {
     /// The catalog failed.
     pub async fn find(&self, scope: &Scope, query: &Query) -> Result<Vec<Found>, ArchiveError> {
         in_time(self.0.catalog.find(scope, query)).await
+    }
+
+    /// Whether the answer to a query may miss older studies for now; see
+    /// [`Catalog::may_miss`].
+    ///
+    /// # Errors
+    ///
+    /// The catalog failed.
+    pub async fn may_miss(&self, query: &Query) -> Result<bool, ArchiveError> {
+        in_time(self.0.catalog.may_miss(query)).await
     }
 
     /// Counts what a query without its page would return.

@@ -1,13 +1,15 @@
 //! When something outside took an object away: noticing it, healing it with the next copy that is
 //! sent, and making the rows again when the index was lost.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use qianli_catalog::Copied;
 use qianli_catalog::types::{DuplicatePolicy, Location, NewInstance, Recorded};
 use qianli_model::{Provenance, Route, Scope, SeriesUid, SopInstanceUid, StudyUid};
 
 use crate::ingest::{Format, Parsed, Reading, parse};
-use crate::{Archive, ArchiveError, BlobError, in_time};
+use crate::{Archive, ArchiveError, BlobError, in_time, tombstone};
 
 /// Rows looked up at once, and objects whose presence is asked at once.
 const BATCH: u32 = 500;
@@ -38,6 +40,8 @@ pub struct Rebuilt {
     pub recorded: u64,
     /// Objects whose content some other object holds as well; the sweep finds them.
     pub copies: u64,
+    /// Objects that were deleted and are left so.
+    pub deleted: u64,
     /// Objects that cannot be read, with the reason; the first of them.
     pub damaged: Vec<(String, String)>,
     /// How many cannot be read.
@@ -115,8 +119,9 @@ impl Archive {
     }
 
     /// Makes rows for objects that have none, in the order in which the objects were written, so
-    /// that of several contents the last one answers again. Objects stay where they are. What an
-    /// object cannot tell (who sent it, that it was deleted) is not brought back.
+    /// that of several contents the last one answers again. Objects stay where they are. What was
+    /// deleted and not yet removed stays deleted, unless `with_deleted`. What the store cannot tell
+    /// (who sent an object) is not brought back.
     ///
     /// `progress` hears of every object that is done.
     ///
@@ -126,15 +131,20 @@ impl Archive {
     pub async fn rebuild(
         &self,
         scope: &Scope,
+        with_deleted: bool,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Rebuilt, ArchiveError> {
         let mut rebuilt = Rebuilt::default();
         let mut orphans = Vec::new();
         let mut batch = Vec::new();
+        let mut deleted = HashSet::new();
         let mut listed = self.0.blobs.list();
         loop {
             let object = listed.try_next().await?;
             let done = object.is_none();
+            if let Some(object) = object.as_ref().filter(|object| tombstone::is_one(object)) {
+                self.read_buried(object, &mut deleted).await?;
+            }
             if let Some(object) = object.filter(|object| object.key.ends_with(".dcm")) {
                 rebuilt.seen += 1;
                 batch.push(object);
@@ -148,6 +158,11 @@ impl Archive {
             if done {
                 break;
             }
+        }
+        if !with_deleted {
+            let all = orphans.len();
+            orphans.retain(|object| !deleted.contains(&object.key));
+            rebuilt.deleted = (all - orphans.len()) as u64;
         }
         orphans.sort_by(|a, b| (a.modified_ms, &a.key).cmp(&(b.modified_ms, &b.key)));
         let total = orphans.len() as u64;

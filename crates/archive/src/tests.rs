@@ -21,7 +21,15 @@ fn scope() -> Scope {
 }
 
 async fn archive(folder: &Path, change: impl FnOnce(&mut ArchiveConfig)) -> Archive {
-    let url = format!("sqlite:{}", folder.join("index.db").display());
+    archive_on(folder, "index.db", change).await
+}
+
+async fn archive_on(
+    folder: &Path,
+    index: &str,
+    change: impl FnOnce(&mut ArchiveConfig),
+) -> Archive {
+    let url = format!("sqlite:{}", folder.join(index).display());
     let catalog = Catalog::connect(CatalogConfig::new(url)).await.unwrap();
     catalog.migrate().await.unwrap();
     let store = format!("file://{}", folder.join("objects").display());

@@ -2,22 +2,21 @@
 //! attributes that were added to the index. In small steps, so that nothing waits for it and a crash
 //! costs one step.
 
-use qianli_model::query::{Level, stored};
+use std::collections::BTreeSet;
+
+use qianli_model::query::{Level, Path, stored};
 use qianli_model::{sounds, tag};
 use sqlx::AssertSqlSafe;
 
 use crate::db::{Db, on_db};
 use crate::error::CatalogError;
-use crate::index::{Entry, Index, Value};
+use crate::index::{ALWAYS, Entry, Index, NAMES, Value};
 use crate::keys::bounded;
 use crate::pack::unpack;
 use crate::types::Backfill;
 
 /// Rows of one step.
 const STEP: i64 = 500;
-
-/// Name of the search words.
-const NAMES: &str = "names";
 
 /// Registers the attributes of this configuration, forgets those of an earlier one, and says whether
 /// there is something to fill in.
@@ -39,7 +38,7 @@ pub(crate) async fn prepare(db: &Db, index: &Index) -> Result<bool, CatalogError
                 forget(db, &row.name).await?;
                 continue;
             }
-            None => {}
+            None => index.set_names(row.done),
         }
         is_work_left |= !row.done;
     }
@@ -68,6 +67,29 @@ async fn forget(db: &Db, name: &str) -> Result<(), CatalogError> {
         transaction.commit().await?;
     });
     Ok(())
+}
+
+/// The digits of the attributes that this archive indexes by somebody's choice, and whether anything is
+/// stored, so that the choice matters.
+pub(crate) async fn chosen(db: &Db) -> Result<(BTreeSet<String>, bool), CatalogError> {
+    let names = all(db).await?.into_iter().map(|row| row.name);
+    let chosen = names.filter(|name| name != NAMES && !ALWAYS.contains(&name.as_str())).collect();
+    let stored: (bool,) = on_db!(db, pools => {
+        sqlx::query_as("SELECT EXISTS (SELECT 1 FROM studies)").fetch_one(&pools.read).await?
+    });
+    Ok((chosen, stored.0))
+}
+
+/// The largest number of a row that a back-fill goes through.
+pub(crate) async fn last(db: &Db, name: &str) -> Result<i64, CatalogError> {
+    let level = Path::parse(name).map_or(Level::Study, |path| path.level());
+    let text = match level {
+        Level::Study => "SELECT COALESCE(MAX(id), 0) FROM studies",
+        Level::Series => "SELECT COALESCE(MAX(id), 0) FROM series",
+        Level::Instance => "SELECT COALESCE(MAX(id), 0) FROM instances",
+    };
+    let row: (i64,) = on_db!(db, pools => sqlx::query_as(text).fetch_one(&pools.read).await?);
+    Ok(row.0)
 }
 
 /// How far everything is.
@@ -99,8 +121,9 @@ pub(crate) async fn step(db: &Db, index: &Index) -> Result<Option<Backfill>, Cat
                 .execute(&pools.write)
                 .await?;
         });
-        if let Some(entry) = entry {
-            entry.set_ready(done);
+        match entry {
+            Some(entry) => entry.set_ready(done),
+            None => index.set_names(done),
         }
         return Ok(Some(Backfill { name: row.name, position, done }));
     }

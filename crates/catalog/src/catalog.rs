@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use qianli_model::query::{Kind, Path};
 use qianli_model::{Query, Scope, SeriesUid, SopInstanceUid, StudyUid};
 
 use crate::config::CatalogConfig;
@@ -88,6 +89,45 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn backfills(&self) -> Result<Vec<Backfill>, CatalogError> {
         backfill::all(&self.inner.db).await
+    }
+
+    /// How far a back-fill is, in percent of its rows.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn backfill_percent(&self, backfill: &Backfill) -> Result<i64, CatalogError> {
+        let last = backfill::last(&self.inner.db, &backfill.name).await?.max(1);
+        Ok(backfill.position.saturating_mul(100).saturating_div(last).min(99))
+    }
+
+    /// Whether older studies may be missing from the answer to a query: names are asked for by their
+    /// sound, and the search words of older studies are still being made. Attributes whose index is
+    /// incomplete are compared row by row instead, and miss nothing. Costs a look at the database
+    /// only as long as that is so.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn may_miss(&self, query: &Query) -> Result<bool, CatalogError> {
+        let by_sound = query.fuzzy
+            && query.conditions.iter().any(|one| one.attribute.kind() == Kind::PersonName);
+        Ok(by_sound && !self.inner.index.has_all_names(&self.inner.db).await?)
+    }
+
+    /// The attributes that the archive indexes beyond the usual, when they are others than those of
+    /// this configuration. `None` when they are the same, or when nothing is stored yet and this
+    /// configuration decides. Call it after [`Self::migrate`].
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn other_attributes(&self) -> Result<Option<Vec<Path>>, CatalogError> {
+        let (chosen, is_stored) = backfill::chosen(&self.inner.db).await?;
+        if !is_stored || chosen == self.inner.index.chosen() {
+            return Ok(None);
+        }
+        Ok(Some(chosen.iter().filter_map(|digits| Path::parse(digits)).collect()))
     }
 
     /// Asks the database for a sign of life.

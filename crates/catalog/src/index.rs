@@ -1,6 +1,7 @@
 //! Attributes that an installation indexes beyond the columns of the tables: which they are, and
 //! which values of an object go into their index.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use qianli_model::query::{Indexed, Kind, Level, Path, stored};
@@ -10,7 +11,10 @@ use crate::error::CatalogError;
 use crate::keys::bounded;
 
 /// Always indexed: PS3.18 table 10.6.1-5 asks that series are found by them.
-const ALWAYS: [&str; 2] = ["00400275.00400009", "00400275.00401001"];
+pub(crate) const ALWAYS: [&str; 2] = ["00400275.00400009", "00400275.00401001"];
+
+/// Name of the search words of names among the back-fills.
+pub(crate) const NAMES: &str = "names";
 
 /// One value for the index of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +37,11 @@ pub(crate) struct Entry {
 }
 
 /// The indexed attributes of a catalog.
-pub(crate) struct Index(Vec<Entry>);
+pub(crate) struct Index {
+    entries: Vec<Entry>,
+    /// Every stored study has the search words of its names.
+    names: AtomicBool,
+}
 
 impl Index {
     /// Attributes with columns of their own, and those that cannot be matched, are left out.
@@ -53,22 +61,22 @@ impl Index {
                 path,
             });
         }
-        Self(entries)
+        Self { entries, names: AtomicBool::new(false) }
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
-        &self.0
+        &self.entries
     }
 
     /// The entry of a path that holds every stored object.
     pub(crate) fn ready(&self, path: &Path) -> Option<&Entry> {
-        self.0.iter().find(|entry| entry.path == *path && entry.is_ready())
+        self.entries.iter().find(|entry| entry.path == *path && entry.is_ready())
     }
 
     /// The values of the attributes of a level in a DICOM JSON object.
     pub(crate) fn values(&self, level: Level, json: &[u8]) -> Vec<Value> {
         let mut values = Vec::new();
-        for entry in self.0.iter().filter(|entry| entry.level == level) {
+        for entry in self.entries.iter().filter(|entry| entry.level == level) {
             values.extend(entry.values(json));
         }
         values
@@ -76,19 +84,42 @@ impl Index {
 
     /// Looks whether other nodes filled what this one holds for incomplete.
     pub(crate) async fn refresh(&self, db: &Db, path: &Path) -> Result<(), CatalogError> {
-        let waiting = self.0.iter().find(|entry| entry.path == *path && !entry.is_ready());
+        let waiting = self.entries.iter().find(|entry| entry.path == *path && !entry.is_ready());
         let Some(entry) = waiting else { return Ok(()) };
-        let row: Option<(bool,)> = on_db!(db, pools => {
-            sqlx::query_as("SELECT done FROM backfills WHERE name = $1")
-                .bind(&entry.name)
-                .fetch_optional(&pools.read)
-                .await?
-        });
-        if row.is_some_and(|row| row.0) {
+        if is_done(db, &entry.name).await? {
             entry.set_ready(true);
         }
         Ok(())
     }
+
+    /// Whether names can be searched by their sound without missing older studies. Asks the database
+    /// only until they can.
+    pub(crate) async fn has_all_names(&self, db: &Db) -> Result<bool, CatalogError> {
+        if !self.names.load(Ordering::Relaxed) && is_done(db, NAMES).await? {
+            self.set_names(true);
+        }
+        Ok(self.names.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_names(&self, ready: bool) {
+        self.names.store(ready, Ordering::Relaxed);
+    }
+
+    /// The digits of the attributes that an installation chose.
+    pub(crate) fn chosen(&self) -> BTreeSet<String> {
+        let names = self.entries.iter().map(|entry| entry.name.clone());
+        names.filter(|name| !ALWAYS.contains(&name.as_str())).collect()
+    }
+}
+
+async fn is_done(db: &Db, name: &str) -> Result<bool, CatalogError> {
+    let row: Option<(bool,)> = on_db!(db, pools => {
+        sqlx::query_as("SELECT done FROM backfills WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&pools.read)
+            .await?
+    });
+    Ok(row.is_some_and(|row| row.0))
 }
 
 impl Entry {

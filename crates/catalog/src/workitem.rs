@@ -209,19 +209,23 @@ impl Catalog {
         read::newest_event(self.db()).await
     }
 
-    /// Removes a batch of what has been final for long enough and nobody has locked, reports that
-    /// nobody fetched, and the memory of workitems that were removed long ago. Returns how many
-    /// workitems were removed; zero means that there are no more.
+    /// Removes, of every tenant, a batch of what has been final for long enough and nobody has locked,
+    /// reports that nobody fetched, and the memory of workitems that were removed long ago. Returns
+    /// how many workitems were removed; zero means that there are no more.
     ///
     /// # Errors
     ///
     /// See [`CatalogError`].
     pub async fn expire_workitems(
         &self,
-        scope: &Scope,
         retention: Retention,
         now_ms: i64,
     ) -> Result<u32, CatalogError> {
-        retain::expire(self.db(), scope, retention, now_ms).await
+        let mut removed = 0_u32;
+        for tenant in retain::tenants(self.db()).await? {
+            let batch = retain::expire(self.db(), tenant, retention, now_ms).await?;
+            removed = removed.saturating_add(batch);
+        }
+        Ok(removed)
     }
 }

@@ -55,7 +55,11 @@ async fn objects_go_after_the_grace_period_and_not_what_came_since() {
     let deletion = archive.delete(&scope(), &study(), "test", "").await.unwrap().unwrap();
     let again = store(&archive, as_data_set("1.5"), &image("1.5", 1, 1), 64).await.unwrap();
     assert_eq!(again.outcome, Recorded::Stored { patient_conflict: false });
-    assert_eq!(files(&folder.path().join("objects")).len(), 2);
+    assert_eq!(
+        files(&folder.path().join("objects")).len(),
+        3,
+        "both, and the word of the deletion"
+    );
     assert_eq!(archive.purge(&scope(), deletion.id, LATER).await.unwrap(), Purged::Done(1));
     assert_eq!(archive.purge(&scope(), deletion.id, LATER).await.unwrap(), Purged::Done(0));
     assert_eq!(files(&folder.path().join("objects")).len(), 1);
@@ -79,4 +83,30 @@ async fn restoring_does_not_displace_what_came_since() {
     assert!(frames(&archive, "1.6").await.is_some());
     assert_eq!(archive.purge(&scope(), deletion.id, LATER).await.unwrap(), Purged::Done(1));
     assert_eq!(files(&folder.path().join("objects")).len(), 2);
+}
+
+/// Who lost the index gets every study back but those that were deleted.
+#[tokio::test]
+async fn what_was_deleted_stays_so_when_the_index_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = archive(folder.path(), |_| {}).await;
+    for uid in ["1.5", "1.6", "1.7"] {
+        store(&before, as_data_set(uid), &image(uid, 1, 1), 64).await.unwrap();
+    }
+    let one = |uid: &str| Target { instance: Some(uid.parse().unwrap()), ..series() };
+    let gone = before.delete(&scope(), &one("1.5"), "test", "").await.unwrap().unwrap();
+    let undone = before.delete(&scope(), &one("1.6"), "test", "").await.unwrap().unwrap();
+    before.restore(&scope(), undone.id).await.unwrap();
+
+    let after = archive_on(folder.path(), "new.db", |_| {}).await;
+    let rebuilt = after.rebuild(&scope(), false, |_, _| {}).await.unwrap();
+    assert_eq!((rebuilt.recorded, rebuilt.deleted), (2, 1));
+    assert!(frames(&after, "1.5").await.is_none(), "deleted");
+    assert!(frames(&after, "1.6").await.is_some() && frames(&after, "1.7").await.is_some());
+    let other = archive_on(folder.path(), "other.db", |_| {}).await;
+    let with = other.rebuild(&scope(), true, |_, _| {}).await.unwrap();
+    assert_eq!((with.recorded, with.deleted), (3, 0));
+
+    assert_eq!(before.purge(&scope(), gone.id, LATER).await.unwrap(), Purged::Done(1));
+    assert_eq!(files(&folder.path().join("objects")).len(), 2, "nothing is left of the deletion");
 }

@@ -220,6 +220,15 @@ async fn older_rows_are_filled_in(catalog: &Catalog) {
     execute(catalog, "UPDATE backfills SET position = 0, done = FALSE").await;
     assert!(catalog.prepare_search().await.unwrap());
     assert_eq!(studies(catalog, &name).await, [0; 0]);
+    assert!(catalog.may_miss(&name).await.unwrap(), "who asks is told so");
+    let plain = Query { fuzzy: false, ..name.clone() };
+    for complete in [&plain, &serial, &thick, &Query { fuzzy: true, ..Query::all(Level::Study, 9) }]
+    {
+        assert!(!catalog.may_miss(complete).await.unwrap(), "{complete:?}");
+    }
+    let waiting = catalog.backfills().await.unwrap();
+    let percent = catalog.backfill_percent(&waiting[0]).await.unwrap();
+    assert_eq!((waiting[0].done, percent), (false, 0));
     // Attributes whose index is incomplete are compared instead: nothing is missed meanwhile.
     assert_eq!(studies(catalog, &serial).await, [2]);
     assert_eq!(number(catalog, "SELECT COUNT(*) FROM series_attributes").await, 0);
@@ -231,12 +240,16 @@ async fn older_rows_are_filled_in(catalog: &Catalog) {
     assert_eq!(steps, 6);
     assert!(catalog.backfills().await.unwrap().iter().all(|row| row.done));
     assert_eq!(studies(catalog, &name).await, [3, 2, 1]);
+    assert!(!catalog.may_miss(&name).await.unwrap());
     assert_eq!(studies(catalog, &serial).await, [2]);
     assert_eq!(catalog.find(&scope(), &thick).await.unwrap().len(), 2);
     assert_eq!(number(catalog, "SELECT COUNT(*) FROM series_attributes").await, 5);
     assert!(!catalog.prepare_search().await.unwrap());
     // An attribute of another configuration is forgotten with its values.
+    assert_eq!(catalog.other_attributes().await.unwrap(), None);
     execute(catalog, "INSERT INTO backfills (name, done) VALUES ('00080070', TRUE)").await;
+    let other = catalog.other_attributes().await.unwrap().expect("another list than ours");
+    assert!(other.iter().any(|path| path.to_string() == "00080070"), "{other:?}");
     execute(
         catalog,
         "UPDATE series_attributes SET attribute = '00080070' WHERE attribute = '00181000'",

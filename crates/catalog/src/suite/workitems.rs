@@ -6,7 +6,7 @@ use qianli_model::workitem::{DataSet, Held, Refusal, State, change};
 use qianli_model::{AeTitle, Scope, SopInstanceUid, TransactionUid};
 use serde_json::{Value, json};
 
-use super::fixture::{NOW, number, other_tenant, scope};
+use super::fixture::{NOW, execute, number, other_tenant, scope};
 use crate::{Catalog, Kept, Retention, Subject};
 
 super::on_both!(
@@ -16,6 +16,7 @@ super::on_both!(
     changes_at_once_are_all_made,
     tenants_do_not_see_each_other,
     finished_workitems_leave_unless_locked,
+    finished_workitems_of_every_tenant_leave,
 );
 
 pub fn uid(number: u32) -> SopInstanceUid {
@@ -206,8 +207,21 @@ async fn finished_workitems_leave_unless_locked(catalog: &Catalog) {
     assert_eq!(catalog.workitem(&scope(), &uid(1)).await.unwrap(), Kept::Absent, "forgotten");
 }
 
+async fn finished_workitems_of_every_tenant_leave(catalog: &Catalog) {
+    let other = other_tenant(catalog).await;
+    for whose in [&scope(), &other] {
+        assert!(create(catalog, whose, 1, &attributes()).await);
+    }
+    execute(catalog, format!("UPDATE workitems SET final_ms = {NOW}")).await;
+    let retention = Retention { finished_ms: 1_000, reports_ms: 500, memory_ms: 10_000 };
+    assert_eq!(catalog.expire_workitems(retention, NOW + 1_000).await.unwrap(), 2);
+    for whose in [&scope(), &other] {
+        assert_eq!(catalog.workitem(whose, &uid(1)).await.unwrap(), Kept::Removed);
+    }
+}
+
 impl Catalog {
     async fn expire_workitems_for_tests(&self, retention: Retention, now: i64) -> u32 {
-        self.expire_workitems(&scope(), retention, now).await.unwrap()
+        self.expire_workitems(retention, now).await.unwrap()
     }
 }

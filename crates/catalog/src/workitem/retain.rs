@@ -1,9 +1,7 @@
 //! What happens to workitems that nobody needs any more (PS3.4 CC.2.1.3, CC.2.3: deletion locks).
 
-use qianli_model::Scope;
-
 use super::tx::{Subscriptions, Tx, on_tx};
-use crate::db::Db;
+use crate::db::{Db, on_db};
 use crate::error::CatalogError;
 
 /// How long things stay, in milliseconds.
@@ -21,9 +19,17 @@ pub struct Retention {
 /// Workitems of one batch.
 const BATCH: i64 = 200;
 
+/// Everybody whose workitems may be due.
+pub(super) async fn tenants(db: &Db) -> Result<Vec<i64>, CatalogError> {
+    let rows: Vec<(i64,)> = on_db!(db, pools => {
+        sqlx::query_as("SELECT id FROM tenants ORDER BY id").fetch_all(&pools.read).await?
+    });
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
 pub(super) async fn expire(
     db: &Db,
-    scope: &Scope,
+    tenant: i64,
     retention: Retention,
     now_ms: i64,
 ) -> Result<u32, CatalogError> {
@@ -39,7 +45,6 @@ pub(super) async fn expire(
     const REPORTS: &str = "DELETE FROM workitem_events WHERE tenant_id = $1 AND at_ms <= $2";
     const FORGET: &str =
         "DELETE FROM workitems WHERE tenant_id = $1 AND removed_ms > 0 AND removed_ms <= $2";
-    let tenant = scope.tenant().0;
     let before = |ms: i64| now_ms.saturating_sub(ms);
     // Nobody may put a lock on what is being removed.
     let mut tx = Tx::begin(db, tenant, Subscriptions::Write).await?;

@@ -118,6 +118,13 @@ async fn find(
             search.warnings.insert(0, exceeded);
         }
     }
+    if state.archive().may_miss(&search.query).await? {
+        search.warnings.push(
+            "Older studies may be missing: they are found by the sound of a name once a background \
+             job has gone through them"
+                .into(),
+        );
+    }
     let total = if search.count {
         Some(total(state, caller, &search, is_cut, found.len()).await?)
     } else {

@@ -15,6 +15,7 @@ use crate::{WebConfig, WebState, router};
 /// A router over its own archive.
 pub(super) struct Node {
     router: Router,
+    pub(super) catalog: Catalog,
     _folder: tempfile::TempDir,
 }
 
@@ -31,6 +32,13 @@ impl Node {
     }
 
     pub(super) async fn start_with(config: WebConfig) -> Self {
+        let node = Self::start_upgraded(config).await;
+        node.catalog.prepare_search().await.expect("an index");
+        node
+    }
+
+    /// A node after an upgrade: what is stored in it before [`Catalog::backfill`] counts as older.
+    pub(super) async fn start_upgraded(config: WebConfig) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let catalog = Catalog::connect(CatalogConfig::new("sqlite::memory:"));
         let catalog = catalog.await.expect("a catalog");
@@ -39,9 +47,9 @@ impl Node {
         std::fs::create_dir(&blobs).expect("a folder for blobs");
         let blobs = Blobs::open(&BlobsConfig { url: format!("file://{}", blobs.display()) });
         let spool = ArchiveConfig::new(folder.path().join("spool"));
-        let archive = Archive::new(catalog, blobs.expect("a blob store"), spool);
+        let archive = Archive::new(catalog.clone(), blobs.expect("a blob store"), spool);
         let state = WebState::new(archive.expect("an archive"), config).expect("legal settings");
-        Self { router: router(state), _folder: folder }
+        Self { router: router(state), catalog, _folder: folder }
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::data::{Instance, Pixels};
 use super::node::Node;
+use crate::WebConfig;
 
 async fn node() -> Node {
     let node = Node::start().await;
@@ -221,4 +222,22 @@ async fn names_of_separators_alone_match_nobody() {
         let found = node.get(&format!("/dicom-web/studies?PatientName={value}")).await.json();
         assert_eq!(found.as_array().map(Vec::len), all.as_array().map(Vec::len), "{value}");
     }
+}
+
+/// After an upgrade, names are found by their sound bit by bit, and the answer says so until then.
+#[tokio::test]
+async fn answers_say_when_older_studies_may_be_missing() {
+    let node = Node::start_upgraded(WebConfig::default()).await;
+    node.store(&[Instance::new(1, 1, 1)]).await;
+    let by_sound = "/dicom-web/studies?PatientName=wang&fuzzymatching=true";
+    let told = node.get(by_sound).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    let warning = told.header("warning");
+    assert!(warning.starts_with("299 ") && warning.contains("missing"), "{warning}");
+    for complete in ["/dicom-web/studies?PatientName=wang", "/dicom-web/studies?fuzzymatching=true"]
+    {
+        assert_eq!(node.get(complete).await.header("warning"), "", "{complete}");
+    }
+    while node.catalog.backfill().await.expect("a step").is_some() {}
+    assert_eq!(node.get(by_sound).await.header("warning"), "");
 }

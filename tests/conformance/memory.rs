@@ -115,8 +115,8 @@ fn pictures_wait_for_their_turn_and_the_largest_are_refused() {
 
     let (larger, pixels) = stored_square(&node, 9_000);
     let answer = node.web().dicom(&format!("{}/rendered", larger.path())).send();
-    assert_eq!(answer.status, 406, "{}", answer.text());
-    assert!(answer.text().contains("MiB of memory"), "{}", answer.text());
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    assert!(answer.text().contains("pixel_memory"), "{}", answer.text());
     // As it is stored it can be had.
     let accept = "application/octet-stream; transfer-syntax=*";
     let answer = node.web().dicom(&format!("{}/frames/1", larger.path())).accept(accept).send_ok();

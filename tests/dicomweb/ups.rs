@@ -6,6 +6,7 @@ use crate::support::setup::Setup;
 use crate::support::web::{Answer, Web, client, value};
 use crate::support::{clients, eventually};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -95,6 +96,24 @@ impl Receiver {
     fn hears(&mut self, number: u32, kind: i64, uid: &str, state: &str) {
         let expected = (number.to_string(), kind, uid.to_owned(), state.to_owned());
         assert_eq!(self.hear(), expected);
+    }
+
+    /// The code with which the server closes.
+    fn closed(mut self) -> Option<u16> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
+            match self.0.read() {
+                Ok(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(error))
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    ) => {}
+                Err(error) => panic!("no close frame: {error}"),
+            }
+        }
+        None
     }
 
     /// Reads until nothing comes, so that the last ping is answered, and goes.
@@ -294,6 +313,27 @@ fn finished_workitems_are_removed_after_their_time() {
     assert_eq!(web.json("/workitems").len(), 2);
     post(&web, "/workitems?1.2.9.1", &fresh(), 409);
     post(&web, "/workitems/1.2.9.1", &json!({}), 410);
+}
+
+/// Who does what a receiver does not is told what was wrong (RFC 6455 section 7.4.1).
+#[test]
+fn receivers_are_told_why_they_are_let_go() {
+    let node = Node::start(&Setup::Embedded);
+    let mut data = Receiver::open(&node, "A");
+    data.0.send(Message::Binary(b"x".to_vec().into())).expect("sent");
+    assert_eq!(data.closed(), Some(1003), "data that nobody takes");
+    let mut long = Receiver::open(&node, "A");
+    long.0.send(Message::Text("x".repeat(5_000).into())).expect("sent");
+    assert_eq!(long.closed(), Some(1009), "too long");
+    for (bytes, code) in [
+        // An opcode that means nothing; text that is not UTF-8. Masked, without content or with 0xFF.
+        (&[0x83, 0x80, 0, 0, 0, 0][..], 1002),
+        (&[0x81, 0x81, 0, 0, 0, 0, 0xFF], 1007),
+    ] {
+        let mut wrong = Receiver::open(&node, "A");
+        wrong.0.get_mut().write_all(bytes).expect("sent");
+        assert_eq!(wrong.closed(), Some(code), "{bytes:?}");
+    }
 }
 
 /// Pages of other sites get no connection, and neither noise nor size disturbs the node.

@@ -18,6 +18,7 @@ use object_store::{
     WriteMultipart,
 };
 
+use crate::ArchiveError;
 use crate::local::{self, LocalDir};
 use crate::retrieve::ByteStream;
 
@@ -56,9 +57,24 @@ pub enum BlobError {
     /// The object is not there.
     #[error("no object under this key")]
     NotFound,
+    /// The object ends before what its row says of it.
+    #[error("the object is shorter than its row says")]
+    Short,
     /// Anything else.
     #[error("{0}")]
     Failed(String),
+}
+
+impl BlobError {
+    /// For an object that a row names: that it is not there, or not all of it, is no failure of the
+    /// store and does not pass.
+    pub(crate) fn of_object(self, key: &str) -> ArchiveError {
+        match self {
+            Self::NotFound => ArchiveError::Lost(format!("{key} is not in the store")),
+            Self::Short => ArchiveError::Lost(format!("{key} is shorter than its row says")),
+            other => other.into(),
+        }
+    }
 }
 
 impl From<std::io::Error> for BlobError {
@@ -333,9 +349,7 @@ impl Blobs {
                 let (file, first) = blocking(move || {
                     let (mut file, size) = directory.open_at(&key, start)?;
                     if start.checked_add(length).is_none_or(|end| end > size) {
-                        return Err(BlobError::Failed(
-                            "the object is shorter than its row says".into(),
-                        ));
+                        return Err(BlobError::Short);
                     }
                     let first = local::read_exactly(&mut file, length.min(LOCAL_READ))?;
                     Ok((file, first))

@@ -15,22 +15,20 @@ use qianli_catalog::types::Location;
 use qianli_imaging::ImagingError;
 use qianli_model::dataset::vr::VR;
 use qianli_model::dataset::{
-    Change, Changes, InflateSource, Limits, PixelPlan, Rewriter, Source, Step,
+    Change, Changes, DataSetError, InflateSource, Limits, PixelPlan, RewriteError, Rewriter,
+    Source, Step,
 };
 use qianli_model::frames::FrameTable;
 use qianli_model::syntax::Encoding;
 use qianli_model::{Scope, TransferSyntax, file_meta, tag};
 
+use crate::blobs::BlobError;
 use crate::frames::{ConvertError, FrameReader, MadeFrame};
 use crate::retrieve::ByteStream;
 use crate::source::BlobSource;
 use crate::{Archive, ArchiveError, Memory};
 use describe::{derived_uid, describe};
 use pixels::{Packed, Pixels};
-
-/// Objects whose data set is deflated offer no way to single frames but from its start, so only
-/// few of their frames are compressed.
-const DEFLATED_FRAMES: u32 = 16;
 
 /// An object on its way out.
 pub struct Opened {
@@ -121,6 +119,8 @@ impl Archive {
 /// An object that is being rewritten.
 struct Conversion {
     archive: Archive,
+    /// The blob's.
+    key: String,
     to: TransferSyntax,
     rewriter: Option<Box<Rewriter<Box<dyn Source + Send>>>>,
     /// What was made and not taken yet.
@@ -155,12 +155,8 @@ impl Conversion {
         if is_native(from) && is_native(to) {
             // Rewriting the data set is all.
         } else if has_pixels && detail.frames.count() > 0 {
-            if from.is_deflated() && detail.frames.count() > DEFLATED_FRAMES {
-                let what = "compressing the frames of a deflated data set";
-                return Err(ImagingError::Unsupported(what.into()).into());
-            }
             let first = reader.transcoded(1, to, false).await?;
-            changes = describe(&detail, reader.description(), &first.frame);
+            changes = describe(&detail, reader.description(), &first.frame, to);
             if first.frame.lossy.is_some() {
                 instance = derived_uid(&detail, to);
                 changes.insert(tag::SOP_INSTANCE_UID, Change::text(VR::UI, &instance));
@@ -177,6 +173,7 @@ impl Conversion {
         let head = file_meta::write(&detail.location.sop_class, &instance, to, None);
         Ok(Self {
             archive: archive.clone(),
+            key: detail.location.blob_key.clone(),
             to,
             rewriter: Some(Box::new(rewriter)),
             ready: VecDeque::from([Bytes::from(head)]),
@@ -204,8 +201,9 @@ impl Conversion {
     async fn rewrite(&mut self) -> Result<(), ArchiveError> {
         let begin = self.pixels.as_ref().map(|pixels| (pixels.vr, pixels.length));
         let encapsulated = self.to.is_encapsulated();
+        let key = self.key.clone();
         let work = move |rewriter: &mut Rewriter<_>, out: &mut Vec<u8>| {
-            let step = rewriter.step(out).map_err(|error| damaged(&error))?;
+            let step = rewriter.step(out).map_err(|error| failed(error, &key))?;
             match begin {
                 Some(_) if step == Step::Pixels && encapsulated => {
                     rewriter.encapsulated_pixels(out);
@@ -309,6 +307,17 @@ impl Conversion {
 
 fn damaged(error: &dyn std::fmt::Display) -> ArchiveError {
     ArchiveError::Damaged(format!("it cannot be converted: {error}"))
+}
+
+/// What the store has to do with it is said as such.
+fn failed(error: RewriteError, key: &str) -> ArchiveError {
+    match error {
+        RewriteError::DataSet(DataSetError::Io(error)) => match error.downcast::<BlobError>() {
+            Ok(error) => error.of_object(key),
+            Err(error) => damaged(&error),
+        },
+        other => damaged(&other),
+    }
 }
 
 /// The data set of a stored object, inflated.

@@ -120,7 +120,8 @@ impl<'de> Visitor<'de> for Members {
 fn is_kept(key: &str) -> bool {
     let Some(tag) = Tag::from_hex(key) else { return false };
     match tag.group {
-        0x0008 => tag == tag::IMAGE_TYPE,
+        // Image Type and Derivation Description.
+        0x0008 => matches!(tag.element, 0x0008 | 0x2111),
         0x0028 => !matches!(tag.element, 0x1201..=0x1223 | 0x3000..=0x3FFF),
         0x0088 => tag.element == 0x0200,
         0x7FE0 => true,

@@ -30,6 +30,9 @@ pub enum ArchiveError {
     /// A stored object and its row disagree; an operator must look.
     #[error("stored object is damaged: {0}")]
     Damaged(String),
+    /// A row names an object that is not in the store, or not all of it; an operator must look.
+    #[error("stored object is lost: {0}")]
+    Lost(String),
 }
 
 /// Why an instance was not kept, with what was learnt of it before.

@@ -11,7 +11,9 @@ use qianli_model::syntax::Encoding;
 use qianli_model::{Scope, TransferSyntax, tag};
 
 use crate::description::Description;
-use crate::{Archive, ArchiveError, Busy, Memory};
+use crate::inflated::Inflating;
+use crate::retrieve::ByteStream;
+use crate::{Archive, ArchiveError, Busy, Memory, Turn};
 
 /// How long the first frame of an answer waits for its turn.
 pub(crate) const FIRST_PATIENCE: Duration = Duration::from_secs(20);
@@ -62,6 +64,7 @@ pub struct FrameReader {
     detail: Arc<Detail>,
     /// What conversion needs of the header, and the same as JSON for the codecs.
     described: Arc<(Description, Vec<u8>)>,
+    inflating: Inflating,
 }
 
 impl FrameReader {
@@ -76,7 +79,23 @@ impl FrameReader {
             known.insert(hash.clone(), Arc::clone(&described));
             described
         });
-        Self { archive: archive.clone(), scope: scope.clone(), detail, described }
+        let (archive, scope) = (archive.clone(), scope.clone());
+        Self { archive, scope, detail, described, inflating: Inflating::default() }
+    }
+
+    /// Streams a frame, 1-based, as it is encoded in the object; see [`Archive::frame_stream`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::frame_stream`].
+    pub async fn stored(&self, number: u32) -> Result<ByteStream, ArchiveError> {
+        self.archive.frame_stream(&self.scope, &self.detail, number, &self.inflating).await
+    }
+
+    /// How many frames may be asked for ahead of the one that is taken: of a deflated data set none,
+    /// since they must be asked for in their order.
+    pub fn ahead(&self, wanted: usize) -> usize {
+        if self.detail.location.transfer_syntax.is_deflated() { 1 } else { wanted }
     }
 
     /// The instance.
@@ -115,8 +134,9 @@ impl FrameReader {
         let work = move |frame: &[u8]| {
             qianli_imaging::transcode(&described.1, from, to, frame, bit_offset)
         };
-        let (archive, scope) = (&self.archive, &self.scope);
-        let frame = archive.with_frame(scope, &self.detail, number, patience, work).await??;
+        let (scope, detail, at) = (&self.scope, &self.detail, &self.inflating);
+        let turn = Turn { patience, memory: &memory };
+        let frame = self.archive.with_frame(scope, detail, number, at, turn, work).await??;
         memory.shrink(frame.bytes.capacity() as u64);
         Ok(MadeFrame { frame, memory })
     }
@@ -143,7 +163,7 @@ impl FrameReader {
 
 impl Archive {
     /// Reads one frame, 1-based, as [`Archive::frame_with_padding`] does, and works on it when it is
-    /// its turn on the bounded pool, waiting for at most `patience`.
+    /// its turn on the bounded pool.
     ///
     /// A file is read by the thread that then works on it: every change of thread costs a request
     /// tens of microseconds.
@@ -156,7 +176,8 @@ impl Archive {
         scope: &Scope,
         detail: &Detail,
         number: u32,
-        patience: Duration,
+        at: &Inflating,
+        turn: Turn<'_>,
         work: F,
     ) -> Result<T, ConvertError>
     where
@@ -165,11 +186,12 @@ impl Archive {
     {
         let workers = self.workers();
         if let Some(read) = self.local_frame(detail, number)? {
-            let done = workers.run(patience, 0, move || read().map(|frame| work(&frame))).await?;
-            return Ok(done.map_err(ArchiveError::from)?);
+            let work = move || read().map(|frame| work(&frame));
+            let done = workers.run_with(turn.patience, turn.memory, work).await?;
+            return Ok(done.map_err(|error| error.of_object(&detail.location.blob_key))?);
         }
-        let frame = self.frame_with_padding(scope, detail, number).await?;
-        Ok(workers.run(patience, 0, move || work(&frame)).await?)
+        let frame = self.frame_with_padding(scope, detail, number, at).await?;
+        Ok(workers.run_with(turn.patience, turn.memory, move || work(&frame)).await?)
     }
 
     /// Reads one frame as it is encoded, with the padding that decoding it may need.
@@ -185,6 +207,7 @@ impl Archive {
         scope: &Scope,
         detail: &Detail,
         number: u32,
+        at: &Inflating,
     ) -> Result<Bytes, ArchiveError> {
         let big_endian = detail.location.transfer_syntax.encoding() == Encoding::ExplicitBig;
         if big_endian && detail.frames.count() == 1 && number == 1 {
@@ -201,7 +224,7 @@ impl Archive {
                 return Ok(steps.concat().into());
             }
         }
-        let found = self.frames(scope, detail, &[number]).await?.into_iter().next();
+        let found = self.frames(scope, detail, &[number], at).await?.into_iter().next();
         found.ok_or_else(|| ArchiveError::Damaged(format!("there is no frame {number}")))
     }
 }

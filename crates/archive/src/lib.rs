@@ -12,6 +12,7 @@ mod description;
 mod error;
 mod frames;
 mod held;
+mod inflated;
 mod ingest;
 mod key;
 mod local;
@@ -46,13 +47,14 @@ pub use deletion::{Purged, RestoreError, Restored};
 pub use error::{ArchiveError, IngestError};
 pub use frames::{ConvertError, FrameReader, MadeFrame};
 pub use held::{Held, HeldReader};
+pub use inflated::Inflating;
 pub use ingest::{Format, Stored};
 pub use repair::{Checked, Rebuilt};
 pub use retrieve::ByteStream;
 pub use sender::Sender;
 pub use spool::SpoolWriter;
 pub use sweep::{SweepMode, Swept};
-pub use workers::{Busy, Memory, Workers};
+pub use workers::{Busy, Memory, Turn, Workers};
 
 /// How long a read of the catalog may take.
 const CATALOG_PATIENCE: Duration = Duration::from_secs(20);

@@ -69,7 +69,7 @@ impl Parsing {
             return Ok(None);
         }
         let permit = Arc::clone(&self.0).acquire_many_owned(size.cost()).await;
-        permit.map(|permit| Some(Memory(permit))).map_err(|_| Refusal::StorageFailed)
+        permit.map(|permit| Some(Memory::of(permit))).map_err(|_| Refusal::StorageFailed)
     }
 }
 

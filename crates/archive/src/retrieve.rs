@@ -1,7 +1,6 @@
 //! The one way out: locations and headers from the catalog, bytes from the blob store. Nothing here
 //! parses an object.
 
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,15 +8,13 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use qianli_catalog::types::{Detail, Location, Metadata, Target};
-use qianli_model::dataset::{InflateSource, Source};
 use qianli_model::frames::ByteRange;
 use qianli_model::header::BulkValue;
 use qianli_model::syntax::Encoding;
 use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
-use tokio::sync::mpsc;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::blobs::BlobError;
+use crate::inflated::Inflating;
 use crate::{Archive, ArchiveError, in_time};
 
 /// Bytes of an object, in bounded steps.
@@ -29,9 +26,6 @@ const DETAIL_FRESH: Duration = Duration::from_secs(5);
 
 /// Bytes that are read at once when short ranges are streamed.
 const READ_AT_ONCE: u64 = 1 << 20;
-
-/// Bytes per step of an inflated stream.
-const INFLATE_STEP: u64 = 256 << 10;
 
 type DetailKey = (TenantId, StudyUid, SeriesUid, SopInstanceUid);
 
@@ -138,10 +132,11 @@ impl Archive {
         _scope: &Scope,
         location: &Location,
     ) -> Result<ByteStream, ArchiveError> {
-        Ok(self.0.blobs.stream(&location.blob_key, 0..location.blob_size).await?)
+        self.stored(location, 0..location.blob_size).await
     }
 
-    /// Reads frames, 1-based, as they are encoded in the object; fragments are joined.
+    /// Reads frames, 1-based, as they are encoded in the object; fragments are joined. Whoever reads
+    /// several times of one object keeps `at`, so that a deflated one is inflated once.
     ///
     /// # Errors
     ///
@@ -151,6 +146,7 @@ impl Archive {
         _scope: &Scope,
         detail: &Detail,
         numbers: &[u32],
+        at: &Inflating,
     ) -> Result<Vec<Bytes>, ArchiveError> {
         let mut ranges: Vec<ByteRange> = Vec::with_capacity(numbers.len());
         let mut counts = Vec::with_capacity(numbers.len());
@@ -159,7 +155,7 @@ impl Archive {
             counts.push(frame.len());
             ranges.extend(frame);
         }
-        let mut parts = self.read_ranges(&detail.location, ranges).await?.into_iter();
+        let mut parts = self.read_ranges(&detail.location, ranges, at).await?.into_iter();
         Ok(counts.into_iter().map(|count| join(parts.by_ref().take(count))).collect())
     }
 
@@ -174,16 +170,17 @@ impl Archive {
         _scope: &Scope,
         detail: &Detail,
         number: u32,
+        at: &Inflating,
     ) -> Result<ByteStream, ArchiveError> {
         let ranges = frame_ranges(detail, number)?;
         let mut batches = batches(ranges).into_iter();
         let Some(first) = batches.next() else { return Ok(stream::empty().boxed()) };
         // The first is opened here, so that what is not there is an error and no broken answer.
-        let first = self.stream_batch(&detail.location, first).await?;
-        let (archive, location) = (self.clone(), detail.location.clone());
+        let first = self.stream_batch(&detail.location, first, at).await?;
+        let (archive, location, at) = (self.clone(), detail.location.clone(), at.clone());
         let rest = stream::iter(batches).then(move |batch| {
-            let (archive, location) = (archive.clone(), location.clone());
-            async move { archive.stream_batch(&location, batch).await }
+            let (archive, location, at) = (archive.clone(), location.clone(), at.clone());
+            async move { archive.stream_batch(&location, batch, &at).await }
         });
         Ok(first.chain(rest.try_flatten()).boxed())
     }
@@ -192,17 +189,18 @@ impl Archive {
         &self,
         location: &Location,
         batch: Vec<ByteRange>,
+        at: &Inflating,
     ) -> Result<ByteStream, ArchiveError> {
         match batch.as_slice() {
             [range] if location.transfer_syntax.is_deflated() => {
-                self.inflated(location, *range).await
+                self.inflated(location, *range, at).await
             }
             [range] if range.length > READ_AT_ONCE => {
                 let range = in_blob(location, *range)?;
-                Ok(self.0.blobs.stream(&location.blob_key, range).await?)
+                self.stored(location, range).await
             }
             _ => {
-                let parts = self.read_ranges(location, batch).await?;
+                let parts = self.read_ranges(location, batch, at).await?;
                 Ok(stream::iter(parts.into_iter().map(Ok)).boxed())
             }
         }
@@ -220,10 +218,20 @@ impl Archive {
         value: &BulkValue,
     ) -> Result<ByteStream, ArchiveError> {
         if detail.location.transfer_syntax.is_deflated() {
-            return self.inflated(&detail.location, value.range).await;
+            return self.inflated(&detail.location, value.range, &Inflating::default()).await;
         }
         let range = in_blob(&detail.location, value.range)?;
-        Ok(self.0.blobs.stream(&detail.location.blob_key, range).await?)
+        self.stored(&detail.location, range).await
+    }
+
+    /// Streams a range of a stored object.
+    async fn stored(
+        &self,
+        location: &Location,
+        range: Range<u64>,
+    ) -> Result<ByteStream, ArchiveError> {
+        let key = &location.blob_key;
+        self.0.blobs.stream(key, range).await.map_err(|error| error.of_object(key))
     }
 
     /// How a frame, 1-based, is read by whatever thread then works on it; `None` when its bytes are
@@ -247,73 +255,20 @@ impl Archive {
         &self,
         location: &Location,
         ranges: Vec<ByteRange>,
+        at: &Inflating,
     ) -> Result<Vec<Bytes>, ArchiveError> {
         if !location.transfer_syntax.is_deflated() {
             let ranges: Result<Vec<_>, _> =
                 ranges.into_iter().map(|range| in_blob(location, range)).collect();
-            return Ok(self.0.blobs.ranges(&location.blob_key, ranges?).await?);
+            let key = &location.blob_key;
+            return self.0.blobs.ranges(key, ranges?).await.map_err(|error| error.of_object(key));
         }
-        // A deflate stream has no way in but from its start: rare, small objects (PS3.5 A.5).
         let mut parts = Vec::with_capacity(ranges.len());
         for range in ranges {
-            let mut steps = self.inflated(location, range).await?;
-            // Ingest has inflated this far: there is as much.
-            let length = usize::try_from(range.length).unwrap_or(usize::MAX);
-            let mut part = Vec::new();
-            let room = part.try_reserve_exact(length);
-            room.map_err(|_| ArchiveError::Damaged("a value does not fit into memory".into()))?;
-            while let Some(step) = steps.try_next().await? {
-                part.extend_from_slice(&step);
-            }
-            parts.push(part.into());
+            parts.push(self.inflate(location, range, at).await?);
         }
         Ok(parts)
     }
-
-    /// Streams a range of a deflated object's inflated data set, in bounded memory.
-    async fn inflated(
-        &self,
-        location: &Location,
-        range: ByteRange,
-    ) -> Result<ByteStream, ArchiveError> {
-        let compressed = location.data_set_offset..location.blob_size;
-        let stream = self.0.blobs.stream(&location.blob_key, compressed).await?;
-        let reader = StreamReader::new(stream.map_err(io::Error::other));
-        let bridge = SyncIoBridge::new(reader);
-        let (sender, receiver) = mpsc::channel(2);
-        tokio::task::spawn_blocking(move || {
-            let end = range.offset.saturating_add(range.length);
-            let mut inflated = InflateSource::new(bridge, end.saturating_add(INFLATE_STEP));
-            if let Err(error) = send_range(&mut inflated, range, &sender) {
-                let damaged = ArchiveError::Damaged(format!("inflating failed: {error}"));
-                // A receiver that went away needs no error.
-                let _ = sender.blocking_send(Err(damaged));
-            }
-        });
-        let steps = stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|step| (step, receiver))
-        });
-        Ok(steps.boxed())
-    }
-}
-
-fn send_range(
-    source: &mut impl Source,
-    range: ByteRange,
-    sender: &mpsc::Sender<Result<Bytes, ArchiveError>>,
-) -> io::Result<()> {
-    source.skip(range.offset)?;
-    let mut left = range.length;
-    while left > 0 {
-        let count = left.min(INFLATE_STEP);
-        let mut step = vec![0; count as usize];
-        source.read_exact(&mut step)?;
-        left -= count;
-        if sender.blocking_send(Ok(step.into())).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
 }
 
 /// Where a frame, 1-based, lies in the data set.

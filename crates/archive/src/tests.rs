@@ -12,7 +12,9 @@ use qianli_catalog::{Catalog, CatalogConfig};
 use qianli_model::scope::Principal;
 use qianli_model::{Provenance, Refusal, Route, Scope, TenantId, TransferSyntax};
 
-use crate::{Archive, ArchiveConfig, Blobs, BlobsConfig, Format, IngestError, Stored, SweepMode};
+use crate::{
+    Archive, ArchiveConfig, Blobs, BlobsConfig, Format, Inflating, IngestError, Stored, SweepMode,
+};
 
 const SC: &str = "1.2.840.10008.5.1.4.1.1.7";
 
@@ -158,10 +160,11 @@ async fn a_frame_is_its_bytes() {
     let (study, of, instance) =
         ("1.2.3".parse().unwrap(), "1.2.3.4".parse().unwrap(), "1.5".parse().unwrap());
     let detail = archive.detail(&scope(), &study, &of, &instance).await.unwrap().unwrap();
-    let frames = archive.frames(&scope(), &detail, &[1, 5, 2]).await.unwrap();
+    let frames =
+        archive.frames(&scope(), &detail, &[1, 5, 2], &Inflating::default()).await.unwrap();
     assert_eq!(frames, [vec![20; 16], vec![24; 16], vec![21; 16]]);
-    assert!(archive.frames(&scope(), &detail, &[6]).await.is_err());
-    assert!(archive.frames(&scope(), &detail, &[0]).await.is_err());
+    assert!(archive.frames(&scope(), &detail, &[6], &Inflating::default()).await.is_err());
+    assert!(archive.frames(&scope(), &detail, &[0], &Inflating::default()).await.is_err());
 }
 
 #[tokio::test]
@@ -176,7 +179,10 @@ async fn other_content_supersedes_or_is_refused() {
     let second = store(&keep, as_data_set("1.5"), &image("1.5", 1, 2), 64).await.unwrap();
     assert_eq!(second.outcome, Recorded::Superseded { patient_conflict: false });
     let detail = keep.detail(&scope(), &study, &of, &instance).await.unwrap().unwrap();
-    assert_eq!(keep.frames(&scope(), &detail, &[1]).await.unwrap(), [vec![2; 16]]);
+    assert_eq!(
+        keep.frames(&scope(), &detail, &[1], &Inflating::default()).await.unwrap(),
+        [vec![2; 16]]
+    );
     assert_eq!(keep.locate(&scope(), &series()).await.unwrap().len(), 1);
     let versions = keep.catalog().instance_versions(&scope(), &study, &of, &instance).await;
     assert_eq!(versions.unwrap().len(), 2, "the older stays retrievable by an operator");

@@ -1,5 +1,8 @@
 //! The one bounded pool on which pixels are decoded, encoded and rendered, for every face of the
 //! node: as many at once as there are cores, within a budget of memory.
+//!
+//! What takes much memory takes long. Small work does not wait behind it: a part of the memory is for
+//! small work alone, and so is one core, where there are several.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -10,6 +13,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Unit of the memory budget (bytes).
 const UNIT: u64 = 1 << 20;
+
+/// The part of the budget that is for small work alone.
+const RESERVE: u64 = 4;
+
+/// The part of the budget up to which work is small, and from which on it is large.
+const SMALL: u64 = 16;
+const LARGE: u64 = 8;
 
 /// Steps of answers at once. They wait for blobs more than they compute.
 const STEPS: usize = 16;
@@ -34,15 +44,32 @@ pub enum Busy {
 
 /// Memory that was set aside in a budget; dropping it makes room for others.
 #[derive(Debug)]
-pub struct Memory(pub(crate) OwnedSemaphorePermit);
+pub struct Memory {
+    permit: OwnedSemaphorePermit,
+    /// What was taken from the reserve, since the rest did not suffice.
+    beyond: Option<OwnedSemaphorePermit>,
+    /// The work that it is for is large.
+    large: bool,
+}
 
 impl Memory {
+    /// Memory of another budget.
+    pub(crate) fn of(permit: OwnedSemaphorePermit) -> Self {
+        Self { permit, beyond: None, large: false }
+    }
+
     /// Gives back what is beyond `bytes`.
     pub fn shrink(&mut self, bytes: u64) {
         let kept = units(bytes);
-        let held = self.0.num_permits() as u64;
-        if kept < held {
-            drop(self.0.split((held - kept) as usize));
+        let beyond = self.beyond.as_ref().map_or(0, |permit| permit.num_permits() as u64);
+        let mut excess = (beyond + self.permit.num_permits() as u64).saturating_sub(kept);
+        if let Some(permit) = &mut self.beyond {
+            let given = excess.min(beyond);
+            drop(permit.split(given as usize));
+            excess -= given;
+        }
+        if excess > 0 {
+            drop(self.permit.split(excess as usize));
         }
     }
 
@@ -52,6 +79,15 @@ impl Memory {
         self.shrink(bytes.capacity() as u64);
         Bytes::from_owner(Held { bytes, _memory: self })
     }
+}
+
+/// What work waits with for its turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'m> {
+    /// How long it waits at most.
+    pub patience: Duration,
+    /// What was set aside for it.
+    pub memory: &'m Memory,
 }
 
 struct Held {
@@ -73,8 +109,12 @@ fn units(bytes: u64) -> u64 {
 #[derive(Debug, Clone)]
 pub struct Workers {
     turns: Arc<Semaphore>,
+    /// Turns of large work, which needs one of `turns` too.
+    large_turns: Arc<Semaphore>,
     memory: Arc<Semaphore>,
-    /// All of `memory`.
+    /// Memory for small work, and the last resort of what needs more than `memory` has.
+    reserve: Arc<Semaphore>,
+    /// All of `memory` and `reserve`.
     budget: u64,
     steps: Arc<Semaphore>,
 }
@@ -85,16 +125,20 @@ impl Workers {
         let cores = available_parallelism().map_or(2, usize::from);
         // Permits are taken by 32-bit numbers.
         let budget = (memory / UNIT).clamp(1, u64::from(u32::MAX >> 4));
+        let reserve = budget / RESERVE;
         Self {
             turns: Arc::new(Semaphore::new(cores)),
-            memory: Arc::new(Semaphore::new(budget as usize)),
+            large_turns: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))),
+            memory: Arc::new(Semaphore::new((budget - reserve) as usize)),
+            reserve: Arc::new(Semaphore::new(reserve as usize)),
             budget,
             steps: Arc::new(Semaphore::new(STEPS)),
         }
     }
 
     /// Sets `bytes` aside, before anything of the kind is read, when it is this caller's turn,
-    /// waiting for at most `patience`. Who came first is first, however much it needs.
+    /// waiting for at most `patience`. Who came first is first, however much it needs, except that
+    /// what needs little may take it from the reserve.
     ///
     /// # Errors
     ///
@@ -102,11 +146,33 @@ impl Workers {
     pub async fn reserve(&self, patience: Duration, bytes: u64) -> Result<Memory, Busy> {
         let needs = units(bytes);
         let budget = self.budget;
-        let count = u32::try_from(needs).ok().filter(|_| needs <= budget);
-        let count = count.ok_or(Busy::TooLarge { needs, budget })?;
-        let permit = Arc::clone(&self.memory).acquire_many_owned(count);
-        match tokio::time::timeout(patience, permit).await {
-            Ok(Ok(permit)) => Ok(Memory(permit)),
+        if needs > budget {
+            return Err(Busy::TooLarge { needs, budget });
+        }
+        let take = |from: &Arc<Semaphore>, count: u64| {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            Arc::clone(from).acquire_many_owned(count)
+        };
+        let common = budget - budget / RESERVE;
+        let large = needs > budget / LARGE;
+        let taken = async {
+            if needs <= (budget / SMALL).max(1) && common < budget {
+                let permit = tokio::select! {
+                    biased;
+                    permit = take(&self.reserve, needs) => permit,
+                    permit = take(&self.memory, needs) => permit,
+                }?;
+                return Ok(Memory { permit, beyond: None, large });
+            }
+            let permit = take(&self.memory, needs.min(common)).await?;
+            let beyond = match needs.saturating_sub(common) {
+                0 => None,
+                beyond => Some(take(&self.reserve, beyond).await?),
+            };
+            Ok::<_, tokio::sync::AcquireError>(Memory { permit, beyond, large })
+        };
+        match tokio::time::timeout(patience, taken).await {
+            Ok(Ok(memory)) => Ok(memory),
             _ => Err(Busy::Others),
         }
     }
@@ -124,11 +190,53 @@ impl Workers {
     {
         // Memory first: work that waits for it must not hold a core.
         let memory = if bytes > 0 { Some(self.reserve(patience, bytes).await?) } else { None };
-        let turn = tokio::time::timeout(patience, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Busy::Others) };
+        let large = memory.as_ref().is_some_and(|memory| memory.large);
+        let work = move || {
+            let result = work();
+            drop(memory);
+            result
+        };
+        self.in_turn(patience, large, work).await
+    }
+
+    /// Runs `work`, for which `memory` was set aside, when it is its turn, waiting for at most
+    /// `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy::Others`], also when the work panicked.
+    pub async fn run_with<T, F>(
+        &self,
+        patience: Duration,
+        memory: &Memory,
+        work: F,
+    ) -> Result<T, Busy>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.in_turn(patience, memory.large, work).await
+    }
+
+    async fn in_turn<T, F>(&self, patience: Duration, large: bool, work: F) -> Result<T, Busy>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let turns = async {
+            let large = match large {
+                true => Some(Arc::clone(&self.large_turns).acquire_owned().await?),
+                false => None,
+            };
+            let turn = Arc::clone(&self.turns).acquire_owned().await?;
+            Ok::<_, tokio::sync::AcquireError>((large, turn))
+        };
+        let Ok(Ok(turns)) = tokio::time::timeout(patience, turns).await else {
+            return Err(Busy::Others);
+        };
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
-            drop((memory, turn));
+            drop(turns);
             result
         });
         done.await.map_err(|_| Busy::Others)
@@ -194,9 +302,57 @@ mod tests {
         let bytes = memory.hold(vec![7; 3 << 20]);
         let slice = bytes.slice(5..6);
         drop(bytes);
-        let rest = workers.reserve(PATIENCE, 5 << 20).await.expect("what was given back");
+        let rest = workers.reserve(PATIENCE, 3 << 20).await.expect("what was given back");
+        let few = (workers.reserve(PATIENCE, 1).await, workers.reserve(PATIENCE, 1).await);
+        assert!(few.0.is_ok() && few.1.is_ok(), "of the reserve");
         assert_eq!(workers.reserve(NONE, 1).await.err(), Some(Busy::Others));
-        drop((slice, rest));
+        drop((slice, rest, few));
         assert!(workers.reserve(NONE, 8 << 20).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn small_work_does_not_wait_behind_large() {
+        let workers = Workers::new(64 << 20);
+        let held = workers.reserve(PATIENCE, 40 << 20).await.expect("room");
+        let waiting = {
+            let workers = workers.clone();
+            tokio::spawn(async move { workers.reserve(PATIENCE, 48 << 20).await })
+        };
+        tokio::task::yield_now().await;
+        for _ in 0..3 {
+            let small = workers.reserve(NONE, 4 << 20).await.expect("a place in the reserve");
+            assert_eq!(workers.run_with(PATIENCE, &small, || 1).await, Ok(1));
+        }
+        assert_eq!(workers.reserve(NONE, 5 << 20).await.err(), Some(Busy::Others), "not small");
+        drop(held);
+        assert!(waiting.await.expect("no panic").is_ok());
+    }
+
+    #[tokio::test]
+    async fn large_work_leaves_a_core_to_small() {
+        let workers = Workers::new(64 << 20);
+        let cores = workers.turns.available_permits();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let released = Arc::new(std::sync::Mutex::new(released));
+        let large: Vec<_> = (0..3)
+            .map(|_| {
+                let (workers, released) = (workers.clone(), Arc::clone(&released));
+                tokio::spawn(async move {
+                    let memory = workers.reserve(PATIENCE, 9 << 20).await?;
+                    let work = move || released.lock().map(|one| one.recv().is_ok()).is_ok();
+                    workers.run_with(PATIENCE, &memory, work).await
+                })
+            })
+            .collect();
+        if cores > 1 {
+            let small = workers.reserve(PATIENCE, 1).await.expect("room");
+            assert_eq!(workers.run_with(PATIENCE, &small, || 1).await, Ok(1));
+        }
+        for _ in 0..3 {
+            release.send(()).expect("somebody to wait");
+        }
+        for one in large {
+            assert_eq!(one.await.expect("no panic"), Ok(true));
+        }
     }
 }

@@ -85,11 +85,16 @@ impl IntoResponse for HttpError {
 }
 
 /// The catalog or the blob store is usually down only for a while, so clients are told to try
-/// again; a damaged object will not mend by itself.
+/// again; an object that is damaged or lost will not mend by itself.
 impl From<ArchiveError> for HttpError {
     fn from(error: ArchiveError) -> Self {
-        if matches!(error, ArchiveError::Damaged(_)) {
-            return Self::internal(error);
+        if matches!(error, ArchiveError::Damaged(_) | ArchiveError::Lost(_)) {
+            tracing::error!(cause = %error, "an object is damaged or lost: an operator must look");
+            return Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "what is stored of this is damaged or lost. Trying again does not help: the operator \
+                 of the archive has to look, its log names the object",
+            );
         }
         if let ArchiveError::Catalog(CatalogError::TooBroad) = error {
             // PS3.18 table 10.6.3-1: 413 asks for a narrower query.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use qianli_archive::{Busy, ConvertError, Memory, Workers};
-use qianli_imaging::ImagingError;
+use qianli_imaging::{ImagingError, MAX_FRAME_BYTES};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -35,16 +35,24 @@ pub(crate) enum PixelError {
 }
 
 /// PS3.18 section 8.7.2 has 406 for what cannot be given in any form the client takes; a frame
-/// that nobody can decode here is such a case.
+/// that nobody can decode here is such a case. 413 is for what is too large, however often it is
+/// asked for; 503, with the time to try again, for what others are before.
 impl From<PixelError> for HttpError {
     fn from(error: PixelError) -> Self {
         match error {
             PixelError::Imaging(ImagingError::Request(message)) => Self::bad_request(message),
+            PixelError::Imaging(ImagingError::TooLarge) => Self::too_large(format!(
+                "decoded, this image takes more than {MAX_FRAME_BYTES} bytes, which is the limit here; \
+                 it can be retrieved as it is stored (transfer-syntax=*)"
+            )),
             PixelError::Imaging(cause) => {
                 Self::not_acceptable(format!("this image cannot be converted here: {cause}"))
             }
             PixelError::Busy(Busy::Others) => Self::unavailable(error.to_string()),
-            PixelError::Busy(Busy::TooLarge { .. }) => Self::not_acceptable(error.to_string()),
+            PixelError::Busy(Busy::TooLarge { .. }) => Self::too_large(format!(
+                "{error} (pixel_memory, which the operator can raise). The image can be retrieved as \
+                 it is stored (transfer-syntax=*)"
+            )),
         }
     }
 }
@@ -113,6 +121,15 @@ impl Pixels {
         F: FnOnce() -> Result<T, ImagingError> + Send + 'static,
     {
         Ok(self.workers.run(WAIT, bytes, work).await??)
+    }
+
+    /// Runs work for which memory was set aside.
+    pub(crate) async fn run_with<T, F>(&self, memory: &Memory, work: F) -> Result<T, PixelError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, ImagingError> + Send + 'static,
+    {
+        Ok(self.workers.run_with(WAIT, memory, work).await??)
     }
 
     /// Sets memory aside for work that is to come, before anything is read for it.

@@ -1,6 +1,6 @@
 //! What a data set must say once its pixels are encoded anew.
 
-use qianli_catalog::types::Detail;
+use qianli_catalog::types::{Detail, Location};
 use qianli_imaging::{LossyMethod, Transcoded};
 use qianli_model::dataset::vr::VR;
 use qianli_model::dataset::{Change, Changes};
@@ -12,9 +12,26 @@ const ICON_IMAGE_SEQUENCE: Tag = tag::tag(0x0088, 0x0200);
 const LOSSY_IMAGE_COMPRESSION: Tag = tag::tag(0x0028, 0x2110);
 const LOSSY_RATIO: Tag = tag::tag(0x0028, 0x2112);
 const LOSSY_METHOD: Tag = tag::tag(0x0028, 0x2114);
+const DERIVATION_DESCRIPTION: Tag = tag::tag(0x0008, 0x2111);
+const SOURCE_IMAGES: Tag = tag::tag(0x0008, 0x2112);
+const DERIVATION_CODES: Tag = tag::tag(0x0008, 0x9215);
+const REFERENCED_SOP_CLASS: Tag = tag::tag(0x0008, 0x1150);
+const REFERENCED_SOP_INSTANCE: Tag = tag::tag(0x0008, 0x1155);
+const PURPOSE_OF_REFERENCE: Tag = tag::tag(0x0040, 0xA170);
+const CODE_VALUE: Tag = tag::tag(0x0008, 0x0100);
+const CODING_SCHEME: Tag = tag::tag(0x0008, 0x0102);
+const CODE_MEANING: Tag = tag::tag(0x0008, 0x0104);
 
-/// What the data set must say of its new pixels.
-pub(super) fn describe(detail: &Detail, description: &Description, first: &Transcoded) -> Changes {
+/// Most characters of Derivation Description (VR ST, PS3.5 section 6.2).
+const MOST_DESCRIPTION: usize = 1024;
+
+/// What the data set must say of its new pixels, in the syntax `to`.
+pub(super) fn describe(
+    detail: &Detail,
+    description: &Description,
+    first: &Transcoded,
+    to: TransferSyntax,
+) -> Changes {
     let mut changes = Changes::new();
     changes.insert(tag::PHOTOMETRIC_INTERPRETATION, Change::text(VR::CS, first.photometric));
     let planar = match first.planar_configuration {
@@ -41,8 +58,61 @@ pub(super) fn describe(detail: &Detail, description: &Description, first: &Trans
     }
     if let Some(method) = first.lossy {
         describe_loss(&mut changes, description, first, method);
+        let before = always_lossy || stored.is_lossy() || was_lossy(description);
+        describe_source(&mut changes, &detail.location, before);
+        describe_derivation(&mut changes, description, first, to);
     }
     changes
+}
+
+fn was_lossy(description: &Description) -> bool {
+    description.texts(LOSSY_IMAGE_COMPRESSION).iter().any(|value| value == "01")
+}
+
+/// PS3.3 section C.12.4.1.2: of which instance this is a copy, in front of what that one was made of;
+/// each item stands for a step.
+fn describe_source(changes: &mut Changes, source: &Location, lossy: bool) {
+    // PS3.16 CID 7202.
+    let purpose = match lossy {
+        false => code("121320", "Uncompressed predecessor"),
+        true => code("121330", "Lossy compressed predecessor"),
+    };
+    let item = Changes::from([
+        (REFERENCED_SOP_CLASS, Change::text(VR::UI, &source.sop_class)),
+        (REFERENCED_SOP_INSTANCE, Change::text(VR::UI, source.instance.as_str())),
+        (PURPOSE_OF_REFERENCE, Change::AddItem(purpose)),
+    ]);
+    changes.insert(SOURCE_IMAGES, Change::AddItem(item));
+}
+
+/// PS3.3 section C.12.4.1.1: how this was made, in words and as a code of PS3.16 CID 7203.
+fn describe_derivation(
+    changes: &mut Changes,
+    description: &Description,
+    first: &Transcoded,
+    to: TransferSyntax,
+) {
+    changes.insert(DERIVATION_CODES, Change::AddItem(code("113040", "Lossy Compression")));
+    let ratio = first.native_bytes as f64 / (first.bytes.len().max(1) as f64);
+    let mut words = format!("Lossy compression, {}, ratio {ratio:.2}", to.name());
+    let before = description.texts(DERIVATION_DESCRIPTION).join(" ");
+    if !before.trim().is_empty() {
+        words = format!("{}; {words}", before.trim());
+    }
+    // What was said before in another script stays as it is: it is written in the character set of
+    // the data set.
+    if words.is_ascii() && words.len() <= MOST_DESCRIPTION {
+        changes.insert(DERIVATION_DESCRIPTION, Change::text(VR::ST, &words));
+    }
+}
+
+/// A code of DICOM's own scheme (PS3.16 annex D).
+fn code(value: &str, meaning: &str) -> Changes {
+    Changes::from([
+        (CODE_VALUE, Change::text(VR::SH, value)),
+        (CODING_SCHEME, Change::text(VR::SH, "DCM")),
+        (CODE_MEANING, Change::text(VR::LO, meaning)),
+    ])
 }
 
 /// PS3.3 section C.7.6.1.1.5: a lossy image says that it is one, how much was lost and how, after
@@ -89,7 +159,6 @@ pub(super) fn derived_uid(detail: &Detail, to: TransferSyntax) -> String {
 
 #[cfg(test)]
 mod tests {
-    use qianli_catalog::types::Location;
     use qianli_model::frames::ByteRange;
     use qianli_model::{FrameTable, SeriesUid, SopInstanceUid, StudyUid};
 
@@ -133,7 +202,14 @@ mod tests {
     fn text(changes: &Changes, tag: Tag) -> Option<String> {
         match changes.get(&tag)? {
             Change::Set(_, value) => Some(String::from_utf8_lossy(value).into_owned()),
-            Change::Remove => None,
+            Change::AddItem(_) | Change::Remove => None,
+        }
+    }
+
+    fn item(changes: &Changes, tag: Tag) -> &Changes {
+        match changes.get(&tag) {
+            Some(Change::AddItem(item)) => item,
+            other => panic!("no item of {tag}: {other:?}"),
         }
     }
 
@@ -145,7 +221,7 @@ mod tests {
                 "00282114":{"vr":"CS","Value":["ISO_10918_1"]}}"#,
         );
         let first = transcoded(Some(LossyMethod::Iso15444));
-        let changes = describe(&detail(RLE, 1), &before, &first);
+        let changes = describe(&detail(RLE, 1), &before, &first, syntax(J2K));
         for (tag, expected) in [
             (tag::IMAGE_TYPE, "DERIVED\\PRIMARY\\AXIAL"),
             (LOSSY_IMAGE_COMPRESSION, "01"),
@@ -154,9 +230,38 @@ mod tests {
         ] {
             assert_eq!(text(&changes, tag).as_deref(), Some(expected), "{tag}");
         }
-        let without = describe(&detail(RLE, 1), &Description::default(), &first);
+        let without = describe(&detail(RLE, 1), &Description::default(), &first, syntax(J2K));
         assert_eq!(text(&without, tag::IMAGE_TYPE).as_deref(), Some("DERIVED\\PRIMARY"));
         assert_eq!(text(&without, LOSSY_RATIO).as_deref(), Some("10.00"));
+    }
+
+    #[test]
+    fn a_lossy_copy_names_its_source_and_how_it_was_made() {
+        let first = transcoded(Some(LossyMethod::Iso15444));
+        for (stored, words, purpose) in [
+            (RLE, r#"{}"#, "121320"),
+            (RLE, r#"{"00282110":{"vr":"CS","Value":["01"]}}"#, "121330"),
+            (BASELINE, r#"{}"#, "121330"),
+        ] {
+            let before = Description::read(words.as_bytes());
+            let changes = describe(&detail(stored, 1), &before, &first, syntax(J2K));
+            let source = item(&changes, SOURCE_IMAGES);
+            assert_eq!(text(source, REFERENCED_SOP_INSTANCE).as_deref(), Some("1.2.3.4"));
+            assert!(text(source, REFERENCED_SOP_CLASS).is_some());
+            let code = item(source, PURPOSE_OF_REFERENCE);
+            assert_eq!(text(code, CODE_VALUE).as_deref(), Some(purpose), "{stored} {words}");
+            let code = text(item(&changes, DERIVATION_CODES), CODE_VALUE);
+            assert_eq!(code.as_deref(), Some("113040"));
+        }
+        let told = |words: &str| {
+            let before = format!(r#"{{"00082111":{{"vr":"ST","Value":["{words}"]}}}}"#);
+            let before = Description::read(before.as_bytes());
+            text(&describe(&detail(RLE, 1), &before, &first, syntax(J2K)), DERIVATION_DESCRIPTION)
+        };
+        let words = told("MPR").expect("a description");
+        assert!(words.starts_with("MPR; Lossy") && words.ends_with("ratio 10.00"), "{words}");
+        assert_eq!(told("重建"), None, "left as it is");
+        assert_eq!(told(&"x".repeat(1000)), None);
     }
 
     #[test]
@@ -164,7 +269,7 @@ mod tests {
         let icon = Description::read(
             br#"{"00280008":{"vr":"IS","Value":[3]},"00880200":{"vr":"SQ","Value":[{}]}}"#,
         );
-        let changes = describe(&detail(RLE, 2), &icon, &transcoded(None));
+        let changes = describe(&detail(RLE, 2), &icon, &transcoded(None), syntax(J2K));
         assert_eq!(text(&changes, tag::NUMBER_OF_FRAMES).as_deref(), Some("2"), "what is there");
         assert_eq!(changes.get(&ICON_IMAGE_SEQUENCE), Some(&Change::Remove));
         assert_eq!(changes.get(&tag::PLANAR_CONFIGURATION), Some(&Change::Remove));
@@ -172,7 +277,8 @@ mod tests {
         assert_eq!((changes.get(&LOSSY_RATIO), changes.get(&tag::IMAGE_TYPE)), (None, None));
         assert_eq!(changes.get(&LOSSY_IMAGE_COMPRESSION), None);
         // What was lossy when it came stays marked, or is marked now.
-        let stored = describe(&detail(BASELINE, 1), &Description::default(), &transcoded(None));
+        let nothing = Description::default();
+        let stored = describe(&detail(BASELINE, 1), &nothing, &transcoded(None), syntax(RLE));
         assert_eq!(text(&stored, LOSSY_IMAGE_COMPRESSION).as_deref(), Some("01"));
         assert!(!stored.contains_key(&tag::NUMBER_OF_FRAMES));
     }

@@ -44,6 +44,7 @@ impl Pixels {
             _ => 0,
         };
         let padded = native && !total.is_multiple_of(2);
+        let ahead = reader.ahead(AHEAD);
         let rest = stream::iter(2..=count)
             .map(move |number| {
                 let reader = reader.clone();
@@ -56,7 +57,7 @@ impl Pixels {
                     Ok(made)
                 }
             })
-            .buffered(AHEAD);
+            .buffered(ahead);
         let frames = stream::iter([Ok(first)]).chain(rest).boxed();
         let vr = if bits_allocated > 8 { VR::OW } else { VR::OB };
         Ok(Self { frames, vr, length, packed: packed.filter(|_| native), padded })

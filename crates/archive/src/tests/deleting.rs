@@ -12,7 +12,7 @@ fn study() -> Target {
 async fn frames(archive: &Archive, uid: &str) -> Option<Vec<Bytes>> {
     let (study, of) = ("1.2.3".parse().unwrap(), "1.2.3.4".parse().unwrap());
     let detail = archive.detail(&scope(), &study, &of, &uid.parse().unwrap()).await.unwrap()?;
-    Some(archive.frames(&scope(), &detail, &[1]).await.unwrap())
+    Some(archive.frames(&scope(), &detail, &[1], &Inflating::default()).await.unwrap())
 }
 
 #[tokio::test]

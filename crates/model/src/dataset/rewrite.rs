@@ -24,6 +24,8 @@ const PIECE: usize = 64 << 10;
 pub enum Change {
     /// It gets this value, in little endian, whether it was there or not.
     Set(VR, Vec<u8>),
+    /// It is a sequence that gets one more item, in front of those that it has.
+    AddItem(Changes),
     /// It is left out.
     Remove,
 }
@@ -269,6 +271,15 @@ impl<S: Source> Rewriter<S> {
             return;
         }
         let outermost = self.depth == 1;
+        if outermost && matches!(self.changes.get(&element.tag), Some(Change::AddItem(_))) {
+            self.write_changes_below(Some(element.tag));
+            self.output.header(element.tag, VR::SQ, UNDEFINED);
+            if let Some(Change::AddItem(item)) = self.changes.get(&element.tag) {
+                write_item(&mut self.output, item);
+            }
+            self.changed_to = after(element.tag);
+            return;
+        }
         if outermost && !self.admit_outermost(element.tag) {
             self.skipped = 1;
             return;
@@ -303,8 +314,7 @@ impl<S: Source> Rewriter<S> {
             self.write_changes_below(Some(tag));
             return true;
         }
-        let after = tag::tag(tag.group, tag.element.saturating_add(1));
-        self.write_changes_below(Some(after));
+        self.write_changes_below(Some(after(tag)));
         false
     }
 
@@ -317,9 +327,7 @@ impl<S: Source> Rewriter<S> {
             if limit.is_some_and(|limit| *tag >= limit) {
                 break;
             }
-            if let Change::Set(vr, value) = change {
-                self.output.element(*tag, *vr, value);
-            }
+            write_change(&mut self.output, *tag, change);
         }
         self.changed_to = limit.unwrap_or(tag::tag(u16::MAX, u16::MAX));
     }
@@ -344,6 +352,32 @@ impl<S: Source> Rewriter<S> {
         }
         Ok(())
     }
+}
+
+/// The next tag.
+fn after(tag: Tag) -> Tag {
+    tag::tag(tag.group, tag.element.saturating_add(1))
+}
+
+/// Writes what was not there before.
+fn write_change(output: &mut Output, tag: Tag, change: &Change) {
+    match change {
+        Change::Set(vr, value) => output.element(tag, *vr, value),
+        Change::AddItem(item) => {
+            output.header(tag, VR::SQ, UNDEFINED);
+            write_item(output, item);
+            output.delimiter(tag::SEQUENCE_DELIMITATION);
+        }
+        Change::Remove => {}
+    }
+}
+
+fn write_item(output: &mut Output, item: &Changes) {
+    output.item(UNDEFINED);
+    for (tag, change) in item {
+        write_change(output, *tag, change);
+    }
+    output.delimiter(tag::ITEM_DELIMITATION);
 }
 
 #[cfg(test)]

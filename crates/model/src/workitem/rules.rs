@@ -79,6 +79,9 @@ pub static RULES: &[Rule] = &[
     rule(0x0010, 0x0010, VR::PN, Create::Present, Update::Never),
     rule(0x0010, 0x0020, VR::LO, Create::Present, Update::Never),
     rule(0x0010, 0x0021, VR::LO, Create::Free, Update::Never),
+    rule(0x0010, 0x0024, VR::SQ, Create::Free, Update::Never),
+    // Type 2 in the table; there it says nothing when it is empty, so it is not added.
+    rule(0x0010, 0x1002, VR::SQ, Create::Free, Update::Never),
     rule(0x0010, 0x0030, VR::DA, Create::Present, Update::Never),
     rule(0x0010, 0x0040, VR::CS, Create::Present, Update::Never),
     rule(0x0038, 0x0010, VR::LO, Create::Present, Update::Never),

@@ -47,9 +47,10 @@ impl<'a> Offer<'a> {
 
 impl Accept {
     /// Reads what the client takes: the `accept` query parameter wins over the header
-    /// (PS3.18 section 8.3.3.1), since browsers cannot set headers on images.
+    /// (PS3.18 section 8.3.3.1), since browsers cannot set headers on images. Several parameters are
+    /// one list, as several headers are.
     pub fn of(headers: &HeaderMap, query: Option<&str>) -> Self {
-        if let Some(text) = query.and_then(|q| super::params::first(q, "accept")) {
+        if let Some(text) = query.and_then(|q| super::params::joined(q, "accept")) {
             return Self::parse(&text);
         }
         let lines: Vec<&str> = headers

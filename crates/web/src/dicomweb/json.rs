@@ -70,6 +70,13 @@ impl<'a> DataSet<'a> {
     }
 }
 
+/// The first number of a JSON value object, where it is a whole one.
+pub(crate) fn number(value: &str) -> Option<u64> {
+    let after = value.split_once('[')?.1.trim_start_matches('"');
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
 fn object(vr: &str, values: &[String]) -> String {
     if values.is_empty() {
         // F.2.5: an attribute without value has neither "Value" nor an empty array.

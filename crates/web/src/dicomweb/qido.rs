@@ -186,7 +186,10 @@ impl Form {
     /// Picks what the client likes best; JSON when it does not say.
     fn choose(accept: &Accept) -> Result<Self, HttpError> {
         let multipart = Offer { multipart: true, ..Offer::plain(xml::MEDIA_TYPE) };
-        let offers = [Offer::plain(respond::DICOM_JSON), Offer::plain(respond::JSON), multipart];
+        // A client that takes one document of XML reads several as parts, as of metadata.
+        let single = Offer::plain(xml::MEDIA_TYPE);
+        let offers =
+            [Offer::plain(respond::DICOM_JSON), Offer::plain(respond::JSON), multipart, single];
         match accept.choose(&offers) {
             Some(0) => Ok(Self::Json(respond::DICOM_JSON)),
             Some(1) => Ok(Self::Json(respond::JSON)),

@@ -2,9 +2,10 @@
 //! about them are all made from it, so that none of them can say what is not so.
 
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{capabilities, conflicts, delete, qido, respond, stow, ups, wado};
+use super::{capabilities, conflicts, delete, params, qido, respond, stow, ups, wado};
 use crate::WebState;
 use crate::error::HttpError;
 
@@ -234,4 +235,5 @@ pub(crate) fn router() -> Router<WebState> {
     all()
         .fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
         .fallback(async || HttpError::not_found("there is no such DICOMweb resource"))
+        .layer(from_fn(params::check))
 }

@@ -358,3 +358,47 @@ async fn a_bulk_value_that_nothing_names_is_reported() {
     assert_eq!(answer.json()["0008119A"]["Value"].as_array().map(Vec::len), Some(1));
     assert_eq!(answer.json()["00081199"]["Value"].as_array().map(Vec::len), Some(1));
 }
+
+#[tokio::test]
+async fn a_part_that_is_not_taken_fails_its_instance_once_and_says_why() {
+    let node = Node::start().await;
+    let of = |uid: &str, uri: &str| metadata(uid, uri).to_string().into_bytes();
+    let parts = [(JSON, "", of("1.2.3.1", "one")), ("image/gif", "one", b"GIF89a".to_vec())];
+    let answer = post(&node, JSON, &parts).await;
+    assert_eq!(answer.status, 409, "{}", answer.text());
+    let body = answer.json();
+    let failed = body["00081198"]["Value"].as_array().expect("failures");
+    assert_eq!((failed.len(), body.get("0008119A")), (1, None), "{body}");
+    assert_eq!(failed[0]["00081155"]["Value"][0], "1.2.3.1");
+    let comment = failed[0]["00000902"]["Value"][0].as_str().expect("words");
+    assert!(comment.contains("image/gif") && comment.len() <= 64, "{comment}");
+    assert!(answer.header("warning").contains("image/gif"), "{}", answer.header("warning"));
+    // One that no instance names fails for itself.
+    let parts = [(JSON, "", of("1.2.3.1", "one")), ("image/gif", "two", b"GIF89a".to_vec())];
+    let body = post(&node, JSON, &parts).await.json();
+    assert_eq!(body["0008119A"]["Value"].as_array().map(Vec::len), Some(1), "{body}");
+}
+
+#[tokio::test]
+async fn documents_are_what_they_are_sent_as() {
+    let node = Node::start().await;
+    for (number, media, content, status) in [
+        (1, "application/pdf", "%PDF-1.7\n", 200),
+        (2, "application/pdf", "\n\n%PDF-1.4", 200),
+        (3, "application/pdf", "<html><body>", 409),
+        (4, "text/xml", "<?xml version=\"1.0\"?><ClinicalDocument/>", 200),
+        (5, "text/xml", "<!DOCTYPE html><html>", 409),
+        (6, "text/xml", "%PDF-1.7", 409),
+    ] {
+        let uid = format!("1.2.3.{number}");
+        let mut document = without(without(metadata(&uid, "x"), "7FE00010"), "00080016");
+        document["00420011"] = json!({"vr": "OB", "BulkDataURI": "doc"});
+        let parts = [(JSON, "", document.to_string().into_bytes()), (media, "doc", content.into())];
+        let answer = post(&node, JSON, &parts).await;
+        assert_eq!(answer.status, status, "{media} {content}: {}", answer.text());
+        if status == 409 {
+            let failed = &answer.json()["00081198"]["Value"][0];
+            assert_eq!(failed["00081197"]["Value"][0], 0xA900, "{failed}");
+        }
+    }
+}

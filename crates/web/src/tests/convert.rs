@@ -319,6 +319,10 @@ async fn a_lossy_copy_says_that_it_is_one() {
         assert!(json["00282112"]["Value"][0].as_f64().is_some_and(|ratio| ratio > 0.0), "{json}");
         assert_eq!(json["00282114"]["Value"][0], "ISO_10918_1");
         assert_eq!(json["00080008"]["Value"][0], "DERIVED");
+        let source = &json["00082112"]["Value"][0];
+        assert_eq!(source["00081155"]["Value"][0], instance.uid.as_str());
+        assert_eq!(source["0040A170"]["Value"][0]["00080100"]["Value"][0], "121320");
+        assert_eq!(json["00089215"]["Value"][0]["00080100"]["Value"][0], "113040");
         uids.push(uid);
     }
     assert!(uids[0].starts_with("2.25."), "{}", uids[0]);
@@ -336,4 +340,33 @@ async fn a_lossy_copy_says_that_it_is_one() {
     let lossy = format!("multipart/related; type=\"image/jpeg\"; transfer-syntax={JPEG}");
     let lossy = node.get_as(&frame, &lossy).await;
     assert!(lossy.parts()[0].1.starts_with(&[0xFF, 0xD8]));
+}
+
+#[tokio::test]
+async fn many_frames_of_a_deflated_object_are_had_in_every_form() {
+    const JPEG_LS: &str = "1.2.840.10008.1.2.4.80";
+    let node = Node::start().await;
+    let mut instance = Instance::new(1, 1, 1);
+    instance.pixels = Pixels::Words((0..40).map(|n| [n, 2, 3, 0x1234]).collect());
+    node.store(std::slice::from_ref(&instance)).await;
+    let deflated = node.get_as(&instance.path(), &accept(&[DEFLATED])).await.parts().remove(0).1;
+    assert_eq!(split(&deflated).0, DEFLATED);
+    let stored = node.post("/dicom-web/studies", &[deflated]).await;
+    assert!(matches!(stored.status, 200 | 202), "{}", stored.text());
+    // The cache of where frames lie forgets what was replaced.
+    let whole = node.get_as(&instance.path(), &accept(&[JPEG_LS])).await;
+    assert_eq!(whole.status, 200, "{}", whole.text());
+    let (syntax, data_set) = split(&whole.parts()[0].1);
+    assert_eq!((syntax, header(syntax, &data_set).frames.count()), (JPEG_LS, 40));
+    let list: Vec<String> = [40, 3, 4, 5, 1].map(|n: u32| n.to_string()).into();
+    let frames = format!("{}/frames/{}", instance.path(), list.join(","));
+    let parts = node.get_as(&frames, "multipart/related; type=application/octet-stream").await;
+    for ((_, frame), number) in parts.parts().iter().zip([40u8, 3, 4, 5, 1]) {
+        assert_eq!(frame.as_slice(), [number - 1, 0, 2, 0, 3, 0, 0x34, 0x12]);
+    }
+    let encoded = "multipart/related; type=\"image/jls\"";
+    assert_eq!(node.get_as(&frames, encoded).await.parts().len(), 5);
+    let gif = node.get_as(&format!("{}/rendered", instance.path()), "image/gif").await;
+    let shown = gif.body.windows(3).filter(|bytes| bytes == b"\x21\xF9\x04").count();
+    assert_eq!((gif.status, shown), (200, 40));
 }

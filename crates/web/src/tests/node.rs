@@ -16,7 +16,7 @@ use crate::{WebConfig, WebState, router};
 pub(super) struct Node {
     router: Router,
     pub(super) catalog: Catalog,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// An answer, read to its end.
@@ -49,7 +49,7 @@ impl Node {
         let spool = ArchiveConfig::new(folder.path().join("spool"));
         let archive = Archive::new(catalog.clone(), blobs.expect("a blob store"), spool);
         let state = WebState::new(archive.expect("an archive"), config).expect("legal settings");
-        Self { router: router(state), catalog, _folder: folder }
+        Self { router: router(state), catalog, folder }
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
@@ -91,6 +91,19 @@ impl Node {
         body.extend_from_slice(b"\r\n--XX--\r\n");
         let kind = "multipart/related; type=\"application/dicom\"; boundary=XX";
         self.request(Method::POST, path, &[(header::CONTENT_TYPE, kind)], body).await
+    }
+
+    /// Takes every stored object away behind the node's back.
+    pub(super) fn lose_objects(&self) {
+        let mut folders = vec![self.folder.path().join("blobs")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+                match entry.file_type().expect("a type").is_dir() {
+                    true => folders.push(entry.path()),
+                    false => std::fs::remove_file(entry.path()).expect("a file to remove"),
+                }
+            }
+        }
     }
 
     /// Stores instances, all of which must be taken.

@@ -134,3 +134,48 @@ async fn thumbnails_are_there_for_what_has_no_picture() {
     assert_eq!(png(format!("{}/frames/1,1/thumbnail", image.path())).await.status, 400);
     assert_eq!(png(format!("{study}/thumbnail?viewport=8,8,9,9")).await.status, 400);
 }
+
+#[tokio::test]
+async fn answers_in_parts_are_named_after_their_first() {
+    let mut document = Instance::new(1, 1, 1);
+    document.pixels = Pixels::None;
+    document.document = Some("application/pdf");
+    let image = Instance::new(1, 2, 1);
+    let node = with(&[document, image]).await;
+    let path = "/dicom-web/studies/1.2.826.1/rendered";
+    for (accept, first) in [
+        ("*/*", "application/pdf"),
+        ("multipart/related", "application/pdf"),
+        ("multipart/related; type=\"image/png\"", "image/png"),
+    ] {
+        let answer = node.get_as(path, accept).await;
+        let kind = answer.header("content-type").to_owned();
+        assert!(kind.contains(&format!("type=\"{first}\"")), "{accept}: {kind}");
+        let parts = answer.parts();
+        assert!(parts[0].0.contains(&format!("Content-Type: {first}")), "{accept}: {}", parts[0].0);
+    }
+}
+
+#[tokio::test]
+async fn images_that_are_none_say_by_how_much() {
+    let mut bomb = Instance::new(1, 1, 1);
+    bomb.pixels = Pixels::Words(vec![[1, 2, 3, 4]]);
+    let mut file = bomb.file();
+    let rows = [0x28, 0, 0x10, 0, b'U', b'S', 2, 0, 2, 0];
+    let at = file.windows(rows.len()).position(|bytes| bytes == rows).expect("Rows");
+    file[at + 8..at + 10].copy_from_slice(&[0xFF, 0xFF]);
+    let node = Node::start().await;
+    let stored = node.post("/dicom-web/studies", &[file]).await;
+    assert!(matches!(stored.status, 200 | 202), "{}", stored.text());
+    for (rest, accept, status) in [
+        ("frames/1", "*/*", 404),
+        ("frames/1/rendered", "*/*", 404),
+        ("rendered", "image/jpeg", 406),
+    ] {
+        let answer = node.get_as(&format!("{}/{rest}", bomb.path()), accept).await;
+        assert_eq!(answer.status, status, "{rest}: {}", answer.text());
+        for word in ["2 columns", "65535 rows", "262140 bytes"] {
+            assert!(answer.text().contains(word), "{rest}: {}", answer.text());
+        }
+    }
+}

@@ -241,3 +241,30 @@ async fn answers_say_when_older_studies_may_be_missing() {
     while node.catalog.backfill().await.expect("a step").is_some() {}
     assert_eq!(node.get(by_sound).await.header("warning"), "");
 }
+
+#[tokio::test]
+async fn queries_that_could_mean_two_things_are_refused() {
+    let node = node().await;
+    for query in
+        ["PatientID=P1&00100020=P2", "limit=1&limit=2", "PatientName=%CD%F5", "charset=gbk"]
+    {
+        let answer = node.get(&format!("/dicom-web/studies?{query}")).await;
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+    }
+    let answer = node.get("/dicom-web/studies?charset=utf-8&PatientID=P1").await;
+    assert_eq!((answer.status, answer.header("warning")), (200, ""));
+    let other = [("accept-charset".parse().expect("a name"), "gbk, iso-8859-1;q=0.5")];
+    let get = "GET".parse().expect("a method");
+    let answer = node.request(get, "/dicom-web/studies", &other, Vec::new()).await;
+    assert!(answer.status == 200 && answer.header("warning").contains("UTF-8"));
+}
+
+#[tokio::test]
+async fn one_document_of_xml_is_taken_for_parts_of_it() {
+    let node = node().await;
+    let answer = node.get_as("/dicom-web/studies", "application/dicom+xml").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let kind = answer.header("content-type");
+    assert!(kind.starts_with("multipart/related; type=\"application/dicom+xml\""), "{kind}");
+    assert_eq!(answer.parts().len(), 2);
+}

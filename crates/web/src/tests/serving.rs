@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{Method, Request, header};
 
-use super::data::Instance;
+use super::data::{self, Instance};
 use super::node::Node;
 use crate::{WebConfig, WebConfigError};
 
@@ -93,4 +93,22 @@ async fn pages_of_other_host_names_cannot_read_the_archive() {
     }
     assert_eq!(ask("/healthz", "monitor.example").await.status, 200);
     assert_eq!(ask("/readyz", "monitor.example").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_was_lost_is_said_to_be_and_not_busy() {
+    let instance = Instance::new(1, 1, 1);
+    let other = Instance { syntax: data::IMPLICIT, ..Instance::new(1, 1, 2) };
+    let node = Node::start().await;
+    node.store(&[instance.clone(), other.clone()]).await;
+    node.lose_objects();
+    let path = instance.path();
+    let frame = format!("{path}/frames/1");
+    for path in [path.clone(), frame, format!("{path}/rendered"), other.path()] {
+        let answer = node.get(&path).await;
+        assert_eq!(answer.status, 500, "{path}: {}", answer.text());
+        assert!(answer.text().contains("operator"), "{path}: {}", answer.text());
+        assert_eq!(answer.header("retry-after"), "");
+    }
+    assert_eq!(node.get(&format!("{path}/metadata")).await.status, 200, "the catalog knows");
 }

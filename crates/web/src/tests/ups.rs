@@ -334,6 +334,9 @@ async fn the_worklist_is_searched() {
         "ScheduledProcedureStepStartDateTime=x",
         "PatientID=%20",
         "PatientID=%00",
+        "PatientID=a&00100020=b",
+        "limit=1&limit=2",
+        "charset=gbk",
     ] {
         let answer = node.get(&format!("/dicom-web/workitems?{bad}")).await;
         assert_eq!(answer.status, 400, "{bad}");

@@ -105,3 +105,25 @@ async fn what_cannot_be_done_is_said() {
     let malformed = "requestType=WADO&studyUID=../1&seriesUID=1&objectUID=1";
     assert_eq!(node.get(&format!("/dicom-web/wado?{malformed}")).await.status, 400);
 }
+
+#[tokio::test]
+async fn refusals_speak_of_the_parameters_of_this_service() {
+    let instance = Instance::new(1, 1, 1);
+    let node = Node::start().await;
+    node.store(std::slice::from_ref(&instance)).await;
+    for (query, status, words) in [
+        ("&imageQuality=200", 400, "imageQuality"),
+        ("&rows=99999", 400, "rows"),
+        ("&windowCenter=1&windowWidth=0", 400, "windowWidth"),
+        ("&rows=5&rows=6", 400, "rows is given more than once"),
+        ("&charset=gbk", 400, "charset=utf-8"),
+        ("&contentType=image/bmp", 406, "contentType=image/jpeg"),
+        ("&contentType=application/dicom&transferSyntax=1.2.3", 406, "transferSyntax=* or 1.2.840"),
+    ] {
+        let answer = node.get(&path(&instance, query)).await;
+        let text = answer.text();
+        assert_eq!(answer.status, status, "{query}: {text}");
+        assert!(text.contains(words) && !text.contains("multipart"), "{query}: {text}");
+        assert!(!text.contains("transfer-syntax="), "{query}: {text}");
+    }
+}

@@ -311,3 +311,40 @@ fn flipped_bytes_end_in_an_answer() {
     }
     assert!(rewritten > 1000, "{rewritten}");
 }
+
+#[test]
+fn an_item_is_added_in_front_of_those_that_are_there() {
+    let target = TransferSyntax::EXPLICIT_LITTLE;
+    let code = |value: &str| Builder::explicit().text(0x0008_0100, "SH", value);
+    let added = || Changes::from([(tag(0x0008, 0x0100), Change::text(VR::SH, "NEW "))]);
+    let changes = || {
+        let nested = Changes::from([(tag(0x0040, 0xA170), Change::AddItem(added()))]);
+        Changes::from([
+            (tag(0x0008, 0x2112), Change::AddItem(added())),
+            (tag(0x0008, 0x9215), Change::AddItem(nested)),
+        ])
+    };
+    let inner = sequence(Builder::explicit(), 0x0040_A170, &[code("NEW ").bytes]);
+    let start = || Builder::explicit().text(0x0008_0005, "CS", "ISO_IR 192");
+    for (before, after) in [
+        (start(), vec![code("NEW ").bytes]),
+        (start().sequence(0x0008_2112, &[], true), vec![code("NEW ").bytes]),
+        (
+            start().sequence(0x0008_2112, &[code("OLD ").bytes], true),
+            vec![code("NEW ").bytes, code("OLD ").bytes],
+        ),
+    ] {
+        let before = before.text(0x0010_0020, "LO", "P1");
+        let written = rewrite_with(
+            &before.bytes,
+            Encoding::ExplicitLittle,
+            target,
+            PixelPlan::Copy,
+            changes(),
+        );
+        let expected = sequence(start(), 0x0008_2112, &after);
+        let expected = sequence(expected, 0x0008_9215, std::slice::from_ref(&inner.bytes));
+        let expected = expected.text(0x0010_0020, "LO", "P1");
+        assert_eq!(written.expect("a data set that can be rewritten"), expected.bytes);
+    }
+}

@@ -24,6 +24,7 @@ pub(super) fn document(base: &str, version: &str) -> Value {
             "title": "Qianli DICOMweb",
             "version": version,
             "summary": "DICOM PS3.18 services of this server",
+            "description": "Text is sent and taken in UTF-8 (PS3.18 section 8.8).",
         },
         "servers": [{"url": base}],
         "tags": tags,

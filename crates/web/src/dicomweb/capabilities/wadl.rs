@@ -53,6 +53,11 @@ fn method(text: &mut String, route: &Route) {
                 let _ = writeln!(text, "            <option value=\"{}\"/>", escape(media));
             }
             text.push_str("          </param>\n");
+            // PS3.18 section 8.8: what character sets there are belongs to the capabilities.
+            text.push_str(
+                "          <param name=\"Accept-Charset\" style=\"header\" default=\"UTF-8\">\n            \
+                 <option value=\"UTF-8\"/>\n          </param>\n",
+            );
         }
         for media in route.takes {
             let media = escape(media);
@@ -84,5 +89,6 @@ mod tests {
         let text = document("http://h/\"><x>");
         assert!(text.contains("base=\"http://h/&quot;&gt;&lt;x&gt;\""), "{text}");
         assert!(text.contains("type=&quot;application/dicom&quot;"), "{text}");
+        assert!(text.contains("Accept-Charset") && text.contains("<option value=\"UTF-8\"/>"));
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use qianli_catalog::types::Target;
 use qianli_model::query::{
-    Condition, Indexed, Level, Path, PathCondition, Rule, parse_path_rule, parse_rule,
+    Condition, Indexed, Kind, Level, Path, PathCondition, Rule, parse_path_rule, parse_rule,
 };
 use qianli_model::{Query, Tag, tag};
 
@@ -66,7 +66,13 @@ pub(super) struct Search {
     /// The client wants to know how many rows there are without the page.
     pub(super) count: bool,
     pub(super) warnings: Vec<String>,
+    /// What was matched so far, and how the query string names it.
+    named: Vec<(Path, String)>,
 }
+
+/// Parameters of the search itself; each means one thing.
+const SINGLE: &[&str] =
+    &["limit", "offset", "fuzzymatching", "count", "emptyvaluematching", "multiplevaluematching"];
 
 impl Search {
     /// Parses a query string for rows of `level` inside the study or series of the path.
@@ -82,7 +88,9 @@ impl Search {
             include: Include::default(),
             count: false,
             warnings: Vec::new(),
+            named: Vec::new(),
         };
+        params::once(query, SINGLE)?;
         let creators = creators(query);
         for (name, value) in params::pairs(query) {
             search.parameter(&name, &value, &creators)?;
@@ -129,6 +137,7 @@ impl Search {
             self.warnings.push(format!("{name} is not an attribute that can be matched; ignored"));
             return Ok(());
         };
+        self.once(&path, name)?;
         // A key without value, and every key that is matched, is also a return key (10.6.3.3).
         let tag = path.outermost();
         self.include.tags.insert(tag);
@@ -143,6 +152,28 @@ impl Search {
             Some(rule) => self.add(attribute, rule),
             None => Ok(()),
         }
+    }
+
+    /// Refuses an attribute that is given twice, by the same name or by two: it could mean either
+    /// value or both. A repeated name is a list of UIDs or of Modalities in Study, for which that form
+    /// is usual.
+    fn once(&mut self, path: &Path, name: &str) -> Result<(), HttpError> {
+        let Some((_, known)) = self.named.iter().find(|(other, _)| other == path) else {
+            self.named.push((path.clone(), name.to_owned()));
+            return Ok(());
+        };
+        let again = known.eq_ignore_ascii_case(name);
+        let modalities = path.steps().len() == 1 && path.outermost() == tag::MODALITIES_IN_STUDY;
+        if again && (modalities || path.kind() == Some(Kind::Uid)) {
+            return Ok(());
+        }
+        let message = match again {
+            true => format!("{} is given more than once", shown(name)),
+            false => format!("{} and {} are the same attribute", shown(known), shown(name)),
+        };
+        let advice =
+            "give it once; several values, of which one is to match, go between backslashes (%5C)";
+        Err(HttpError::bad_request(format!("{message}: {advice}")))
     }
 
     /// The same attribute twice means either value, as one list of values would.
@@ -413,7 +444,7 @@ mod tests {
             ("0040A370.00080050=1", "0040A370.00080050"),
             ("RequestAttributesSequence.ScheduledProcedureStepID=1", "00400275.00400009"),
             ("00091001=1", "00091001"),
-            ("Rows=1&Rows=2", "00280010"),
+            ("Rows=1%5C2", "00280010"),
             ("PatientComments=%22%22", "00104000"),
         ] {
             let search = parse(query, Level::Study);
@@ -436,10 +467,39 @@ mod tests {
 
     #[test]
     fn attributes_of_lower_levels_are_matched_too() {
-        let search = parse("Modality=CT&Modality=MR", Level::Study);
+        let search = parse("Modality=CT%5CMR", Level::Study);
         let expected = Condition { attribute: Indexed::Modality, rule: any(&["CT", "MR"]) };
         assert_eq!(search.query.conditions, [expected]);
         assert!(search.warnings.is_empty());
+    }
+
+    #[test]
+    fn attributes_are_given_once() {
+        for (query, named) in [
+            ("PatientID=P1&PatientID=P2", vec!["PatientID"]),
+            ("PatientID=P1&00100020=P2", vec!["PatientID", "00100020"]),
+            ("PatientID=&PatientID=P2", vec!["PatientID"]),
+            ("Rows=1&00280010=2", vec!["Rows", "00280010"]),
+            ("Modality=CT&Modality=MR", vec!["Modality", "%5C"]),
+            ("ModalitiesInStudy=CT&00080061=MR", vec!["ModalitiesInStudy", "00080061"]),
+            ("StudyInstanceUID=1.2&0020000D=1.3", vec!["StudyInstanceUID", "0020000D"]),
+            ("limit=1&limit=2", vec!["limit"]),
+            ("fuzzymatching=true&FuzzyMatching=false", vec!["fuzzymatching"]),
+        ] {
+            let error = Search::parse(query, Level::Study, None).expect_err(query);
+            assert_eq!(error.status(), 400, "{query}");
+            for name in named {
+                assert!(error.message().contains(name), "{query}: {}", error.message());
+            }
+        }
+    }
+
+    #[test]
+    fn modalities_in_study_may_be_repeated() {
+        let search = parse("00080061=CT&00080061=MR", Level::Study);
+        let expected =
+            Condition { attribute: Indexed::ModalitiesInStudy, rule: any(&["CT", "MR"]) };
+        assert_eq!(search.query.conditions, [expected]);
     }
 
     #[test]

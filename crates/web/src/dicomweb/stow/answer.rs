@@ -28,6 +28,12 @@ const REFERENCED_SOPS: Tag = tag(0x0008, 0x1199);
 /// Other Failures Sequence: parts that cannot be named by SOP class and instance.
 const OTHER_FAILURES: Tag = tag(0x0008, 0x119A);
 
+/// Error Comment. The response module has no attribute for words; other servers say them in this one.
+const ERROR_COMMENT: Tag = tag(0x0000, 0x0902);
+
+/// Most characters of it (VR LO, PS3.5 section 6.2).
+const MOST_COMMENT: usize = 64;
+
 /// "Data Set does not match SOP Class" (PS3.18 table I.2-2): stored although something is odd.
 const STORED_WITH_ODDITIES: i64 = 0xB007;
 
@@ -137,6 +143,14 @@ impl Report {
             );
             respond::warn(response.headers_mut(), &text);
         }
+        let mut reasons: Vec<String> = Vec::new();
+        for IngestError { refusal, .. } in &self.failed {
+            let reason = format!("{:04X}: {refusal}", refusal.code());
+            if !reasons.contains(&reason) && reasons.len() < LOGGED {
+                reasons.push(reason);
+            }
+        }
+        respond::warn_all(response.headers_mut(), &reasons);
         Ok(response)
     }
 
@@ -200,6 +214,8 @@ fn failed(error: &IngestError) -> DataSet<'static> {
         }
     }
     item.set_number(FAILURE_REASON, "US", i64::from(error.refusal.code()));
+    let comment: String = error.refusal.to_string().chars().take(MOST_COMMENT).collect();
+    item.set_text(ERROR_COMMENT, "LO", [comment.trim_end().replace('\\', "/").as_str()]);
     item
 }
 
@@ -305,6 +321,7 @@ mod tests {
         let item = &body["00081198"]["Value"][0];
         assert_eq!(item["00081155"]["Value"][0], "1.6");
         assert_eq!(item["00081197"], json!({"vr": "US", "Value": [0xA900]}));
+        assert_eq!(item["00000902"]["Value"][0], "StudyInstanceUID is missing");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use qianli_model::{Refusal, TransferSyntax};
 use serde_json::{Map, Value};
 
 use super::fill;
-use super::media::Media;
+use super::media::{self, Media};
 use super::metadata::Language;
 use super::pixels::{self, Pixels};
 use crate::WebState;
@@ -41,6 +41,15 @@ pub(super) struct Gathering {
     documents: Vec<(Language, Range<u64>)>,
     values: SpoolWriter,
     parts: Vec<BulkPart>,
+    refused: Vec<RefusedPart>,
+}
+
+/// A bulk part that is not taken: what it belongs to cannot be written.
+struct RefusedPart {
+    location: String,
+    refusal: Refusal,
+    /// Some data set wanted it.
+    used: AtomicBool,
 }
 
 /// A bulk part in the spool of all.
@@ -56,7 +65,14 @@ pub(super) struct BulkPart {
 impl Gathering {
     pub(super) fn new(state: &WebState) -> Self {
         let spool = || state.archive().spool();
-        Self { metadata: spool(), documents: Vec::new(), values: spool(), parts: Vec::new() }
+        let (metadata, values) = (spool(), spool());
+        let (documents, parts, refused) = (Vec::new(), Vec::new(), Vec::new());
+        Self { metadata, documents, values, parts, refused }
+    }
+
+    /// Remembers why a part is not taken, for the instance that names it.
+    pub(super) fn refuse(&mut self, location: String, refusal: Refusal) {
+        self.refused.push(RefusedPart { location, refusal, used: AtomicBool::new(false) });
     }
 
     /// Starts a part.
@@ -108,6 +124,7 @@ impl Gathering {
             documents: self.documents,
             values: self.values.keep().await?,
             parts: self.parts,
+            refused: self.refused,
             places,
         })
     }
@@ -119,6 +136,7 @@ pub(super) struct Gathered {
     pub(super) documents: Vec<(Language, Range<u64>)>,
     pub(super) values: Held,
     pub(super) parts: Vec<BulkPart>,
+    refused: Vec<RefusedPart>,
     places: HashMap<String, Vec<usize>>,
 }
 
@@ -142,20 +160,40 @@ impl Gathered {
         self.parts.iter().filter(|part| !part.used.load(Ordering::Relaxed)).count()
     }
 
+    /// Why parts were not taken that no data set named either.
+    pub(super) fn refused(&self) -> impl Iterator<Item = Refusal> {
+        let unused = |part: &&RefusedPart| !part.used.load(Ordering::Relaxed);
+        self.refused.iter().filter(unused).map(|part| part.refusal.clone())
+    }
+
+    /// Refuses a data set that names a part which was not taken.
+    fn check_taken(&self, json: &Map<String, Value>) -> Result<(), Refusal> {
+        if self.refused.is_empty() {
+            return Ok(());
+        }
+        let mut named = Vec::new();
+        bulk_uris(json, &mut named);
+        let mut wanted = self.refused.iter().filter(|part| named.contains(&part.location.as_str()));
+        let Some(first) = wanted.next() else { return Ok(()) };
+        for part in wanted.chain([first]) {
+            part.used.store(true, Ordering::Relaxed);
+        }
+        Err(first.refusal.clone())
+    }
+
     /// Writes one data set with its values.
     pub(super) async fn compose(
         &self,
         state: &WebState,
         mut json: Map<String, Value>,
     ) -> Result<Composed, IngestError> {
-        let class = fill::text(&json, "00080016");
-        let (instance, study) = (fill::text(&json, "00080018"), fill::text(&json, "0020000D"));
         let result = self.compose_named(state, &mut json).await;
+        // After what could be filled in was.
         result.map_err(|refusal| IngestError {
             refusal,
-            sop_class: class,
-            sop_instance: instance,
-            study,
+            sop_class: fill::text(&json, "00080016"),
+            sop_instance: fill::text(&json, "00080018"),
+            study: fill::text(&json, "0020000D"),
         })
     }
 
@@ -164,6 +202,7 @@ impl Gathered {
         state: &WebState,
         json: &mut Map<String, Value>,
     ) -> Result<Composed, Refusal> {
+        self.check_taken(json)?;
         let pixel_uri = fill::bulk_uri(json, "7FE00010");
         let pixels = match pixel_uri.as_ref().and_then(|uri| self.places.get(uri)) {
             Some(indices) => {
@@ -181,6 +220,12 @@ impl Gathered {
             && let Media::Document(mime, class) = part.media
         {
             fill::document(json, mime, class, part.range.end - part.range.start);
+            let start = part.range.start..part.range.end.min(part.range.start + media::START);
+            let start = self.values.read(start).await?;
+            if !media::is_document(mime, &start) {
+                let message = format!("the part that is sent as {mime} is something else");
+                return Err(Refusal::DoesNotMatchSopClass(message));
+            }
         }
         let named = |key: &str, name: &'static str| {
             fill::text(json, key).ok_or(Refusal::MissingAttribute(name))
@@ -229,6 +274,18 @@ impl Gathered {
         match made {
             Some((held, range)) => held.copy(range.clone(), into).await,
             None => Err(Refusal::StorageFailed),
+        }
+    }
+}
+
+/// Every BulkDataURI of a data set, those inside sequences too.
+fn bulk_uris<'j>(json: &'j Map<String, Value>, found: &mut Vec<&'j str>) {
+    let mut open = vec![json];
+    while let Some(data_set) = open.pop() {
+        for element in data_set.values() {
+            found.extend(element.get("BulkDataURI").and_then(Value::as_str));
+            let items = element.get("Value").and_then(Value::as_array);
+            open.extend(items.into_iter().flatten().filter_map(Value::as_object));
         }
     }
 }

@@ -129,7 +129,11 @@ impl Intake {
             Ok(None) => self.instance(reader).await?,
             Ok(Some(purpose)) => self.gather(purpose, reader).await?,
             Err(refusal) => {
-                self.outcomes.push(Some(Err(refusal.into())));
+                // The instance that names it is what fails, and only that.
+                match (&mut self.gathering, headers.content_location) {
+                    (Some(gathering), Some(location)) => gathering.refuse(location, refusal),
+                    _ => self.outcomes.push(Some(Err(refusal.into()))),
+                }
                 while in_time(reader.chunk()).await??.is_some() {}
             }
         }
@@ -225,6 +229,9 @@ impl Intake {
                     }
                 }
             }
+        }
+        for refusal in gathered.refused() {
+            self.outcomes.push(Some(Err(refusal.into())));
         }
         for _ in 0..gathered.left_over() {
             let reason = "no BulkDataURI of the metadata names this bulk value";

@@ -77,6 +77,25 @@ pub(super) struct Picture {
 /// Bytes of a compressed image that are looked at: its headers with profiles and previews in front.
 pub(super) const HEAD: u64 = 4 << 20;
 
+/// Bytes of a document that tell what it is: what may stand in front of a PDF header is less.
+pub(super) const START: u64 = 1024;
+
+/// Whether a document that begins with `start` may be what it is sent as. Models in text say nothing
+/// at their start.
+pub(super) fn is_document(mime: &str, start: &[u8]) -> bool {
+    match mime {
+        "application/pdf" => memchr::memmem::find(start, b"%PDF-").is_some(),
+        "text/XML" => {
+            // UTF-16 is XML too; its marks are taken as they are.
+            let text = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start).trim_ascii_start();
+            let tag = text.get(..14).unwrap_or(text).to_ascii_lowercase();
+            let html = tag.starts_with(b"<!doctype html") || tag.starts_with(b"<html");
+            !html && matches!(text.first(), Some(b'<' | 0xFE | 0xFF))
+        }
+        _ => true,
+    }
+}
+
 /// Reads the header of a compressed image. `None` for codecs whose streams do not tell.
 pub(super) fn picture(codec: Codec, head: &[u8]) -> Result<Option<Picture>, &'static str> {
     match codec {

@@ -169,11 +169,42 @@ enum End {
     TooSlow,
     /// The catalog did not answer.
     Unavailable,
+    /// The receiver sent what is no WebSocket (RFC 6455 section 7.4.1).
+    Protocol,
+    /// The receiver sent data, which has no meaning here.
+    Data,
+    /// The receiver sent text that is not UTF-8.
+    NotText,
+    /// The receiver sent a message that is longer than any it can need.
+    TooLong,
+}
+
+impl End {
+    /// What the receiver is told (RFC 6455 section 7.4.1).
+    fn close(&self) -> (u16, &'static str) {
+        match self {
+            Self::Left => (close_code::NORMAL, ""),
+            Self::TooSlow => (close_code::POLICY, "event reports were not taken in time"),
+            Self::Unavailable => (close_code::AGAIN, "the server cannot answer now"),
+            Self::Protocol => (close_code::PROTOCOL, "this is not the WebSocket protocol"),
+            Self::Data => (close_code::UNSUPPORTED, "nothing is received here but control frames"),
+            Self::NotText => (close_code::INVALID, "text that is not UTF-8"),
+            Self::TooLong => (close_code::SIZE, "the message is too long"),
+        }
+    }
 }
 
 impl From<axum::Error> for End {
-    fn from(_: axum::Error) -> Self {
-        Self::Left
+    fn from(error: axum::Error) -> Self {
+        use tungstenite::Error;
+        use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+        match error.into_inner().downcast_ref::<Error>() {
+            Some(Error::Protocol(ResetWithoutClosingHandshake)) | None => Self::Left,
+            Some(Error::Protocol(_) | Error::AttackAttempt) => Self::Protocol,
+            Some(Error::Capacity(_)) => Self::TooLong,
+            Some(Error::Utf8(_)) => Self::NotText,
+            Some(_) => Self::Left,
+        }
     }
 }
 
@@ -205,12 +236,8 @@ impl Connection {
             Ok(()) => End::Left,
             Err(end) => end,
         };
-        let code = match end {
-            End::Left => close_code::NORMAL,
-            End::TooSlow => close_code::POLICY,
-            End::Unavailable => close_code::AGAIN,
-        };
-        let frame = CloseFrame { code, reason: "".into() };
+        let (code, reason) = end.close();
+        let frame = CloseFrame { code, reason: reason.into() };
         // Politeness only; whoever does not listen does not hear it.
         let _ =
             timeout(Duration::from_secs(1), self.socket.send(Message::Close(Some(frame)))).await;
@@ -232,8 +259,9 @@ impl Connection {
                     }
                 }
                 incoming = self.socket.recv() => match incoming {
-                    None | Some(Err(_) | Ok(Message::Close(_))) => return Ok(()),
+                    None | Some(Ok(Message::Close(_))) => return Ok(()),
                     Some(Ok(message)) => self.heard(message).await?,
+                    Some(Err(error)) => return Err(error.into()),
                 },
                 _ = pings.tick() => {
                     if self.heard.elapsed() > SILENCE {
@@ -279,7 +307,11 @@ impl Connection {
 
     async fn heard(&mut self, message: Message) -> Result<(), End> {
         self.heard = Instant::now();
-        let Message::Pong(position) = message else { return Ok(()) };
+        let position = match message {
+            Message::Pong(position) => position,
+            Message::Binary(_) => return Err(End::Data),
+            _ => return Ok(()),
+        };
         let Ok(position) = <[u8; 8]>::try_from(position.as_ref()) else { return Ok(()) };
         let position = i64::from_be_bytes(position);
         if position > self.confirmed && position <= self.sent {

@@ -27,6 +27,8 @@ pub(super) struct Search {
     pub(super) warnings: Vec<String>,
     include_all: bool,
     include: BTreeSet<Tag>,
+    /// What was matched so far.
+    named: Vec<Vec<Tag>>,
 }
 
 impl Search {
@@ -38,7 +40,9 @@ impl Search {
             warnings: Vec::new(),
             include_all: false,
             include: rules::RULES.iter().map(|rule| rule.tag).collect(),
+            named: Vec::new(),
         };
+        params::once(query, &["limit", "offset", "fuzzymatching"])?;
         for (name, value) in params::pairs(query) {
             search.parameter(&name, &value)?;
         }
@@ -80,6 +84,11 @@ impl Search {
             self.warnings.push("a parameter is not an attribute of a workitem; ignored".into());
             return Ok(());
         };
+        if self.named.contains(&path) {
+            let message = "an attribute is given more than once, or by two names: give it once";
+            return Err(HttpError::bad_request(message));
+        }
+        self.named.push(path.clone());
         self.include.extend(path.first());
         let condition = search::condition(path, value)
             .map_err(|error| HttpError::bad_request(error.to_string()))?;

@@ -48,6 +48,7 @@ pub(super) async fn subscribe(
 ) -> Result<Response, HttpError> {
     let aet = aet(&at.aetitle)?;
     let query = query.unwrap_or_default();
+    params::once(&query, &["deletionlock"])?;
     let lock = match params::first(&query, "deletionlock").unwrap_or_default().as_str() {
         "true" => true,
         "false" | "" => false,

@@ -15,8 +15,9 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use qianli_archive::{ArchiveError, Busy, ConvertError, FrameReader};
+use qianli_archive::{ArchiveError, Busy, ConvertError, FrameReader, Inflating};
 use qianli_catalog::types::Detail;
+use qianli_imaging::ImagingError;
 use qianli_model::syntax::Encoding;
 use qianli_model::{FrameTable, TransferSyntax, tag};
 
@@ -58,7 +59,7 @@ pub(crate) async fn answer(
     headers: &HeaderMap,
     url: &str,
 ) -> Result<Response, HttpError> {
-    check_range(&detail.frames, &numbers)?;
+    check_range(&detail, &numbers)?;
     let mut tried = Vec::new();
     let mut failure: Option<FrameError> = None;
     // What the first frame cannot be made of is tried no further: the next best may do.
@@ -67,6 +68,9 @@ pub(crate) async fn answer(
             Ok(plan) => plan,
             Err(refusal) => {
                 let Some(failure) = failure.take() else { return Err(refusal) };
+                if failure.is_too_large() {
+                    return Err(failure.into());
+                }
                 let message = format!("{}; {failure}", refusal.message());
                 return Err(HttpError::not_acceptable(message));
             }
@@ -108,6 +112,7 @@ pub(crate) async fn answer(
             let length = plan.length(&framing, url, &detail.frames, &numbers);
             let closing = framing.closing();
             let url = url.to_owned();
+            let ahead = loader.ahead(&plan);
             let rest = stream::iter(groups)
                 .map(move |group| {
                     let (loader, url) = (loader.clone(), url.clone());
@@ -117,7 +122,7 @@ pub(crate) async fn answer(
                         Ok::<_, ArchiveError>(frames.parts(&framing, &plan, &url, &group, false))
                     }
                 })
-                .buffered(plan.ahead());
+                .buffered(ahead);
             let content = head.chain(rest.try_flatten()).chain(stream::iter([Ok(closing)]));
             respond::streamed(&content_type, content.boxed(), length)
         }
@@ -148,11 +153,42 @@ pub(super) fn parse_list(text: &str) -> Result<Vec<u32>, HttpError> {
 /// The standard's lists are of "non-duplicate" numbers. A repeated one is answered all the same as
 /// long as the answer is not larger than the whole instance would be, in frames (which bounds decoded
 /// pixels) and in stored bytes: a short request for one frame thousands of times is refused.
-pub(super) fn check_range(frames: &FrameTable, numbers: &[u32]) -> Result<(), HttpError> {
-    let count = frames.count();
-    if count == 0 {
-        return Err(HttpError::not_found("this instance has no frames"));
+pub(super) fn check_range(detail: &Detail, numbers: &[u32]) -> Result<(), HttpError> {
+    if detail.frames.count() == 0 {
+        return Err(no_frames(detail));
     }
+    check_list(&detail.frames, numbers)
+}
+
+/// Why an instance has no frames; where its header promises some, with the numbers.
+pub(super) fn no_frames(detail: &Detail) -> HttpError {
+    let path = tag::PIXEL_DATA.to_string();
+    let value = detail.bulk.iter().find(|value| value.path == path);
+    let json = String::from_utf8_lossy(&detail.json);
+    let members = json::members(&json);
+    let number = |tag| json::number(members.iter().find(|(other, _)| *other == tag)?.1);
+    let promised = number(tag::COLUMNS).zip(number(tag::ROWS));
+    let Some((columns, rows)) = promised.filter(|_| detail.frames != FrameTable::None) else {
+        return HttpError::not_found("this instance has no frames");
+    };
+    let samples = number(tag::SAMPLES_PER_PIXEL).unwrap_or(1);
+    let bits = number(tag::BITS_ALLOCATED).unwrap_or(8);
+    let bits_of_frame = [columns, rows, samples, bits].into_iter().fold(1, u64::saturating_mul);
+    let needed = bits_of_frame.div_ceil(8);
+    let held = match value {
+        Some(value) => format!("{} bytes of pixel data are there", value.range.length),
+        None => "fewer are there".to_owned(),
+    };
+    HttpError::not_found(format!(
+        "this instance has no whole frame: its header says {columns} columns and {rows} rows of \
+         {samples} samples of {bits} bits, {needed} bytes for each frame, and {held} (a decoded frame \
+         may have {} bytes here). The object itself can be retrieved",
+        qianli_imaging::MAX_FRAME_BYTES
+    ))
+}
+
+fn check_list(frames: &FrameTable, numbers: &[u32]) -> Result<(), HttpError> {
+    let count = frames.count();
     if numbers.iter().any(|number| *number == 0 || *number > count) {
         let message = format!("no such frame: this instance has frames 1 to {count}");
         return Err(HttpError::not_found(message));
@@ -226,6 +262,7 @@ struct Loader {
     detail: Arc<Detail>,
     /// The syntax to transcode to, and the reader that does.
     transcoding: Option<(TransferSyntax, FrameReader)>,
+    inflating: Inflating,
 }
 
 impl Loader {
@@ -233,7 +270,13 @@ impl Loader {
         let reader = || FrameReader::new(state.archive(), &caller.scope, Arc::clone(detail));
         let transcoding = plan.to.map(|to| (to, reader()));
         let (state, caller) = (state.clone(), caller.clone());
-        Self { state, caller, detail: Arc::clone(detail), transcoding }
+        let (detail, inflating) = (Arc::clone(detail), Inflating::default());
+        Self { state, caller, detail, transcoding, inflating }
+    }
+
+    /// How many groups are read ahead of the client.
+    fn ahead(&self, plan: &Plan) -> usize {
+        self.transcoding.as_ref().map_or(1, |(_, reader)| reader.ahead(plan.ahead()))
     }
 
     async fn load(&self, numbers: &[u32], later: bool) -> Result<Loaded, FrameError> {
@@ -242,10 +285,12 @@ impl Loader {
             if let [number] = numbers
                 && stored_length(&self.detail.frames, *number) > GROUP_BYTES
             {
-                let frame = archive.frame_stream(scope, &self.detail, *number).await?;
+                let at = &self.inflating;
+                let frame = archive.frame_stream(scope, &self.detail, *number, at).await?;
                 return Ok(Loaded::Streamed(frame));
             }
-            return Ok(Loaded::Whole(archive.frames(scope, &self.detail, numbers).await?));
+            let frames = archive.frames(scope, &self.detail, numbers, &self.inflating).await?;
+            return Ok(Loaded::Whole(frames));
         };
         let mut frames = Vec::with_capacity(numbers.len());
         for number in numbers {
@@ -273,7 +318,8 @@ pub(super) async fn padded_frame(
     {
         return Ok(None);
     }
-    state.archive().frame_with_padding(&caller.scope, detail, 1).await.map(Some)
+    let at = Inflating::default();
+    state.archive().frame_with_padding(&caller.scope, detail, 1, &at).await.map(Some)
 }
 
 /// Whether the metadata that the client holds is right about the colours of decoded pixels.
@@ -319,6 +365,17 @@ impl FrameError {
                 | Self::Recoloured(_)
         )
     }
+
+    /// It takes more memory than there ever is.
+    fn is_too_large(&self) -> bool {
+        matches!(
+            self,
+            Self::Convert(
+                ConvertError::Imaging(ImagingError::TooLarge)
+                    | ConvertError::Busy(Busy::TooLarge { .. })
+            )
+        )
+    }
 }
 
 impl From<FrameError> for HttpError {
@@ -361,7 +418,7 @@ mod tests {
     fn lists_ask_for_no_more_than_the_instance() {
         let native = FrameTable::Native { offset: 0, bits_per_frame: 8 << 20, count: 3 };
         let check = |frames: &FrameTable, numbers: &[u32]| {
-            check_range(frames, numbers).map_err(|error| error.status().as_u16())
+            check_list(frames, numbers).map_err(|error| error.status().as_u16())
         };
         for (numbers, expected) in [
             (&[3, 1, 2][..], Ok(())),

@@ -27,6 +27,7 @@ use crate::dicomweb::accept::{Accept, Offer};
 use crate::dicomweb::path::{At, InstanceAt};
 use crate::dicomweb::respond;
 use crate::error::HttpError;
+pub(super) use options::MAX_SIDE;
 use source::Source;
 pub(crate) use thumbnail::{frame as frame_thumbnail, thumbnail};
 
@@ -112,7 +113,15 @@ pub(crate) async fn instance(
     }
     let count = detail.frames.count();
     if count == 0 {
-        return page::answer(&asked, &detail, query.as_deref().unwrap_or_default()).await;
+        let page = page::answer(&asked, &detail, query.as_deref().unwrap_or_default()).await;
+        return page.map_err(|error| match error.status().as_u16() {
+            // Of an image that is none, why.
+            406 => {
+                let why = super::frames::no_frames(&detail);
+                HttpError::not_acceptable(format!("{}; {}", error.message(), why.message()))
+            }
+            _ => error,
+        });
     }
     let all = (1..=count).collect();
     pictures(&asked, &detail, all, true).await
@@ -129,7 +138,7 @@ pub(crate) async fn frames(
 ) -> Result<Response, HttpError> {
     let numbers = super::frames::parse_list(&at.rest)?;
     let detail = super::detail(&state, &caller, &at).await?;
-    super::frames::check_range(&detail.frames, &numbers)?;
+    super::frames::check_range(&detail, &numbers)?;
     let asked = Asked::read(&state, &caller, &base, &headers, query.as_deref())?;
     pictures(&asked, &detail, numbers, false).await
 }

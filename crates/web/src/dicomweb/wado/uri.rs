@@ -11,6 +11,7 @@ use qianli_catalog::types::{Detail, Target};
 use qianli_model::uid::UidError;
 use qianli_model::{SeriesUid, SopInstanceUid, StudyUid, Tag, tag};
 
+use super::rendered::MAX_SIDE;
 use super::{objects, rendered};
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
@@ -48,9 +49,21 @@ pub(crate) async fn retrieve(
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpError> {
     let wanted = Wanted::parse(query.as_deref().unwrap_or_default())?;
+    let detail = super::detail(&state, &caller, &wanted.at).await?;
+    let answered = answer(state, caller, base, headers, &wanted, &detail).await;
+    answered.map_err(|error| in_our_words(&error).unwrap_or(error))
+}
+
+async fn answer(
+    state: WebState,
+    caller: Caller,
+    base: BaseUrl,
+    headers: HeaderMap,
+    wanted: &Wanted,
+    detail: &Detail,
+) -> Result<Response, HttpError> {
     let at = &wanted.at;
-    let detail = super::detail(&state, &caller, at).await?;
-    let (route, accept) = wanted.choose(&detail)?;
+    let (route, accept) = wanted.choose(detail)?;
     let accept = format!("accept={}", utf8_percent_encode(&accept, NON_ALPHANUMERIC));
     match route {
         Answer::Object => {
@@ -63,7 +76,7 @@ pub(crate) async fn retrieve(
             objects::retrieve(State(state), caller, base, At(target), headers, query).await
         }
         Answer::Picture => {
-            let query = RawQuery(Some(format!("{accept}{}", wanted.rendering(&detail)?)));
+            let query = RawQuery(Some(format!("{accept}{}", wanted.rendering(detail)?)));
             // Without a number the instance decides: its frames as an animation, or one of them.
             let Some(number) = wanted.frame else {
                 return rendered::instance(State(state), caller, base, at.clone(), headers, query)
@@ -77,6 +90,26 @@ pub(crate) async fn retrieve(
             rendered::instance(State(state), caller, base, at.clone(), headers, query).await
         }
     }
+}
+
+/// What can be had, as this service names it: contentType and transferSyntax instead of media types
+/// with parameters, and nothing in parts. `None` for other errors.
+fn in_our_words(error: &HttpError) -> Option<HttpError> {
+    let list = error.message().strip_prefix("available here: ")?;
+    let (list, syntaxes) = list.split_once(", each with transfer-syntax=").unwrap_or((list, ""));
+    let elsewhere = |media: &str| media.starts_with("multipart/") || media == "application/zip";
+    let named: Vec<String> = list
+        .split(", ")
+        .filter(|one| !elsewhere(one))
+        .map(|one| format!("contentType={one}"))
+        .collect();
+    let named = named.join(", ");
+    let message = match (named.is_empty(), syntaxes.is_empty()) {
+        (true, _) => "nothing of this can be had as one body".to_owned(),
+        (false, true) => format!("available here: {named}"),
+        (false, false) => format!("available here: {named} with transferSyntax={syntaxes}"),
+    };
+    Some(HttpError::new(error.status(), message))
 }
 
 /// Which resource answers.
@@ -99,12 +132,13 @@ struct Wanted {
     columns: Option<u32>,
     region: Option<[f64; 4]>,
     window: Option<(f64, f64)>,
-    quality: Option<String>,
+    quality: Option<u32>,
     annotation: Option<String>,
 }
 
 impl Wanted {
     fn parse(query: &str) -> Result<Self, HttpError> {
+        params::once(query, PARAMETERS)?;
         let get = |name: &str| params::first(query, name).filter(|value| !value.trim().is_empty());
         if get("requestType").as_deref() != Some("WADO") {
             return Err(HttpError::bad_request("requestType must be WADO"));
@@ -143,8 +177,11 @@ impl Wanted {
         let window = match (get("windowCenter"), get("windowWidth")) {
             (None, None) => None,
             (Some(center), Some(width)) => match (number(&center), number(&width)) {
-                (Some(center), Some(width)) => Some((center, width)),
-                _ => return Err(HttpError::bad_request("the window is not two numbers")),
+                (Some(center), Some(width)) if width > 0.0 => Some((center, width)),
+                _ => {
+                    let message = "windowCenter is a number, windowWidth one greater than 0";
+                    return Err(HttpError::bad_request(message));
+                }
             },
             _ => {
                 let message = "windowCenter and windowWidth belong together";
@@ -171,6 +208,16 @@ impl Wanted {
                 }
             })
             .transpose()?;
+        let side = |name: &'static str| match whole(name)? {
+            Some(side) if side > MAX_SIDE => {
+                Err(HttpError::bad_request(format!("{name} is a number from 1 to {MAX_SIDE}")))
+            }
+            side => Ok(side),
+        };
+        let quality = whole("imageQuality")?;
+        if quality.is_some_and(|quality| quality > 100) {
+            return Err(HttpError::bad_request("imageQuality is a number from 1 to 100"));
+        }
         let types = get("contentType").unwrap_or_default();
         let types = types
             .split(',')
@@ -182,11 +229,11 @@ impl Wanted {
             types,
             transfer_syntax: get("transferSyntax"),
             frame: whole("frameNumber")?,
-            rows: whole("rows")?,
-            columns: whole("columns")?,
+            rows: side("rows")?,
+            columns: side("columns")?,
             region,
             window,
-            quality: get("imageQuality"),
+            quality,
             annotation: get("annotation"),
         })
     }
@@ -224,8 +271,8 @@ impl Wanted {
             }
         }
         Err(HttpError::not_acceptable(
-            "available here: application/dicom; for images image/jpeg, image/png and image/gif; for \
-             documents what they are or text/html",
+            "contentType is application/dicom here; for images also image/jpeg, image/png or image/gif; \
+             for documents what they are or text/html",
         ))
     }
 
@@ -251,7 +298,7 @@ impl Wanted {
             query.push_str(&format!("&window={center},{width},linear"));
         }
         if let Some(quality) = &self.quality {
-            query.push_str(&format!("&quality={}", utf8_percent_encode(quality, NON_ALPHANUMERIC)));
+            query.push_str(&format!("&quality={quality}"));
         }
         if let Some(annotation) = &self.annotation {
             let annotation = utf8_percent_encode(annotation, NON_ALPHANUMERIC);
@@ -274,7 +321,9 @@ impl Wanted {
             (None, Some(rows)) => (f64::from(rows) * w / h, f64::from(rows)),
             (None, None) => (w, h),
         };
-        let (columns, rows) = (columns.ceil().max(1.0), rows.ceil().max(1.0));
+        // The side that follows from the other may not be too long either.
+        let longest = f64::from(MAX_SIDE);
+        let (columns, rows) = (columns.ceil().clamp(1.0, longest), rows.ceil().clamp(1.0, longest));
         query.push_str(&format!("&viewport={columns},{rows}"));
         if self.region.is_some() {
             query.push_str(&format!(",{x},{y},{w},{h}"));

@@ -222,8 +222,7 @@ impl Writer {
         }
         let stored = detail.location.transfer_syntax;
         let media = media::of_frames(stored).first().copied().unwrap_or(OCTET_STREAM);
-        let archive = self.state.archive();
-        let frame = archive.frame_stream(&self.caller.scope, detail, number).await?;
+        let frame = reader.stored(number).await?;
         let head = self.header(media, stored, &at);
         Ok(stream::iter([Ok(head)]).chain(frame).boxed())
     }

@@ -6,7 +6,10 @@ use crate::dicomweb::params;
 use crate::error::HttpError;
 
 /// Largest viewport (pixels a side).
-const MAX_SIDE: u32 = 16_384;
+pub(in crate::dicomweb::wado) const MAX_SIDE: u32 = 16_384;
+
+/// The parameters; each means one thing.
+const NAMES: &[&str] = &["viewport", "window", "quality", "iccprofile", "annotation"];
 
 /// Parses the query parameters. What they mean is checked; what fits an image is its own affair.
 ///
@@ -14,12 +17,14 @@ const MAX_SIDE: u32 = 16_384;
 /// cannot be drawn must not be left out silently. Parameters of others have no effect.
 pub(super) fn parse(query: &str) -> Result<RenderOptions, HttpError> {
     let mut options = RenderOptions::default();
+    params::once(query, NAMES)?;
     for (name, value) in params::pairs(query) {
         match name.to_ascii_lowercase().as_str() {
             "quality" => {
                 let quality = value.parse().ok().filter(|q| (1..=100).contains(q));
-                options.quality = quality
-                    .ok_or_else(|| HttpError::bad_request("quality is a number from 1 to 100"))?;
+                options.quality = quality.ok_or_else(|| {
+                    HttpError::bad_request("quality is a whole number from 1 to 100")
+                })?;
             }
             "viewport" => options.viewport = Some(viewport(&value)?),
             "window" => options.window = Some(window(&value)?),
@@ -31,20 +36,18 @@ pub(super) fn parse(query: &str) -> Result<RenderOptions, HttpError> {
     Ok(options)
 }
 
-/// `vw,vh[,sx,sy,sw,sh]`; of the last four each may be left empty. Negative `sw` exchanges left and
-/// right, negative `sh` top and bottom.
+/// `vw,vh[,sx,sy,sw,sh]` (PS3.18 section 8.3.5.1.3): the size of the picture in whole pixels, and the
+/// part of the image, of which each number may be a fraction or left empty. Negative `sw` exchanges
+/// left and right, negative `sh` top and bottom.
 fn viewport(text: &str) -> Result<Viewport, HttpError> {
     let malformed = || {
         HttpError::bad_request(format!(
-            "viewport is width,height[,x,y,columns,rows]: width and height from 1 to {MAX_SIDE}, the \
-             others numbers inside the image, or empty"
+            "viewport is width,height[,x,y,columns,rows]: width and height whole numbers from 1 to \
+             {MAX_SIDE}, the others numbers inside the image, or empty"
         ))
     };
     let pieces: Vec<&str> = text.split(',').map(str::trim).collect();
-    let side = |text: &str| {
-        let number = text.parse::<f64>().ok()?;
-        (number >= 1.0 && number <= f64::from(MAX_SIDE)).then_some(number as u32)
-    };
+    let side = |text: &str| text.parse().ok().filter(|side| (1..=MAX_SIDE).contains(side));
     let optional = |index: usize| match pieces.get(index) {
         None | Some(&"") => Ok(None),
         Some(text) => match text.parse::<f64>() {
@@ -96,7 +99,7 @@ fn window(text: &str) -> Result<WindowChoice, HttpError> {
     let center = number(center).ok_or_else(malformed)?;
     let width = number(width).filter(|w| *w > 0.0).ok_or_else(malformed)?;
     let function = match function.to_ascii_lowercase().as_str() {
-        "linear" | "" => VoiFunction::Linear,
+        "linear" => VoiFunction::Linear,
         "linear-exact" | "linear_exact" => VoiFunction::LinearExact,
         "sigmoid" => VoiFunction::Sigmoid,
         _ => return Err(malformed()),
@@ -143,6 +146,12 @@ mod tests {
             "viewport=1",
             "viewport=0,5",
             "viewport=99999,1",
+            "viewport=1.5,2.5",
+            "viewport=8,8&viewport=9,9",
+            "window=1,2&window=3,4",
+            "window=1,2,",
+            "quality=50&Quality=60",
+            "quality=50.5",
             "viewport=NaN,1",
             "viewport=1,1,-1,0",
             "viewport=1,1,0,0,0,5",

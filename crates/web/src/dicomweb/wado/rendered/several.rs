@@ -46,7 +46,6 @@ pub(super) async fn frames(
     let mut numbers = numbers.into_iter();
     let Some(number) = numbers.next() else { return Err(super::nothing_here()) };
     let first = part(number, source.render(asked.state, asked.caller, number, &options).await?);
-    let media = first.media;
     let (state, caller) = (asked.state.clone(), asked.caller.clone());
     let url = url.clone();
     let rest = stream::iter(numbers).then(move |number| {
@@ -60,7 +59,7 @@ pub(super) async fn frames(
                 .map_err(|error| broken(&error))
         }
     });
-    Ok(multipart(media, first, rest))
+    Ok(multipart(first, rest))
 }
 
 /// Instances of a study or series: their first frames, and, for a client that takes more than
@@ -105,7 +104,7 @@ pub(super) async fn instances(asked: &Asked<'_>, target: &Target) -> Result<Resp
         let maker = Arc::clone(&maker);
         async move { maker.part(&location).await.map_err(|error| broken(&error)).transpose() }
     });
-    let mut response = multipart(media, first, rest);
+    let mut response = multipart(first, rest);
     respond::cacheable(response.headers_mut(), &tag);
     Ok(response)
 }
@@ -168,14 +167,16 @@ impl Maker {
     }
 }
 
-/// The multipart answer of a first part and those behind it.
+/// The multipart answer of a first part and those behind it. It is named after the first, the root
+/// part (PS3.18 section 8.6.1.2.1, RFC 2387 section 3.1), whatever the others are: each says its own
+/// type.
 fn multipart(
-    media: &str,
     first: Part,
     rest: impl futures_util::Stream<Item = Result<Part, ArchiveError>> + Send + 'static,
 ) -> Response {
     let framing = Framing::new();
-    let content_type = framing.content_type(media);
+    let root = first.media.split(';').next().unwrap_or(first.media);
+    let content_type = framing.content_type(root);
     let closing = framing.closing();
     let head = [framing.header(true, first.media, None, &first.at), first.body];
     let rest = rest.flat_map(move |part| {

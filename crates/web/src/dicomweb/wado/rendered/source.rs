@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use qianli_archive::Memory;
+use qianli_archive::{Inflating, Memory, Turn};
 use qianli_catalog::types::{Detail, Location};
 use qianli_imaging::{Cine, RenderOptions, Rendering};
 
@@ -27,6 +27,7 @@ const SHORT_HEADER: usize = 16 << 10;
 pub(super) struct Source {
     detail: Arc<Detail>,
     rendering: Arc<Rendering>,
+    inflating: Inflating,
 }
 
 impl Source {
@@ -59,7 +60,8 @@ impl Source {
                 state.archive().bulk(&caller.scope, detail, value).await?.try_collect().await?;
             rendering.supply(&path, steps.concat());
         }
-        Ok(Self { detail: Arc::clone(detail), rendering: Arc::new(rendering) })
+        let (detail, rendering) = (Arc::clone(detail), Arc::new(rendering));
+        Ok(Self { detail, rendering, inflating: Inflating::default() })
     }
 
     /// Renders one frame, counted from 1.
@@ -74,8 +76,9 @@ impl Source {
         let bit_offset = self.detail.frames.bit_offset(number);
         let (rendering, options) = (Arc::clone(&self.rendering), options.clone());
         let work = move |frame: &[u8]| rendering.render(frame, bit_offset, number, &options);
-        let (scope, detail) = (&caller.scope, &self.detail);
-        let rendered = state.archive().with_frame(scope, detail, number, WAIT, work).await?;
+        let (scope, detail, at) = (&caller.scope, &self.detail, &self.inflating);
+        let turn = Turn { patience: WAIT, memory: &memory };
+        let rendered = state.archive().with_frame(scope, detail, number, at, turn, work).await?;
         let mut rendered = rendered.map_err(PixelError::from)?;
         rendered.bytes.shrink_to_fit();
         let content_type = rendered.content_type;
@@ -108,10 +111,10 @@ impl Source {
         let (rendering, options) = (Arc::clone(&self.rendering), options.clone());
         let work = move || {
             let bytes = cine.push(&rendering, &frame, bit_offset, number, &options)?;
-            drop((frame, memory));
+            drop(frame);
             Ok((cine, bytes))
         };
-        Ok(state.pixels().run(work).await?)
+        Ok(state.pixels().run_with(&memory, work).await?)
     }
 
     /// Sets aside what rendering a frame takes. The frame is not read before: many who wait must not
@@ -138,7 +141,8 @@ impl Source {
         if let Some(frame) = padded_frame(state, caller, &self.detail).await? {
             return Ok(frame);
         }
-        let frames = state.archive().frames(&caller.scope, &self.detail, &[number]).await?;
+        let (archive, at) = (state.archive(), &self.inflating);
+        let frames = archive.frames(&caller.scope, &self.detail, &[number], at).await?;
         frames.into_iter().next().ok_or_else(nothing_here)
     }
 }

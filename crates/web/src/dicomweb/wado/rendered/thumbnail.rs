@@ -76,7 +76,7 @@ pub(crate) async fn frame(
     };
     let options = parse(&headers, query.as_deref())?;
     let detail = super::super::detail(&state, &caller, &at).await?;
-    super::super::frames::check_range(&detail.frames, &numbers)?;
+    super::super::frames::check_range(&detail, &numbers)?;
     let (tag, picture) = made(&state, &caller, &detail, *number, &options).await?;
     Ok(answer(&headers, &tag, &picture))
 }
@@ -142,7 +142,8 @@ async fn made(
         return Ok((tag, picture));
     }
     let picture = match picture(state, caller, detail, number, options).await {
-        Err(error) if error.status() == 406 => {
+        // What cannot be shown, or is larger than anything that can.
+        Err(error) if matches!(error.status().as_u16(), 406 | 413) => {
             let (label, options) = (label(detail), options.clone());
             let draw = move || qianli_imaging::placeholder(&label, &options);
             let drawn = state.pixels().run(draw).await?;

@@ -118,7 +118,7 @@ pub fn run() -> ExitCode {
             Command::Rebuild(arguments) => rebuild::run(config, arguments).await,
         }
     });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(Duration::from_secs(5));
     match result {
         Ok(code) => code,
         Err(error) => {

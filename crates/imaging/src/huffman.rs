@@ -104,6 +104,19 @@ impl<'a> BitReader<'a> {
         if bits < 1 << (count - 1) { bits - (1 << count) + 1 } else { bits }
     }
 
+    /// Takes `count` bits, 0 to 16, that belong to no code.
+    #[inline]
+    pub fn bits(&mut self, count: u8) -> u32 {
+        let count = u32::from(count.min(16));
+        if count == 0 {
+            return 0;
+        }
+        self.refill();
+        let bits = self.peek(count);
+        self.consume(count);
+        bits
+    }
+
     /// Whether bits were used that the data does not hold.
     #[inline]
     pub fn exhausted(&self) -> bool {

@@ -1,19 +1,19 @@
 //! JPEG streams (ITU-T T.81) as DICOM frames: headers, colour, and the choice of decoder.
 //!
 //! Lossless streams are decoded by [`crate::jpeg_lossless`], 12-bit ones by
-//! [`crate::jpeg_extended`], 8-bit DCT streams by the jpeg-decoder crate, whose input is checked
-//! here first: it allocates what a header claims.
+//! [`crate::jpeg_extended`], 8-bit DCT streams by libjpeg-turbo-rs, whose input is checked here
+//! first: it allocates what a header claims.
 
 use std::borrow::Cow;
 
-use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
+use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder};
 
 use crate::attributes::{Image, Photometric};
 use crate::decode::Frame;
 use crate::{ImagingError, colour, jpeg_extended, jpeg_lossless, malformed, unsupported};
 
 /// Progressive streams may repeat scans over the same few bytes; more than this serves nobody.
-const MAX_SCANS: usize = 128;
+pub(crate) const MAX_SCANS: usize = 128;
 
 /// A component of the frame header (B.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ pub(crate) fn decode(image: &Image, data: &[u8]) -> Result<Frame<'static>, Imagi
     }
     let mut samples = match (frame.marker, frame.precision) {
         (0xC3, 2..=16) => Samples::Words(jpeg_lossless::decode(data)?),
-        (0xC1, 12) => Samples::Words(jpeg_extended::decode(data)?),
+        (0xC1 | 0xC2, 12) => Samples::Words(within_stored(image, jpeg_extended::decode(data)?)),
         (0xC0..=0xC2, 8) => Samples::Bytes(decode_dct(image, frame, data)?),
         (0xC0..=0xC2, precision) => {
             return unsupported(format!("JPEG with {precision} bits per sample"));
@@ -258,31 +258,39 @@ fn decode_dct(image: &Image, frame: &FrameHeader, data: &[u8]) -> Result<Vec<u8>
     if frame.marker != 0xC2 && image.pixels() > data.len().saturating_mul(256) {
         return malformed("the JPEG stream is too short for its dimensions");
     }
-    if data.windows(2).filter(|pair| *pair == [0xFF, 0xDA]).count() > MAX_SCANS {
-        return malformed("the JPEG stream has too many scans");
-    }
     let expected = image.pixels() * image.samples;
-    let mut decoder = Decoder::new(data);
-    decoder.set_max_decoding_buffer_size(expected);
-    // "RGB" hands the components out as they are, whatever they mean.
-    let (format, transform) = match image.samples {
-        1 => (PixelFormat::L8, ColorTransform::Grayscale),
-        _ => (PixelFormat::RGB24, ColorTransform::RGB),
+    let limits = DecodeLimits {
+        max_width: image.columns,
+        max_height: image.rows,
+        max_pixels: image.pixels() as u64,
+        max_scans: MAX_SCANS,
+        max_memory: None,
     };
-    decoder.set_color_transform(transform);
     let failed = |_| ImagingError::Malformed("the JPEG stream cannot be decoded".into());
-    decoder.read_info().map_err(failed)?;
-    let info = decoder.info();
-    let agrees = info.is_some_and(|info| {
-        info.pixel_format == format
-            && usize::from(info.width) == image.columns
-            && usize::from(info.height) == image.rows
-    });
-    if !agrees {
+    let mut decoder = Decoder::new_with_limits(data, limits).map_err(failed)?;
+    let header = decoder.header();
+    if header.components.len() != image.samples
+        || usize::from(header.width) != image.columns
+        || usize::from(header.height) != image.rows
+    {
         return malformed("the JPEG stream has contradicting headers");
     }
-    let pixels = decoder.decode().map_err(failed)?;
+    // Components come out as they are, whatever they mean.
+    if decoder.jpeg_color_space() == ColorSpace::YCbCr {
+        decoder.set_output_colorspace(ColorSpace::YCbCr);
+    }
+    let pixels = decoder.decode_image().map_err(failed)?.data;
     if pixels.len() == expected { Ok(pixels) } else { malformed("the JPEG stream ends early") }
+}
+
+/// Keeps what a lossy stream overshoots within Bits Stored: viewers cut off the bits above, which
+/// would turn white into black.
+fn within_stored(image: &Image, mut samples: Vec<u16>) -> Vec<u16> {
+    if !image.signed && image.bits_stored < 16 {
+        let most = (1u16 << image.bits_stored) - 1;
+        samples.iter_mut().for_each(|sample| *sample = (*sample).min(most));
+    }
+    samples
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
-//! JPEG 2000 (ISO/IEC 15444-1) as DICOM frames: headers, colour, and the decoder.
+//! JPEG 2000 (ISO/IEC 15444-1) as DICOM frames: headers, colour, and the decoders.
 //!
-//! Decoding is done by hayro-jpeg2000, which has no unsafe code; its input is checked here first: it
-//! allocates what a header claims. Encoding is ours: [`encode`].
+//! Decoding is done by hayro-jpeg2000, and for code blocks of high throughput (ISO/IEC 15444-15) by
+//! [`high_throughput`]. Neither crate has unsafe code; their input is checked here first: they
+//! allocate what a header claims. Encoding is ours: [`encode`].
 
 mod block;
 pub(crate) mod encode;
+mod high_throughput;
 mod mq;
 mod packet;
 #[cfg(test)]
@@ -48,6 +50,8 @@ pub(crate) struct Header {
     pub transformed: bool,
     /// Whether the wavelet is the reversible one.
     pub reversible: bool,
+    /// Whether code blocks are coded as ISO/IEC 15444-15 says, whatever the transfer syntax.
+    pub high_throughput: bool,
     /// Base 2 logarithms of width and height of the smallest precinct.
     precinct: (u32, u32),
 }
@@ -151,6 +155,7 @@ impl Header {
             components: components.as_chunks::<3>().0.iter().map(component).collect(),
             transformed: false,
             reversible: false,
+            high_throughput: false,
             precinct: (15, 15),
         })
     }
@@ -165,7 +170,7 @@ impl Header {
             (false, [style, rest @ ..]) => (*style, rest),
             _ => return malformed("the JPEG 2000 coding style is truncated"),
         };
-        let [levels, _, _, _, wavelet, sizes @ ..] = rest else {
+        let [levels, _, _, block_style, wavelet, sizes @ ..] = rest else {
             return malformed("the JPEG 2000 coding style is truncated");
         };
         if *levels > 32 {
@@ -174,6 +179,7 @@ impl Header {
         if whole {
             self.reversible = *wavelet == 1;
         }
+        self.high_throughput |= block_style & 0x40 != 0;
         if style & 1 != 0 {
             for size in sizes.iter().take(usize::from(*levels) + 1) {
                 let (width, height) = (u32::from(size & 15), u32::from(size >> 4));
@@ -237,6 +243,34 @@ pub(crate) fn decode(image: &Image, data: &[u8]) -> Result<Frame<'static>, Imagi
     if header.precision() > MAX_PRECISION {
         return unsupported("JPEG 2000 with more than 16 bits per sample");
     }
+    let samples = match header.high_throughput {
+        true => high_throughput::decode(stream)?,
+        false => decode_classic(stream, image, header.precision())?,
+    };
+    if samples.len() != image.pixels() * image.samples {
+        return malformed("the JPEG 2000 stream ends early");
+    }
+    // The decoders add half the range to signed samples too.
+    let shift = |component: &Component| match component.signed {
+        true => 1i32 << (component.precision - 1),
+        false => 0,
+    };
+    let shifts: Vec<i32> = header.components.iter().map(shift).collect();
+    let value = |(index, sample): (usize, &u16)| match shifts.get(index % image.samples) {
+        Some(0) | None => sign_extend(image, header.precision(), u32::from(*sample)),
+        Some(shift) => (i32::from(*sample) - shift) as u32,
+    };
+    let values = samples.iter().enumerate().map(value);
+    let pixels = if image.bits_allocated == 1 {
+        bits::pack(values.map(|value| value != 0))
+    } else {
+        plane_order(image, widen(values, image.sample_bytes()))
+    };
+    Ok(Frame { pixels: Cow::Owned(pixels), photometric: header.photometric(image) })
+}
+
+/// Decodes to samples pixel by pixel.
+fn decode_classic(stream: &[u8], image: &Image, precision: u8) -> Result<Vec<u16>, ImagingError> {
     let settings =
         DecodeSettings { resolve_palette_indices: false, strict: true, target_resolution: None };
     let failed = |_| ImagingError::Malformed("the JPEG 2000 stream cannot be decoded".into());
@@ -248,27 +282,12 @@ pub(crate) fn decode(image: &Image, data: &[u8]) -> Result<Frame<'static>, Imagi
     if planes.len() != image.samples || planes.iter().any(|plane| plane.len() != image.pixels()) {
         return malformed("the JPEG 2000 stream ends early");
     }
-    // The decoder adds half the range to signed samples too.
-    let shift = |component: &Component| match component.signed {
-        true => 1i32 << (component.precision - 1),
-        false => 0,
-    };
-    let shifts: Vec<i32> = header.components.iter().map(shift).collect();
-    let most = (1i32 << header.precision()) - 1;
+    let most = ((1u32 << precision) - 1) as u16;
     let value = |index: usize| {
         let (pixel, component) = (index / image.samples, index % image.samples);
         let sample = planes.get(component).and_then(|plane| plane.get(pixel)).copied();
-        let value = (sample.unwrap_or(0.0).round() as i32).clamp(0, most);
-        match shifts.get(component) {
-            Some(0) | None => sign_extend(image, header.precision(), value as u32),
-            Some(shift) => (value - shift) as u32,
-        }
+        // The cast holds what lies outside at the ends of the range.
+        (sample.unwrap_or(0.0).round() as u16).min(most)
     };
-    let values = (0..image.pixels() * image.samples).map(value);
-    let pixels = if image.bits_allocated == 1 {
-        bits::pack(values.map(|value| value != 0))
-    } else {
-        plane_order(image, widen(values, image.sample_bytes()))
-    };
-    Ok(Frame { pixels: Cow::Owned(pixels), photometric: header.photometric(image) })
+    Ok((0..image.pixels() * image.samples).map(value).collect())
 }

@@ -1,8 +1,13 @@
-//! JPEG with 12 bits per sample, sequential DCT with Huffman coding (ITU-T T.81 process 4): what
-//! the transfer syntax .51 adds to baseline.
+//! JPEG with 12 bits per sample and Huffman coding: sequential DCT (ITU-T T.81 process 4), which the
+//! transfer syntax .51 adds to baseline, and progressive DCT (processes 8 and 12), which are .53
+//! and .55.
 //!
 //! One component, which is all that 12-bit DICOM images have. The 8-bit processes are decoded
 //! elsewhere (see [`crate::jpeg`]).
+
+mod progressive;
+
+use progressive::Coefficients;
 
 use crate::huffman::{BitReader, HuffmanTable};
 use crate::jpeg::{FrameHeader, Segments};
@@ -29,6 +34,7 @@ pub(crate) fn decode(data: &[u8]) -> Result<Vec<u16>, ImagingError> {
     let mut tables = Tables::default();
     let mut restart_interval = 0;
     let mut header: Option<(FrameHeader, usize)> = None;
+    let mut progressive: Option<Coefficients> = None;
     while let Some((marker, parameters)) = segments.next()? {
         match marker {
             0xC4 => tables.read_huffman(parameters)?,
@@ -37,24 +43,76 @@ pub(crate) fn decode(data: &[u8]) -> Result<Vec<u16>, ImagingError> {
                 [high, low] => restart_interval = usize::from(u16::from_be_bytes([*high, *low])),
                 _ => return malformed("the JPEG restart interval is malformed"),
             },
-            0xC1 if header.is_none() => {
+            0xC1 | 0xC2 if header.is_none() => {
                 let frame = FrameHeader::parse(marker, parameters)?;
                 let quantization = parameters.get(8).copied().unwrap_or(0);
                 header = Some((frame, usize::from(quantization)));
             }
             0xDA => {
-                let Some((frame, quantization)) = header else {
+                let Some((frame, quantization)) = &header else {
                     return malformed("a JPEG scan precedes its frame header");
                 };
-                let reader = BitReader::new(segments.rest());
-                let scan = Scan::new(&tables, &frame, quantization, parameters, restart_interval)?;
-                return scan.decode(reader, &frame, data.len());
+                if frame.components.len() != 1 || frame.precision != 12 {
+                    return unsupported("colour JPEG with 12 bits per sample");
+                }
+                let mut reader = BitReader::new(segments.rest());
+                if frame.marker == 0xC1 {
+                    let scan = Scan::new(&tables, *quantization, parameters, restart_interval)?;
+                    return scan.decode(reader, frame, data.len());
+                }
+                let coefficients = match &mut progressive {
+                    Some(coefficients) => coefficients,
+                    None => progressive.insert(Coefficients::new(frame, data.len())?),
+                };
+                coefficients.decode_scan(parameters, &tables, restart_interval, &mut reader)?;
+                segments.skip(reader.end());
             }
             0xC0..=0xCF => return unsupported("this process of JPEG with 12 bits per sample"),
             _ => {}
         }
     }
-    malformed("the JPEG stream has no scan")
+    let quantization = header.as_ref().and_then(|(_, table)| tables.quantization.get(*table));
+    match (progressive, quantization) {
+        (Some(coefficients), Some(Some(table))) => Ok(coefficients.into_samples(table)),
+        (Some(_), _) => malformed("a JPEG scan uses a table that is not there"),
+        (None, _) => malformed("the JPEG stream has no scan"),
+    }
+}
+
+/// Checks what a frame header claims against the data: `bits` is how few a block of 64 samples may
+/// take.
+fn checked_size(
+    frame: &FrameHeader,
+    data_length: usize,
+    bits: usize,
+) -> Result<usize, ImagingError> {
+    let total = frame.rows * frame.columns;
+    if total > MAX_FRAME_BYTES / 2 {
+        return Err(ImagingError::TooLarge);
+    }
+    let blocks = frame.rows.div_ceil(8) * frame.columns.div_ceil(8);
+    if total == 0 || blocks.saturating_mul(bits) > data_length.saturating_mul(8) {
+        return malformed("the JPEG stream is too short for its dimensions");
+    }
+    Ok(total)
+}
+
+/// Writes the samples of a block whose dequantized coefficients are given, into a band of eight
+/// rows, cut at the edges.
+fn put_block(
+    block: &[f32; 64],
+    basis: &[[f32; 8]; 8],
+    band: &mut [u16],
+    columns: usize,
+    left: usize,
+) {
+    let pixels = inverse_transform(block, basis);
+    for (row, values) in band.chunks_mut(columns).zip(pixels.as_chunks::<8>().0) {
+        row.iter_mut().skip(left).zip(values).for_each(|(sample, value)| {
+            // Level shift of annex A.3.1.
+            *sample = (value + 2048.0).round().clamp(0.0, 4095.0) as u16;
+        });
+    }
 }
 
 impl Tables {
@@ -114,15 +172,13 @@ struct Scan<'a> {
 impl<'a> Scan<'a> {
     fn new(
         tables: &'a Tables,
-        frame: &FrameHeader,
         quantization: usize,
         parameters: &[u8],
         restart_interval: usize,
     ) -> Result<Self, ImagingError> {
-        if frame.components.len() != 1 || frame.precision != 12 {
-            return unsupported("colour JPEG with 12 bits per sample");
-        }
-        let [1, _, selectors, 0, 63, 0] = parameters else {
+        // A sequential scan has all coefficients whatever it says of their selection (B.2.3 wants 0,
+        // 63 and 0): some encoders write zeros, and every reader lets them.
+        let [1, _, selectors, _, _, _] = parameters else {
             return malformed("a JPEG scan header is out of range");
         };
         let (dc, ac) = (usize::from(selectors >> 4), usize::from(selectors & 15));
@@ -140,14 +196,7 @@ impl<'a> Scan<'a> {
         frame: &FrameHeader,
         data_length: usize,
     ) -> Result<Vec<u16>, ImagingError> {
-        let total = frame.rows * frame.columns;
-        if total > MAX_FRAME_BYTES / 2 {
-            return Err(ImagingError::TooLarge);
-        }
-        // A block of 64 samples takes at least two bits.
-        if total == 0 || total > data_length.saturating_mul(256) {
-            return malformed("the JPEG stream is too short for its dimensions");
-        }
+        let total = checked_size(frame, data_length, 2)?;
         let basis = basis();
         let mut samples = vec![0u16; total];
         let (mut previous, mut done) = (0, 0);
@@ -167,13 +216,7 @@ impl<'a> Scan<'a> {
                     return malformed("the JPEG stream ends early");
                 }
                 done += 1;
-                let pixels = inverse_transform(&block, &basis);
-                for (row, values) in band.chunks_mut(frame.columns).zip(pixels.as_chunks::<8>().0) {
-                    row.iter_mut().skip(left).zip(values).for_each(|(sample, value)| {
-                        // Level shift of annex A.3.1.
-                        *sample = (value + 2048.0).round().clamp(0.0, 4095.0) as u16;
-                    });
-                }
+                put_block(&block, &basis, band, frame.columns, left);
             }
         }
         Ok(samples)
@@ -265,6 +308,15 @@ mod tests {
         let scan = [0b1010_0000, 0b0000_0000, 0b0000_0000];
         assert_eq!(decode(&stream(&scan, 8, 8)).unwrap(), [3072; 64]);
         assert_eq!(decode(&stream(&scan, 3, 5)).unwrap(), [3072; 15], "cut at the edges");
+    }
+
+    #[test]
+    fn a_sequential_scan_has_all_coefficients_whatever_it_says() {
+        let mut stream = stream(&[0b0101_1100, 0b0111_1111], 8, 8);
+        let whole = decode(&stream).unwrap();
+        let selection = stream.windows(3).rposition(|three| three == [0, 63, 0]).unwrap();
+        stream[selection + 1] = 0;
+        assert_eq!(decode(&stream).unwrap(), whole);
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(crate) fn decode(image: &Image, data: &[u8]) -> Result<Frame<'static>, Imagi
 mod tests {
     use qianli_model::TransferSyntax;
 
-    use crate::testdata::{Random, json};
+    use crate::testdata::{Random, bytes, json};
 
     /// 5 x 7 samples of 16 bits, `9000 x + 300 y`, written by libjxl without loss, in a container.
     const GRAY: &str = "0000000c4a584c200d0a870a00000014667479706a786c20000000006a786c20000000096a786c6c0a00 \
@@ -94,12 +94,6 @@ mod tests {
     fn decode(words: &str, stream: &[u8]) -> Result<crate::Decoded, crate::ImagingError> {
         let syntax = TransferSyntax::from_uid("1.2.840.10008.1.2.4.110").unwrap();
         crate::decode_described(json(words).as_bytes(), syntax, stream, 0)
-    }
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digit = |byte: &u8| (*byte as char).to_digit(16).unwrap() as u8;
-        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits.as_chunks::<2>().0.iter().map(|[h, l]| digit(h) << 4 | digit(l)).collect()
     }
 
     #[test]

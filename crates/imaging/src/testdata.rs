@@ -61,3 +61,10 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 }
+
+/// Bytes of hexadecimal digits; anything between them is skipped.
+pub(crate) fn bytes(hex: &str) -> Vec<u8> {
+    let digit = |byte: &u8| (*byte as char).to_digit(16).unwrap() as u8;
+    let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits.as_chunks::<2>().0.iter().map(|[h, l]| digit(h) << 4 | digit(l)).collect()
+}

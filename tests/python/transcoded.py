@@ -55,9 +55,9 @@ DIFFERENT = {
     "fo-dicom/GH195.dcm": "claims RGB over a YCbCr stream, which the reference left unconverted",
 }
 
-# Files whose stored samples have bits beyond Bits Stored. The manifest and native pixels leave them out;
-# JPEG 2000 of them is read with all bits.
-MORE_BITS = {"dcm4che/ovly_p01.dcm", "pydicom-data/mlut_18.dcm"}
+# A file whose stored samples hold overlays beyond Bits Stored. The manifest and native pixels leave them
+# out; JPEG 2000 of it is read with all bits.
+MORE_BITS = {"dcm4che/ovly_p01.dcm"}
 
 SESSION = requests.Session()
 SESSION.trust_env = False

@@ -306,7 +306,31 @@ fn through_table<I: Iterator<Item = usize>>(
         .map(|index| transformation.modality(stored_of(index) as f64))
         .map(|value| transformation.brightness(value, range))
         .collect();
+    if shift == 0 {
+        return if size <= NARROW {
+            through_fixed(&repeated::<NARROW>(&table), samples())
+        } else {
+            through_fixed(&repeated::<WIDE>(&table), samples())
+        };
+    }
     samples().map(|sample| table.get((sample >> shift) & mask).copied().unwrap_or(0)).collect()
+}
+
+/// Entries of the table for samples of up to 12 bits, which stays in the processor's nearest cache.
+const NARROW: usize = 1 << 12;
+
+/// Entries of the table for samples of up to 16 bits.
+const WIDE: usize = 1 << 16;
+
+/// A table repeated to `N` entries, a power of two: what lies above the stored bits changes nothing.
+fn repeated<const N: usize>(table: &[u8]) -> Box<[u8; N]> {
+    let entries: Vec<u8> = table.iter().copied().cycle().take(N).collect();
+    entries.try_into().unwrap_or_else(|_| Box::new([0; N]))
+}
+
+/// A look-up without a check of bounds: the length of the table is known, and masking keeps inside.
+fn through_fixed<const N: usize>(table: &[u8; N], samples: impl Iterator<Item = usize>) -> Vec<u8> {
+    samples.map(|sample| table[sample & (N - 1)]).collect()
 }
 
 /// Maps samples that are too wide for a table.

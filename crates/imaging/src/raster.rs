@@ -10,7 +10,7 @@ pub(crate) struct Raster {
     /// Bits Stored, or Bits Allocated where samples use bits beyond the stored ones (overlays in
     /// old images, or careless senders): nothing of a lossless frame may get lost.
     pub precision: u8,
-    /// Whether every bit beyond the stored ones is only the sign.
+    /// Whether the bits beyond the stored ones are only the sign, or zero.
     pub clean: bool,
 }
 
@@ -41,9 +41,10 @@ impl Raster {
         let stored = image.bits_stored as u32;
         let sign = 1u16 << (stored - 1);
         let high = mask(allocated) & !mask(stored);
-        let clean = samples.iter().all(|sample| {
-            let expected = if image.signed && sample & sign != 0 { high } else { 0 };
-            sample & high == expected
+        // The sign may be extended or not, even from sample to sample: neither carries anything.
+        let clean = samples.iter().all(|sample| match sample & high {
+            0 => true,
+            bits => image.signed && sample & sign != 0 && bits == high,
         });
         let clean = clean && image.shift == 0;
         if !clean {
@@ -63,4 +64,38 @@ fn interleave(planes: &[u16], count: usize) -> Vec<u16> {
         targets.zip(samples).for_each(|(to, from)| *to = *from);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::attributes::{DataSet, Photometric};
+    use crate::testdata::json;
+
+    fn raster(words: &str, samples: &[u16]) -> Raster {
+        let image = Image::read(&DataSet::parse(json(words).as_bytes()).unwrap()).unwrap();
+        let pixels = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        let photometric = Photometric::Monochrome2;
+        Raster::read(&image, &Frame { pixels: Cow::Owned(pixels), photometric }).unwrap()
+    }
+
+    #[test]
+    fn signs_count_whether_they_are_extended_or_not() {
+        let words = "rows=1 columns=4 bits=16 stored=12 high=11 signed=1";
+        let read = raster(words, &[0x0FFF, 0xFFFF, 0x0001, 0x07FF]);
+        assert_eq!((read.precision, read.clean), (12, true));
+        assert_eq!(read.samples, [0x0FFF, 0x0FFF, 0x0001, 0x07FF]);
+    }
+
+    #[test]
+    fn other_bits_beyond_the_stored_ones_are_kept() {
+        let signed = "rows=1 columns=2 bits=16 stored=12 high=11 signed=1";
+        assert_eq!(raster(signed, &[0x8FFF, 1]).samples, [0x8FFF, 1]);
+        assert_eq!(raster(signed, &[0xF7FF, 1]).precision, 16);
+        let unsigned = "rows=1 columns=2 bits=16 stored=12 high=11";
+        let read = raster(unsigned, &[0xFFFF, 1]);
+        assert_eq!((read.precision, read.clean), (16, false));
+    }
 }

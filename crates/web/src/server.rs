@@ -154,6 +154,9 @@ async fn converse(socket: TcpStream, service: Connection, limits: Limits, watche
     builder
         .http1()
         .timer(TokioTimer::new())
+        // Who has nothing more to say may still listen. One that is gone is noticed on the first
+        // write, or when the time for headers or for taking the answer is over.
+        .half_close(true)
         .header_read_timeout(limits.headers)
         .max_buf_size(CONNECTION_BUFFER);
     builder
@@ -320,6 +323,39 @@ mod tests {
             socket.write_all(&[*byte]).await.expect("a byte");
         }
         assert!(rest(&mut socket).await.ends_with('6'));
+    }
+
+    #[tokio::test]
+    async fn clients_that_only_listen_are_answered() {
+        let server = Server::start(1).await;
+        for (request, end) in [
+            ("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n", "slow"),
+            ("POST /length HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab", "2"),
+            // Nothing asked, or not to the end: there is nothing to wait for.
+            ("", ""),
+            ("GET /slow HT", ""),
+        ] {
+            let mut socket = server.connect().await;
+            socket.write_all(request.as_bytes()).await.expect("a request");
+            socket.shutdown().await.expect("an end of writing");
+            assert!(rest(&mut socket).await.ends_with(end), "{request}");
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_leave_give_their_place_back() {
+        let server = Server::start(1).await;
+        for path in ["/slow", "/endless"] {
+            let mut lost = server.connect().await;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+            lost.write_all(request.as_bytes()).await.expect("a request");
+            sleep(HEADERS / 10).await;
+            drop(lost);
+            let mut next = server.connect().await;
+            let request = b"GET /peer HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+            next.write_all(request).await.expect("a request");
+            assert!(rest(&mut next).await.ends_with("127.0.0.1"), "{path}");
+        }
     }
 
     #[tokio::test]

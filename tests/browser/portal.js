@@ -1,10 +1,10 @@
 // Opens our own pages in both languages and two sizes; fails on any console error, failed request,
-// call to another server, sideways scrolling or page without studies.
+// call to another server, sideways scrolling, table that is cut off on a phone or page without studies.
 
 const { artefact, http, open, run } = require("./common.js");
 
 const sizes = { desk: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
-const pages = { start: "/", studies: "/studies" };
+const pages = { start: "/", studies: "/studies", api: "/api" };
 const markers = { "zh-CN": /[\u4e00-\u9fff]/, en: /[A-Za-z]{3}/ };
 
 run(async () => {
@@ -34,6 +34,10 @@ run(async () => {
           () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
         );
         if (wide > 1) problems.push(`${where}: scrolls ${wide} px sideways`);
+        const cut = await page.evaluate(
+          () => [...document.querySelectorAll(".scroll")].filter((box) => box.scrollWidth > box.clientWidth + 1).length,
+        );
+        if (size === "phone" && cut > 0) problems.push(`${where}: ${cut} tables are cut off`);
         if (name === "studies") {
           const links = await page.locator("a[href*='viewer'], a[href*='StudyInstanceUIDs'], tr, li").count();
           if (links < 2) problems.push(`${where}: no studies are listed`);

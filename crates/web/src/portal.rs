@@ -6,6 +6,7 @@
 
 mod api;
 mod assets;
+mod documents;
 mod format;
 mod home;
 mod language;
@@ -25,6 +26,11 @@ use crate::WebState;
 /// Whether a request would rather read Chinese than English, for pages that are not ours to frame.
 pub(crate) fn prefers_chinese(query: &str, headers: &HeaderMap) -> bool {
     language::Language::choose(query, headers) == language::Language::Chinese
+}
+
+/// One component group of a person name as people write it, on every page alike.
+pub(crate) fn spoken_name(group: &str) -> String {
+    format::spoken(group)
 }
 
 /// Routes of the pages, of the viewer, and the fallback for every other path.

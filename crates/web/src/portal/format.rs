@@ -72,7 +72,7 @@ pub(super) struct Name {
 }
 
 /// One component group (`family^given^middle^prefix^suffix`) as it is written in running text.
-fn spoken(group: &str) -> String {
+pub(super) fn spoken(group: &str) -> String {
     let mut parts = group.split('^').map(str::trim);
     let mut next = || parts.next().unwrap_or_default();
     let (family, given, middle, prefix, suffix) = (next(), next(), next(), next(), next());
@@ -174,23 +174,41 @@ pub(super) fn count(number: i64) -> String {
     if number < 0 { format!("-{out}") } else { out }
 }
 
-/// A counted noun: `3 series, 120 images` and its Chinese form.
-pub(super) fn content(series: i64, instances: i64, language: Language) -> String {
+/// A counted noun: `3 series, 120 images` and its Chinese form. `modalities` says whether all, some
+/// or none of the objects are images.
+pub(super) fn content(
+    series: i64,
+    instances: i64,
+    modalities: &[String],
+    language: Language,
+) -> String {
+    let pictures = modalities.iter().filter(|modality| has_picture(modality)).count();
+    let counted = match (pictures, language) {
+        (0, _) if !modalities.is_empty() => objects(0, instances, language),
+        (all, _) if all == modalities.len() => objects(instances, 0, language),
+        (_, Language::English) => format!("{} images and documents", count(instances)),
+        (_, Language::Chinese) => format!("{} 幅影像与文档", count(instances)),
+    };
     match language {
-        Language::English => {
-            let images = if instances == 1 { "image" } else { "images" };
-            format!("{} series, {} {images}", count(series), count(instances))
-        }
-        Language::Chinese => format!("{} 个序列，{} 幅", count(series), count(instances)),
+        Language::English => format!("{} series, {counted}", count(series)),
+        Language::Chinese => format!("{} 个序列，{counted}", count(series)),
     }
 }
 
-/// Number of images alone.
-pub(super) fn images(instances: i64, language: Language) -> String {
-    match (language, instances) {
-        (Language::English, 1) => "1 image".to_owned(),
-        (Language::English, _) => format!("{} images", count(instances)),
-        (Language::Chinese, _) => format!("{} 幅", count(instances)),
+/// Numbers of images and of documents; what there is none of is not named.
+pub(super) fn objects(images: i64, documents: i64, language: Language) -> String {
+    let counted = |number: i64, one: &str, many: &str, measure: &str| match (language, number) {
+        (Language::English, 1) => format!("1 {one}"),
+        (Language::English, _) => format!("{} {many}", count(number)),
+        (Language::Chinese, _) => format!("{} {measure}", count(number)),
+    };
+    let pictures = || counted(images, "image", "images", "幅");
+    let readable = || counted(documents, "document", "documents", "份文档");
+    let comma = if language == Language::English { ", " } else { "，" };
+    match (images, documents) {
+        (_, ..=0) => pictures(),
+        (..=0, _) => readable(),
+        _ => format!("{}{comma}{}", pictures(), readable()),
     }
 }
 
@@ -259,6 +277,24 @@ mod tests {
         for odd in ["{}", "", "[]", r#"{"00100010":{"vr":"PN","Value":[null]}}"#] {
             assert_eq!(Attributes::parse(odd).name("00100010", Language::English), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn documents_are_not_called_images() {
+        let (english, chinese) = (Language::English, Language::Chinese);
+        assert_eq!(objects(0, 1, english), "1 document");
+        assert_eq!(objects(0, 2, chinese), "2 份文档");
+        assert_eq!(objects(1, 3, english), "1 image, 3 documents");
+        assert_eq!(objects(0, 0, english), "0 images");
+        let of = |modalities: &[&str], language| {
+            let modalities: Vec<String> = modalities.iter().map(|m| (*m).to_owned()).collect();
+            content(1, 1200, &modalities, language)
+        };
+        assert_eq!(of(&["SR", "KO"], english), "1 series, 1,200 documents");
+        assert_eq!(of(&["CT"], english), "1 series, 1,200 images");
+        assert_eq!(of(&[], english), "1 series, 1,200 images");
+        assert_eq!(of(&["CT", "SR"], english), "1 series, 1,200 images and documents");
+        assert_eq!(of(&["CT", "SR"], chinese), "1 个序列，1,200 幅影像与文档");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use qianli_model::Query;
 use qianli_model::query::{Indexed, Level, Rule};
 
 use super::format::{self, Attributes, Name};
+use super::language;
 use super::page::{Frame, encode};
 use crate::WebState;
 use crate::caller::Caller;
@@ -27,6 +28,9 @@ const MAX_BADGES: usize = 12;
 
 /// Longest condition (characters).
 const MAX_CONDITION: usize = 64;
+
+/// Most parameters that the page says it does not know.
+const MAX_UNREAD: usize = 8;
 
 /// Modalities that can be chosen, as in PS3.3 section C.7.3.1.1.1.
 const MODALITIES: &[&str] =
@@ -82,7 +86,12 @@ impl StudyCard {
             accession: attributes.text("00080050"),
             modalities: row.modalities.iter().take(MAX_BADGES).map(|m| format::short(m)).collect(),
             description: attributes.text("00081030"),
-            content: format::content(row.series_count, row.instance_count, frame.language),
+            content: format::content(
+                row.series_count,
+                row.instance_count,
+                &row.modalities,
+                frame.language,
+            ),
             size: format::bytes(row.size),
             updated: format::instant(row.updated_ms),
             conflict: row.patient_conflict,
@@ -111,6 +120,8 @@ struct Search {
     range: String,
     modalities: Vec<String>,
     page: u32,
+    /// Parameters that nothing here is known by, and those whose values nothing is.
+    unread: Vec<String>,
 }
 
 impl Search {
@@ -126,7 +137,15 @@ impl Search {
                 "to" => search.to = value,
                 "range" if RANGES.iter().any(|(range, _)| *range == value) => search.range = value,
                 "modality" if MODALITIES.contains(&value.as_str()) => search.modalities.push(value),
-                "page" => search.page = value.parse().unwrap_or(1).clamp(1, MAX_PAGE),
+                "page" if value.parse::<u32>().is_ok() => {
+                    search.page = value.parse().unwrap_or(1).clamp(1, MAX_PAGE);
+                }
+                "range" | "modality" | "page" if value.is_empty() => {}
+                language::NAME => {}
+                _ if search.unread.len() < MAX_UNREAD => {
+                    let name: String = name.chars().take(MAX_CONDITION).collect();
+                    search.unread.push(format!("{name}={value}"));
+                }
                 _ => {}
             }
         }
@@ -139,8 +158,8 @@ impl Search {
         texts.iter().any(|text| !text.is_empty()) || !self.modalities.is_empty()
     }
 
-    /// The query, and whether every date could be read.
-    fn query(&self, today: Date) -> (Query, bool) {
+    /// The query.
+    fn query(&self, today: Date) -> Query {
         let mut query = Query::all(Level::Study, PAGE);
         query.offset = (self.page - 1) * PAGE;
         // Pinyin, kana and names that only sound alike find people too.
@@ -157,15 +176,13 @@ impl Search {
             let value = if is_name { name(text) } else { anywhere(text) };
             query = query.equals(attribute, value);
         }
-        let (from, from_read) = day(&self.from);
-        let (to, to_read) = day(&self.to);
         let quick = RANGES.iter().find(|(range, _)| *range == self.range);
         let range = match quick {
             Some((_, days)) => {
                 let first = today.checked_sub(days.days()).unwrap_or(today);
                 Rule::Range(Some(compact(first)), Some(compact(today)))
             }
-            None => Rule::Range(from.map(compact), to.map(compact)),
+            None => Rule::Range(day(&self.from).map(compact), day(&self.to).map(compact)),
         };
         if range != Rule::Range(None, None) {
             query = query.with(Indexed::StudyDate, range);
@@ -173,7 +190,7 @@ impl Search {
         if !self.modalities.is_empty() {
             query = query.with(Indexed::ModalitiesInStudy, Rule::AnyOf(self.modalities.clone()));
         }
-        (query, from_read && to_read)
+        query
     }
 }
 
@@ -192,13 +209,14 @@ fn name(text: &str) -> String {
     }
 }
 
-/// Reads a date of the form; the flag is false when there is text that is none.
-fn day(text: &str) -> (Option<Date>, bool) {
-    if text.is_empty() {
-        return (None, true);
-    }
-    let date = text.parse::<Date>().ok();
-    (date, date.is_some())
+/// Reads a date of the form.
+fn day(text: &str) -> Option<Date> {
+    text.parse().ok()
+}
+
+/// Whether there is text where a date should be that is none.
+fn is_no_date(text: &str) -> bool {
+    !text.is_empty() && day(text).is_none()
 }
 
 fn compact(date: Date) -> String {
@@ -214,7 +232,8 @@ struct StudiesPage<'a> {
     ranges: Vec<(&'static str, String, bool)>,
     /// Modality and whether it is chosen.
     modalities: Vec<(&'static str, bool)>,
-    dates_read: bool,
+    no_from: bool,
+    no_to: bool,
     studies: Vec<StudyCard>,
     summary: String,
     previous: Option<String>,
@@ -225,7 +244,7 @@ struct StudiesPage<'a> {
 pub(super) async fn show(State(state): State<WebState>, caller: Caller, frame: Frame) -> Response {
     let frame = frame.at("studies");
     let search = Search::parse(frame.query());
-    let (query, dates_read) = search.query(Zoned::now().date());
+    let query = search.query(Zoned::now().date());
     let archive = state.archive();
     let (found, count) =
         tokio::join!(archive.find(&caller.scope, &query), archive.count(&caller.scope, &query),);
@@ -248,7 +267,8 @@ pub(super) async fn show(State(state): State<WebState>, caller: Caller, frame: F
             .iter()
             .map(|modality| (*modality, search.modalities.iter().any(|chosen| chosen == modality)))
             .collect(),
-        dates_read,
+        no_from: is_no_date(&search.from),
+        no_to: is_no_date(&search.to),
         studies: found.iter().map(|row| StudyCard::new(&row.study, &frame)).collect(),
         summary: format::found(count, i64::from(query.offset), found.len(), frame.language),
         previous: (search.page > 1).then(|| {
@@ -273,7 +293,7 @@ mod tests {
 
     fn conditions(query: &str) -> Vec<(Indexed, Rule)> {
         let today = Date::constant(2026, 3, 14);
-        let (query, _) = Search::parse(query).query(today);
+        let query = Search::parse(query).query(today);
         query.conditions.into_iter().map(|c| (c.attribute, c.rule)).collect()
     }
 
@@ -296,7 +316,7 @@ mod tests {
 
     #[test]
     fn names_are_searched_by_sound_too() {
-        let (query, _) = Search::parse("name=zhangx").query(Date::constant(2026, 3, 14));
+        let query = Search::parse("name=zhangx").query(Date::constant(2026, 3, 14));
         assert!(query.fuzzy);
         assert_eq!(query.conditions[0].rule, any(&["*zhangx*"]));
         assert_eq!(conditions("name=li"), [(Indexed::PatientName, any(&["li*"]))]);
@@ -313,8 +333,19 @@ mod tests {
         );
         assert_eq!(conditions("range=today"), [(date, range(Some("20260314"), Some("20260314")))]);
         assert_eq!(conditions("range=decade"), []);
-        let (_, read) = Search::parse("from=yesterday").query(Date::constant(2026, 3, 14));
-        assert!(!read);
+        assert_eq!(conditions("from=2026-13-45"), []);
+        assert!(is_no_date("2026-13-45") && !is_no_date("") && !is_no_date("2026-03-14"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told() {
+        let unread = |query: &str| Search::parse(query).unread;
+        assert!(unread("name=a&lang=en&range=&modality=CT&page=2").is_empty());
+        assert_eq!(
+            unread("Name=a&modality=XX&range=1y&page=x"),
+            ["Name=a", "modality=XX", "range=1y", "page=x"]
+        );
+        assert_eq!(unread(&"x=1&".repeat(1000)).len(), MAX_UNREAD);
     }
 
     #[test]
@@ -330,7 +361,7 @@ mod tests {
         assert_eq!(Search::parse("page=0").page, 1);
         assert_eq!(Search::parse("page=x").page, 1);
         assert_eq!(Search::parse("page=4294967295").page, MAX_PAGE);
-        let (query, _) = Search::parse("page=3").query(Date::constant(2026, 3, 14));
+        let query = Search::parse("page=3").query(Date::constant(2026, 3, 14));
         assert_eq!((query.offset, query.limit), (50, 25));
     }
 }

@@ -8,6 +8,7 @@ use qianli_catalog::types::SeriesRow;
 use qianli_model::query::{Indexed, Level};
 use qianli_model::{Query, StudyUid};
 
+use super::documents::{self, Documents, Link};
 use super::format::{self, Attributes};
 use super::page::{Frame, encode};
 use super::studies::StudyCard;
@@ -37,16 +38,26 @@ struct SeriesCard {
     content: String,
     /// Empty when there is no picture to ask for.
     thumbnail: String,
+    /// Pages and documents of what has no picture.
+    documents: Vec<Link>,
+    /// Not every document is linked.
+    more_documents: bool,
+    /// Where the picture leads: to the viewer, or to the only document.
+    opens: String,
     web: String,
 }
 
 impl SeriesCard {
-    fn new(study: &str, row: &SeriesRow, frame: &Frame) -> Self {
+    fn new(study: &str, row: &SeriesRow, documents: Documents, frame: &Frame) -> Self {
         let attributes = Attributes::parse(&row.json);
         let uid = encode(&row.uid).replace("%2E", ".");
         let web = format!("/dicom-web/studies/{study}/series/{uid}");
         let modality = attributes.text("00080060");
-        let thumbnail = if format::has_picture(&modality) {
+        // Of very many documents in a study only the first are known: the modality tells, too.
+        let only_documents =
+            !format::has_picture(&modality) || documents.count >= row.instance_count;
+        let of_documents = if only_documents { row.instance_count } else { documents.count };
+        let thumbnail = if !only_documents {
             format!("{web}/thumbnail?viewport=320,320")
         } else {
             String::new()
@@ -56,8 +67,18 @@ impl SeriesCard {
             modality,
             description: attributes.text("0008103E"),
             body_part: attributes.text("00180015"),
-            content: format::images(row.instance_count, frame.language),
+            content: format::objects(
+                row.instance_count - of_documents,
+                of_documents,
+                frame.language,
+            ),
             thumbnail,
+            opens: match documents.links.as_slice() {
+                [only] if only_documents => only.href.clone(),
+                _ => super::studies::viewer(study),
+            },
+            more_documents: (documents.links.len() as i64) < of_documents,
+            documents: documents.links,
             web: format!("{web}/metadata"),
             uid: row.uid.clone(),
         }
@@ -79,13 +100,18 @@ pub(super) async fn show(
     let of_study =
         |level, limit| Query::all(level, limit).equals(Indexed::StudyInstanceUid, uid.as_str());
     let (studies, series) = (of_study(Level::Study, 1), of_study(Level::Series, MAX_SERIES));
+    let readable = documents::query(&uid);
     let archive = state.archive();
-    let (studies, series) =
-        tokio::join!(archive.find(&caller.scope, &studies), archive.find(&caller.scope, &series),);
-    let (studies, series) = match (studies, series) {
-        (Ok(studies), Ok(series)) => (studies, series),
-        (Err(cause), _) | (_, Err(cause)) => return frame.failed(cause),
+    let (studies, series, readable) = tokio::join!(
+        archive.find(&caller.scope, &studies),
+        archive.find(&caller.scope, &series),
+        archive.find(&caller.scope, &readable),
+    );
+    let (studies, series, readable) = match (studies, series, readable) {
+        (Ok(studies), Ok(series), Ok(readable)) => (studies, series, readable),
+        (Err(cause), ..) | (_, Err(cause), _) | (.., Err(cause)) => return frame.failed(cause),
     };
+    let mut readable = documents::by_series(&uid, &readable, frame.language);
     let Some(found) = studies.first() else {
         return frame.missing();
     };
@@ -94,7 +120,10 @@ pub(super) async fn show(
     let cards: Vec<SeriesCard> = series
         .iter()
         .filter_map(|row| row.series.as_ref())
-        .map(|row| SeriesCard::new(uid.as_str(), row, &frame))
+        .map(|row| {
+            let documents = readable.remove(&row.uid).unwrap_or_default();
+            SeriesCard::new(uid.as_str(), row, documents, &frame)
+        })
         .collect();
     let page = StudyPage {
         study: StudyCard::new(&found.study, &frame),

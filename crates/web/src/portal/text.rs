@@ -86,7 +86,8 @@ texts! {
     range_today: "Today", "今天";
     range_week: "7 days", "近 7 天";
     range_month: "30 days", "近 30 天";
-    bad_date: "Dates are written as 2026-03-14.", "日期格式应为 2026-03-14。";
+    bad_date: "is no date and was left out. Dates are written as 2026-03-14.", "不是有效日期，已忽略。日期格式应为 2026-03-14。";
+    unread: "Not understood and left out:", "无法识别以下条件，已忽略：";
 
     column_patient: "Patient", "患者";
     column_sex_birth: "Sex, birth date", "性别与出生日期";
@@ -121,6 +122,8 @@ texts! {
     series_uid: "Series Instance UID", "序列实例 UID";
     web_address: "DICOMweb address", "DICOMweb 地址";
     metadata: "Metadata (JSON)", "元数据（JSON）";
+    documents: "Documents of this series", "本序列的文档";
+    more_documents: "more in the metadata", "其余见元数据";
     more_series: "Only the first series are shown; the viewer shows all.", "此处只显示部分序列，阅片器中可查看全部。";
 
     viewer_missing_title: "The viewer is not installed", "阅片器尚未安装";

@@ -34,6 +34,7 @@ pub(super) struct Instance {
     pub(super) study: String,
     pub(super) series: String,
     pub(super) uid: String,
+    pub(super) class: &'static str,
     pub(super) number: u32,
     pub(super) modality: &'static str,
     pub(super) patient_id: &'static str,
@@ -53,6 +54,7 @@ impl Instance {
             study: format!("1.2.826.{study}"),
             series: format!("1.2.826.{study}.{series}"),
             uid: format!("1.2.826.{study}.{series}.{number}"),
+            class: CT,
             number,
             modality: "CT",
             patient_id: "P1",
@@ -75,14 +77,14 @@ impl Instance {
         let mut file = vec![0; 128];
         file.extend_from_slice(b"DICM");
         let mut meta = Writer::new(Encoding::ExplicitLittle);
-        meta.text(0x0002, 0x0002, "UI", CT);
+        meta.text(0x0002, 0x0002, "UI", self.class);
         meta.text(0x0002, 0x0003, "UI", &self.uid);
         meta.text(0x0002, 0x0010, "UI", self.syntax);
         file.extend(meta.bytes);
 
         let mut set = Writer::new(syntax.encoding());
         set.text(0x0008, 0x0005, "CS", "ISO_IR 192");
-        set.text(0x0008, 0x0016, "UI", CT);
+        set.text(0x0008, 0x0016, "UI", self.class);
         set.text(0x0008, 0x0018, "UI", &self.uid);
         set.text(0x0008, 0x0020, "DA", "20240102");
         set.text(0x0008, 0x0030, "TM", "101112");

@@ -2,7 +2,7 @@
 
 use axum::http::{Method, header};
 
-use super::data::Instance;
+use super::data::{Instance, Pixels};
 use super::node::{Answer, Node};
 use crate::{NodeInfo, WebConfig};
 
@@ -89,6 +89,60 @@ async fn studies_are_listed_searched_and_shown() {
         let answer = page(&node, path, "en").await;
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.text().contains("Nothing here"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_picture_is_linked_and_called_a_document() {
+    let node = Node::start_with(config()).await;
+    let document = |series, number, modality, class| {
+        let mut one = Instance::new(1, series, number);
+        (one.modality, one.class, one.pixels) = (modality, class, Pixels::None);
+        one
+    };
+    let mut pdf = document(3, 1, "OT", "1.2.840.10008.5.1.4.1.1.104.1");
+    pdf.document = Some("application/pdf");
+    node.store(&[
+        Instance::new(1, 1, 1),
+        document(2, 1, "SR", "1.2.840.10008.5.1.4.1.1.88.33"),
+        pdf,
+        document(4, 2, "PR", "1.2.840.10008.5.1.4.1.1.11.1"),
+        document(4, 1, "PR", "1.2.840.10008.5.1.4.1.1.11.1"),
+    ])
+    .await;
+    let study = page(&node, "/studies/1.2.826.1", "en").await.text();
+    for words in [">Report</a>", ">Document</a>", ">Presentation state 2</a>", ">1 document<"] {
+        assert!(study.contains(words), "{words}: {study}");
+    }
+    assert!(study.contains(">2 documents<") && study.contains(">1 image<"));
+    assert!(study.contains("4 series, 5 images and documents"), "the study as a whole");
+    assert!(!study.contains("series/1.2.826.1.2/thumbnail"), "no picture is asked of a report");
+    let links: Vec<&str> = study.split('"').filter(|part| part.ends_with("/rendered")).collect();
+    assert!(!links.iter().any(|link| link.contains("/series/1.2.826.1.1/")), "{links:?}");
+    for (series, kind) in [(2, "text/html"), (3, "application/pdf"), (4, "text/html")] {
+        let of = format!("/series/1.2.826.1.{series}/");
+        let link = links.iter().find(|link| link.contains(&of)).expect("a link");
+        let answer = node.get_as(link, "text/html,application/xhtml+xml,*/*;q=0.8").await;
+        assert_eq!(answer.status, 200, "{link}");
+        assert!(answer.header("content-type").starts_with(kind), "{link}");
+    }
+    let chinese = page(&node, "/studies/1.2.826.1", "zh").await.text();
+    assert!(chinese.contains(">报告</a>") && chinese.contains(">1 份文档<"), "{chinese}");
+}
+
+#[tokio::test]
+async fn conditions_that_are_not_understood_are_told_at_their_field() {
+    let node = Node::start_with(config()).await;
+    for (language, date, unknown) in [
+        ("en", "2026-13-45 is no date", "Not understood and left out: <code>patient=X&#60;"),
+        ("zh", "2026-13-45 不是有效日期", "无法识别以下条件，已忽略： <code>patient=X&#60;"),
+    ] {
+        let list = page(&node, "/studies?from=2026-13-45&patient=X%3C", language).await.text();
+        for words in [date, unknown, "aria-describedby=\"no-from\""] {
+            assert!(list.contains(words), "{words}: {list}");
+        }
+        let fine = page(&node, "/studies?from=2026-01-02&name=A&lang=en", language).await.text();
+        assert!(!fine.contains("class=\"warning"), "{fine}");
     }
 }
 

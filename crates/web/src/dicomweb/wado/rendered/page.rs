@@ -97,7 +97,7 @@ fn page(
 ) -> String {
     let clean: Vec<u8> = json.iter().copied().filter(|byte| *byte != BASE_URL_MARK).collect();
     let value = serde_json::from_slice(&clean).unwrap_or_default();
-    let set = Set::new(&value);
+    let set = Set::new(&value, chinese);
     let mut html = Html::start(chinese, &title(set, chinese));
     outline::patient(&mut html, set);
     if set.has("0040A730") || set.has("0040A043") {
@@ -161,8 +161,7 @@ mod tests {
         let page = shown(REPORT, false);
         for expected in [
             "<title>Chest &lt;CT&gt;</title>",
-            "Wang Wu",
-            "王五",
+            "Wang, Wu (王五)",
             "Finding",
             "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more",
             "12.5 mm",
@@ -174,6 +173,43 @@ mod tests {
         assert!(page.contains("lang=\"en\"") && page.contains("Patient"));
         let chinese = shown(REPORT, true);
         assert!(chinese.contains("lang=\"zh-CN\"") && chinese.contains("患者"), "{chinese}");
+    }
+
+    #[test]
+    fn items_without_a_value_say_so_and_instants_are_readable() {
+        let item = |kind: &str, name: &str, value: &str| {
+            format!(
+                r#"{{"0040A040":{{"vr":"CS","Value":["{kind}"]}},"0040A043":{{"vr":"SQ","Value":[
+                {{"00080104":{{"vr":"LO","Value":["{name}"]}}}}]}}{value}}}"#
+            )
+        };
+        let report = format!(
+            r#"{{"0040A730":{{"vr":"SQ","Value":[{},{},{},{}]}}}}"#,
+            item("NUM", "Length", ""),
+            item("CODE", "Side", r#","0040A168":{"vr":"SQ"}"#),
+            item("DATETIME", "At", r#","0040A120":{"vr":"DT","Value":["20001206120000.5+0100"]}"#),
+            item("TIME", "Time", r#","0040A122":{"vr":"TM","Value":["120000"]}"#),
+        );
+        let page = shown(&report, false);
+        for expected in [
+            "<b>Length</b>: (no value)",
+            "<b>Side</b>: (no value)",
+            "<b>At</b>: 2000-12-06 12:00:00.5 +01:00",
+            "<b>Time</b>: 12:00:00<",
+        ] {
+            assert!(page.contains(expected), "{expected}: {page}");
+        }
+        assert!(shown(&report, true).contains("<b>Length</b>：（无值）"));
+    }
+
+    #[test]
+    fn unknown_objects_are_a_table_with_names() {
+        let page = shown(
+            r#"{"00080016":{"vr":"UI","Value":["1.2"]},"00080030":{"vr":"TM","Value":["1011"]}}"#,
+            false,
+        );
+        assert!(page.contains("<td>(0008,0016)</td><td>SOP Class UID</td><td>UI</td>"), "{page}");
+        assert!(page.contains("<td>Study Time</td><td>TM</td><td>10:11</td>"), "{page}");
     }
 
     #[test]

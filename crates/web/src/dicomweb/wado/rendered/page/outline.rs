@@ -1,9 +1,11 @@
 //! Who an object is about, and in outline what kinds of objects hold that have neither pixels nor a
 //! content tree: plans, structure sets, presentation states, and anything else.
 
+use qianli_model::Tag;
+
 use super::html::{Html, escape};
 use super::report::url;
-use super::set::{Set, shown};
+use super::set::{Set, written};
 
 /// Most attributes of the list of an unknown object.
 const MOST_ATTRIBUTES: usize = 400;
@@ -13,9 +15,9 @@ pub(super) fn patient(html: &mut Html, set: Set<'_>) {
     let rows = [
         ("Patient", "患者", set.text("00100010")),
         ("Patient ID", "患者编号", set.text("00100020")),
-        ("Born", "出生日期", set.date("00100030")),
+        ("Born", "出生日期", set.written("00100030")),
         ("Sex", "性别", set.text("00100040")),
-        ("Study", "检查", join(&[set.date("00080020"), set.text("00081030")])),
+        ("Study", "检查", join(&[set.written("00080020"), set.text("00081030")])),
         ("Accession number", "检查号", set.text("00080050")),
         ("Series", "序列", join(&[set.text("00080060"), set.text("0008103E")])),
         ("Institution", "机构", set.text("00080080")),
@@ -51,7 +53,7 @@ pub(super) fn write(html: &mut Html, set: Set<'_>, base: &str) {
 
 fn lines(html: &mut Html, set: Set<'_>, rows: &[(&'static str, &'static str, &str)]) {
     for (name, chinese, tag) in rows {
-        let value = set.date(tag);
+        let value = set.written(tag);
         if !value.is_empty() {
             let name = html.word(name, chinese);
             html.line(name, &value);
@@ -195,10 +197,11 @@ fn presentation(html: &mut Html, set: Set<'_>, base: &str) {
     }
 }
 
-/// Every public attribute of the top level that is short, by its tag.
+/// Every public attribute of the top level that is short, by its tag and name.
 fn attributes(html: &mut Html, set: Set<'_>) {
     let heading = html.word("Attributes", "属性");
     html.heading(2, heading);
+    let chinese = html.chinese;
     let rows: Vec<Vec<String>> = set
         .members()
         .filter(|(tag, _)| {
@@ -208,16 +211,55 @@ fn attributes(html: &mut Html, set: Set<'_>) {
         .filter_map(|(tag, element)| {
             let values = element.get("Value")?.as_array()?;
             let vr = element.get("vr")?.as_str()?;
-            let texts: Vec<String> = values.iter().take(16).map(shown).collect();
+            let texts: Vec<String> =
+                values.iter().take(16).map(|value| written(vr, value, chinese)).collect();
             let text = match vr {
                 "SQ" => format!("[{}]", values.len()),
                 _ => texts.join(", "),
             };
             let (group, rest) = (tag.get(..4)?, tag.get(4..)?);
-            Some(vec![format!("({group},{rest})"), vr.to_owned(), text])
+            let name = Tag::from_hex(tag).and_then(Tag::keyword).map(words).unwrap_or_default();
+            Some(vec![format!("({group},{rest})"), name, vr.to_owned(), text])
         })
         .take(MOST_ATTRIBUTES)
         .collect();
-    let heads = [html.word("Tag", "标签"), "VR", html.word("Value", "值")];
+    let heads =
+        [html.word("Tag", "标签"), html.word("Name", "名称"), "VR", html.word("Value", "值")];
     html.table(&heads, rows);
+}
+
+/// A keyword of the dictionary as words: `SOPClassUID` as `SOP Class UID`.
+fn words(keyword: &str) -> String {
+    let mut out = String::with_capacity(keyword.len() + 8);
+    let mut before = None;
+    let mut rest = keyword.chars().peekable();
+    while let Some(letter) = rest.next() {
+        let ends_word = before.is_some_and(|c: char| c.is_lowercase() || c.is_ascii_digit());
+        let ends_acronym = before.is_some_and(char::is_uppercase)
+            && rest.peek().is_some_and(|next| next.is_lowercase());
+        if letter.is_uppercase() && (ends_word || ends_acronym) {
+            out.push(' ');
+        }
+        out.push(letter);
+        before = Some(letter);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_are_taken_apart() {
+        for (keyword, expected) in [
+            ("PatientName", "Patient Name"),
+            ("SOPClassUID", "SOP Class UID"),
+            ("FrameOfReferenceUID", "Frame Of Reference UID"),
+            ("Rows", "Rows"),
+            ("", ""),
+        ] {
+            assert_eq!(words(keyword), expected);
+        }
+    }
 }

@@ -87,17 +87,23 @@ impl Report<'_> {
             "TEXT" => item.text("0040A160"),
             "CODE" => item.code("0040A168"),
             "NUM" => measurement(item),
-            "DATETIME" => item.text("0040A120"),
-            "DATE" => item.date("0040A121"),
-            "TIME" => item.text("0040A122"),
+            "DATETIME" => item.written("0040A120"),
+            "DATE" => item.written("0040A121"),
+            "TIME" => item.written("0040A122"),
             "PNAME" => item.text("0040A123"),
             "UIDREF" => item.text("0040A124"),
             "SCOORD" | "SCOORD3D" => coordinates(item),
-            "TCOORD" => item.text("0040A130"),
+            "TCOORD" => instants(item),
             _ => String::new(),
         };
-        if !(name.is_empty() && value.is_empty()) {
-            html.line(name, &value);
+        match value.as_str() {
+            "" if name.is_empty() => {}
+            // A label without anything after it looks like a fault of the page.
+            "" => {
+                let nothing = html.word("(no value)", "（无值）");
+                html.line(name, nothing);
+            }
+            value => html.line(name, value),
         }
     }
 
@@ -165,6 +171,13 @@ fn measurement(item: Set<'_>) -> String {
     if unit.is_empty() { value } else { format!("{value} {unit}") }
 }
 
+/// The kind of range in time, and its instants (PS3.3 section C.18.7).
+fn instants(item: Set<'_>) -> String {
+    let points = ["0040A13A", "0040A138", "0040A132"].into_iter().map(|tag| item.written(tag));
+    let points = points.filter(|points| !points.is_empty()).collect::<Vec<_>>().join(" ");
+    format!("{} {points}", item.text("0040A130")).trim().to_owned()
+}
+
 fn coordinates(item: Set<'_>) -> String {
     let numbers = item.numbers("00700022");
     let dimension = if item.text("0040A040") == "SCOORD3D" { 3 } else { 2 };
@@ -177,5 +190,5 @@ fn coordinates(item: Set<'_>) -> String {
         })
         .collect();
     let more = if numbers.len() > 12 * dimension { " …" } else { "" };
-    format!("{} {}{more}", item.text("00700023"), points.join(" "))
+    format!("{} {}{more}", item.text("00700023"), points.join(" ")).trim().to_owned()
 }

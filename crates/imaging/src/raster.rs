@@ -7,11 +7,8 @@ use crate::{ImagingError, bits, malformed, unsupported};
 /// Samples pixel by pixel, as unsigned numbers of `precision` bits: signed ones in two's complement.
 pub(crate) struct Raster {
     pub samples: Vec<u16>,
-    /// Bits Stored, or Bits Allocated where samples use bits beyond the stored ones (overlays in
-    /// old images, or careless senders): nothing of a lossless frame may get lost.
+    /// Bits Stored.
     pub precision: u8,
-    /// Whether the bits beyond the stored ones are only the sign, or zero.
-    pub clean: bool,
 }
 
 impl Raster {
@@ -46,12 +43,13 @@ impl Raster {
             0 => true,
             bits => image.signed && sample & sign != 0 && bits == high,
         });
-        let clean = clean && image.shift == 0;
-        if !clean {
-            return Ok(Self { samples, precision: allocated as u8, clean });
+        if !clean || image.shift != 0 {
+            // Overlays in old images. A codestream holds Bits Stored and nothing else (PS3.5 section
+            // 8.1.1): without those bits something is lost, with them readers see other values.
+            return unsupported("compression of samples that hold more than their stored bits");
         }
         samples.iter_mut().for_each(|sample| *sample &= mask(stored));
-        Ok(Self { samples, precision: stored as u8, clean })
+        Ok(Self { samples, precision: stored as u8 })
     }
 }
 
@@ -74,28 +72,34 @@ mod tests {
     use crate::attributes::{DataSet, Photometric};
     use crate::testdata::json;
 
-    fn raster(words: &str, samples: &[u16]) -> Raster {
-        let image = Image::read(&DataSet::parse(json(words).as_bytes()).unwrap()).unwrap();
+    fn raster(words: &str, samples: &[u16]) -> Result<Raster, ImagingError> {
+        let image = Image::read(&DataSet::parse(json(words).as_bytes())?)?;
         let pixels = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         let photometric = Photometric::Monochrome2;
-        Raster::read(&image, &Frame { pixels: Cow::Owned(pixels), photometric }).unwrap()
+        Raster::read(&image, &Frame { pixels: Cow::Owned(pixels), photometric })
     }
 
     #[test]
     fn signs_count_whether_they_are_extended_or_not() {
         let words = "rows=1 columns=4 bits=16 stored=12 high=11 signed=1";
-        let read = raster(words, &[0x0FFF, 0xFFFF, 0x0001, 0x07FF]);
-        assert_eq!((read.precision, read.clean), (12, true));
+        let read = raster(words, &[0x0FFF, 0xFFFF, 0x0001, 0x07FF]).unwrap();
+        assert_eq!(read.precision, 12);
         assert_eq!(read.samples, [0x0FFF, 0x0FFF, 0x0001, 0x07FF]);
     }
 
     #[test]
-    fn other_bits_beyond_the_stored_ones_are_kept() {
+    fn samples_that_hold_more_than_their_stored_bits_are_not_compressed() {
         let signed = "rows=1 columns=2 bits=16 stored=12 high=11 signed=1";
-        assert_eq!(raster(signed, &[0x8FFF, 1]).samples, [0x8FFF, 1]);
-        assert_eq!(raster(signed, &[0xF7FF, 1]).precision, 16);
         let unsigned = "rows=1 columns=2 bits=16 stored=12 high=11";
-        let read = raster(unsigned, &[0xFFFF, 1]);
-        assert_eq!((read.precision, read.clean), (16, false));
+        let shifted = "rows=1 columns=2 bits=16 stored=12 high=15";
+        for (words, samples) in [
+            (signed, [0x8FFF, 1]),
+            (signed, [0xF7FF, 1]),
+            (unsigned, [0xFFFF, 1]),
+            (shifted, [0xFFF0, 0x10]),
+        ] {
+            let answer = raster(words, &samples);
+            assert!(matches!(answer, Err(ImagingError::Unsupported(_))), "{words}");
+        }
     }
 }

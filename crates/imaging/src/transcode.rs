@@ -207,15 +207,12 @@ fn deep_raster(image: &Image, frame: &Frame<'_>) -> Result<Raster, ImagingError>
     Raster::read(image, frame)
 }
 
-/// Whether small errors of samples stay small: not in palette indexes, not in bits that are
-/// something else, and not where two's complement turns from its greatest value to its least.
+/// Whether small errors of samples stay small: not in palette indexes, and not where two's complement turns from its greatest value to its least.
 fn may_lose(image: &Image, photometric: Photometric, raster: &Raster, near: u8) -> bool {
     let turn = 1i32 << (raster.precision - 1);
     let near = i32::from(near);
     let turns = |sample: &u16| (turn - near..turn + near).contains(&i32::from(*sample));
-    photometric != Photometric::Palette
-        && raster.clean
-        && !(image.signed && raster.samples.iter().any(turns))
+    photometric != Photometric::Palette && !(image.signed && raster.samples.iter().any(turns))
 }
 
 /// Baseline JPEG, with subsampled chrominances for colours.

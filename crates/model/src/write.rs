@@ -15,7 +15,7 @@ use crate::tag::{self, Tag};
 mod pixels;
 #[cfg(test)]
 mod tests;
-mod value;
+pub(crate) mod value;
 
 /// A value that the JSON names by a BulkDataURI.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,12 +13,20 @@ const MAX_KEYS: usize = 64;
 
 /// One value of an attribute.
 enum Leaf<'v> {
-    /// Text, or a number as it is written.
+    /// Text.
     Text(&'v str),
+    /// A number as it is written.
+    Number(&'v str),
     /// A person name: its component groups.
     Name([String; 3]),
     /// An item or binary value: there, but not to be compared.
     Opaque,
+}
+
+impl<'v> Leaf<'v> {
+    fn of(text: &'v str, is_number: bool) -> Self {
+        if is_number { Self::Number(text) } else { Self::Text(text) }
+    }
 }
 
 /// Whether a data set as a DICOM JSON object fulfils every condition. Text that is no DICOM JSON
@@ -45,6 +53,10 @@ pub fn keys(json: &[u8], path: &Path) -> Vec<String> {
     let visited = visit(&mut Cursor::new(json), path.steps(), &mut |leaf| {
         let found = match leaf {
             Leaf::Text(text) => vec![key(kind, text)],
+            Leaf::Number(text) if kind == Kind::Text => {
+                vec![key(kind, text), key(Kind::Decimal, text)]
+            }
+            Leaf::Number(text) => vec![key(kind, text)],
             Leaf::Name(groups) => groups.to_vec(),
             Leaf::Opaque => Vec::new(),
         };
@@ -101,7 +113,13 @@ fn is_hit(kind: Kind, leaf: &Leaf<'_>, rule: &Rule, fuzzy: bool) -> bool {
             values.iter().any(|value| is_name(groups, value, fuzzy))
         }
         (Rule::Range(..), Leaf::Name(_)) => false,
-        (Rule::AnyOf(values), Leaf::Text(text)) => {
+        // Private numbers: the dictionary does not know of them, their VR does.
+        (Rule::AnyOf(values), Leaf::Number(text)) if kind == Kind::Text => {
+            let number = key(Kind::Decimal, text);
+            values.iter().any(|value| key(Kind::Decimal, value) == number)
+                || is_hit(kind, &Leaf::Text(text), rule, fuzzy)
+        }
+        (Rule::AnyOf(values), Leaf::Text(text) | Leaf::Number(text)) => {
             let text = key(kind, text);
             values.iter().any(|value| match kind {
                 Kind::Text | Kind::PersonName => is_like(&key(kind, value), &text),
@@ -109,7 +127,7 @@ fn is_hit(kind: Kind, leaf: &Leaf<'_>, rule: &Rule, fuzzy: bool) -> bool {
                 _ => key(kind, value) == text,
             })
         }
-        (Rule::Range(from, to), Leaf::Text(text)) => {
+        (Rule::Range(from, to), Leaf::Text(text) | Leaf::Number(text)) => {
             let text = key(kind, text);
             let after = |from: &String| text >= *from;
             // What begins with the upper bound is still inside it.
@@ -246,6 +264,7 @@ fn values(cursor: &mut Cursor<'_>, found: &mut dyn FnMut(Leaf<'_>)) -> Result<()
         })?;
         return cursor.skip();
     }
+    let is_number = is_number(&vr);
     let mut more = cursor.enter(b'{', b'}')?;
     while more {
         match &*cursor.name()? {
@@ -256,7 +275,7 @@ fn values(cursor: &mut Cursor<'_>, found: &mut dyn FnMut(Leaf<'_>)) -> Result<()
                         Some(b'"') => {
                             let text = cursor.string()?;
                             if !text.is_empty() {
-                                found(Leaf::Text(&text));
+                                found(Leaf::of(&text, is_number));
                             }
                         }
                         Some(b'{' | b'[') => {
@@ -265,12 +284,19 @@ fn values(cursor: &mut Cursor<'_>, found: &mut dyn FnMut(Leaf<'_>)) -> Result<()
                         }
                         _ => match cursor.word()? {
                             "null" => {}
-                            word => found(Leaf::Text(word)),
+                            word => found(Leaf::of(word, is_number)),
                         },
                     }
                     another = cursor.more(b']')?;
                 }
             }
+            "InlineBinary" if vr == "UN" => match printable(&cursor.string()?) {
+                Some(text) => text
+                    .split('\\')
+                    .filter(|value| !value.trim().is_empty())
+                    .for_each(|value| found(Leaf::Text(value))),
+                None => found(Leaf::Opaque),
+            },
             "InlineBinary" | "BulkDataURI" => {
                 cursor.skip()?;
                 found(Leaf::Opaque);
@@ -280,6 +306,21 @@ fn values(cursor: &mut Cursor<'_>, found: &mut dyn FnMut(Leaf<'_>)) -> Result<()
         more = cursor.more(b'}')?;
     }
     Ok(())
+}
+
+/// Whether values of a VR are numbers.
+fn is_number(vr: &str) -> bool {
+    matches!(vr, "DS" | "IS" | "FD" | "FL" | "SL" | "SS" | "SV" | "UL" | "US" | "UV")
+}
+
+/// A value of unknown VR as text, without padding, where it is nothing but text: private attributes
+/// of Implicit VR objects are of VR UN, and most of them hold text.
+fn printable(base64: &str) -> Option<String> {
+    let bytes = crate::write::value::base64(base64)?;
+    let text = String::from_utf8(bytes).ok()?;
+    let text = text.trim_end_matches([' ', '\0']);
+    let plain = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r');
+    (!text.is_empty() && text.chars().all(plain)).then(|| text.to_owned())
 }
 
 /// Calls `found` with the component groups of every name of the attribute whose object comes next.
@@ -335,6 +376,10 @@ mod tests {
         "00090011":{"vr":"LO","Value":["ACME"]},
         "00091002":{"vr":"SH","Value":["wrong"]},
         "00091102":{"vr":"SH","Value":["Right"]},
+        "00091103":{"vr":"DS","Value":[1.50,7]},
+        "00091104":{"vr":"UN","InlineBinary":"TGVmdFxCb3RoIA=="},
+        "00091105":{"vr":"UN","InlineBinary":"AAEC"},
+        "00091106":{"vr":"IS","Value":["012"]},
         "00180050":{"vr":"DS","Value":[1.50]},
         "00189073":{"vr":"FD","Value":[2.0]},
         "00281050":{"vr":"DS","Value":[40,-600]},
@@ -385,6 +430,19 @@ mod tests {
             ("PersonName", "Wang*=张*", false),
             ("00091002", "wrong", true),
             ("00091102", "RIGHT", true),
+            ("00091103", "1.5", true),
+            ("00091103", "1.500", true),
+            ("00091103", "1.5*", true),
+            ("00091103", "8\\07", true),
+            ("00091103", "15", false),
+            ("00091106", "12", true),
+            ("00091104", "left", true),
+            ("00091104", "both", true),
+            ("00091104", "b*", true),
+            ("00091104", "left both", false),
+            ("00091104", "\"\"", false),
+            ("00091105", "?*", false),
+            ("00091105", "\"\"", false),
             ("ImageComments", "\"\"", true),
             ("ICCProfile.00080050", "\"\"", true),
             ("Manufacturer", "\"\"", false),
@@ -411,6 +469,8 @@ mod tests {
         let keys = |path: &str| keys(DATA_SET.as_bytes(), &Path::parse(path).unwrap());
         assert_eq!(keys("WindowCenter"), ["40", "-600"]);
         assert_eq!(keys("SliceThickness"), ["1.5"]);
+        assert_eq!(keys("00091103"), ["1.50", "1.5", "7"]);
+        assert_eq!(keys("00091104"), ["left", "both"]);
         assert_eq!(keys("PersonName"), ["wang xiaodong", "王小东"]);
         assert_eq!(keys("0040A370.00080050"), ["a-77"]);
         assert_eq!(keys("AcquisitionTime"), ["233000.000000"]);

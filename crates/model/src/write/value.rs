@@ -170,7 +170,7 @@ fn decimal(number: &Number) -> Result<String, String> {
 }
 
 /// Decodes base64 (RFC 4648 section 4); line ends and missing padding are borne.
-pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let (mut group, mut held, mut ended) = (0u32, 0u32, false);
     for byte in text.bytes() {

@@ -42,6 +42,8 @@ pub(super) struct Instance {
     pub(super) pixels: Pixels,
     /// Length of a private OB value, large enough to become bulk data.
     pub(super) private_bytes: usize,
+    /// VR and text of a private element (0009,1002).
+    pub(super) private_text: Option<(&'static str, &'static str)>,
     /// Media type of an encapsulated document, large enough to become bulk data.
     pub(super) document: Option<&'static str>,
 }
@@ -61,6 +63,7 @@ impl Instance {
             patient_name: "Wang^Wu=王^五",
             pixels: Pixels::Words(vec![[1, 2, 3, 0x1234]]),
             private_bytes: 0,
+            private_text: None,
             document: None,
         }
     }
@@ -96,6 +99,10 @@ impl Instance {
             set.text(0x0009, 0x0010, "LO", "QIANLI TEST");
             let value: Vec<u8> = (0..self.private_bytes).map(|i| i as u8).collect();
             set.element(0x0009, 0x1001, "OB", &value);
+        }
+        if let Some((vr, text)) = self.private_text {
+            set.text(0x0009, 0x0010, "LO", "QIANLI TEST");
+            set.text(0x0009, 0x1002, vr, text);
         }
         set.text(0x0010, 0x0010, "PN", self.patient_name);
         set.text(0x0010, 0x0020, "LO", self.patient_id);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::data::{Instance, Pixels};
+use super::data::{IMPLICIT, Instance, Pixels};
 use super::node::Node;
 use crate::WebConfig;
 
@@ -25,6 +25,27 @@ async fn uids(node: &Node, query: &str, tag: &str) -> Vec<String> {
     let rows = answer.json();
     let rows = rows.as_array().expect("an array");
     rows.iter().filter_map(|row| row[tag]["Value"][0].as_str()).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn private_attributes_are_found_as_what_they_hold() {
+    let node = Node::start().await;
+    let mut number = Instance::new(1, 1, 1);
+    number.private_text = Some(("DS", "1.50"));
+    let mut unknown = Instance::new(1, 1, 2);
+    (unknown.syntax, unknown.private_text) = (IMPLICIT, Some(("LO", "Some Text")));
+    node.store(&[number, unknown]).await;
+    for (query, expected) in [
+        ("00091002=1.5", vec!["1.2.826.1.1.1"]),
+        ("00091002=15", vec![]),
+        ("00091002=some*", vec!["1.2.826.1.1.2"]),
+        ("00091002=Some%20Text&00090010=QIANLI%20TEST", vec!["1.2.826.1.1.2"]),
+        ("00091002=1.500&00090010=QIANLI%20TEST", vec!["1.2.826.1.1.1"]),
+        ("00091002=1.5&00090010=OTHER", vec![]),
+    ] {
+        let query = format!("/dicom-web/instances?{query}");
+        assert_eq!(uids(&node, &query, "00080018").await, expected, "{query}");
+    }
 }
 
 #[tokio::test]

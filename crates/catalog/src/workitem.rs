@@ -115,6 +115,19 @@ impl Catalog {
         read::find(self.db(), scope, search).await
     }
 
+    /// How many workitems a search matches, whatever its limit and offset.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn count_workitems(
+        &self,
+        scope: &Scope,
+        search: &Search,
+    ) -> Result<i64, CatalogError> {
+        read::count(self.db(), scope, search).await
+    }
+
     /// Subscribes a receiver and prepares its first reports: the state of each workitem that it was
     /// not subscribed to and that is not final, the latest 4,000 of them.
     ///

@@ -70,6 +70,25 @@ pub(super) async fn find(
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
+pub(super) async fn count(db: &Db, scope: &Scope, search: &Search) -> Result<i64, CatalogError> {
+    let dialect = match db {
+        Db::Postgres(_) => Dialect::Postgres,
+        Db::Sqlite(_) => Dialect::Sqlite,
+    };
+    let mut writer = Writer::new(dialect, scope.tenant().0);
+    let clause = writer.all(&search.conditions, search.fuzzy);
+    let tenant = writer.tenant();
+    let text = format!(
+        "SELECT COUNT(*) FROM workitems w WHERE w.tenant_id = {tenant} AND w.removed_ms = 0
+            AND {clause}"
+    );
+    let (count,): (i64,) = on_db!(db, pools => {
+        let query = sqlx::query_as(AssertSqlSafe(text));
+        bind_all!(query, writer.binds).fetch_one(&pools.read).await?
+    });
+    Ok(count)
+}
+
 /// Nothing is shown from the oldest running transaction of Postgres on: see `feed`.
 const SHOWN: &str = "sequence < ((SELECT base FROM feed WHERE id = 1)
     + pg_snapshot_xmin(pg_current_snapshot())::text::bigint) * 4096";

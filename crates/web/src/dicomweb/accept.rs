@@ -51,7 +51,7 @@ impl Accept {
     /// one list, as several headers are.
     pub fn of(headers: &HeaderMap, query: Option<&str>) -> Self {
         if let Some(text) = query.and_then(|q| super::params::joined(q, "accept")) {
-            return Self::parse(&text);
+            return Self::parse(&with_plus(&text));
         }
         let lines: Vec<&str> = headers
             .get_all(header::ACCEPT)
@@ -177,6 +177,19 @@ impl ContentType {
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// A media type has no space inside: in a query string one is the plus sign of `dicom+json`, written
+/// as it is.
+fn with_plus(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let is_inside = |at: usize| {
+        let neighbours =
+            at.checked_sub(1).and_then(|before| bytes.get(before)).zip(bytes.get(at + 1));
+        neighbours.is_some_and(|(a, b)| a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric())
+    };
+    let plus = |(at, c): (usize, char)| if c == ' ' && is_inside(at) { '+' } else { c };
+    text.char_indices().map(plus).collect()
 }
 
 /// 0 for `*/*`, 1 for `image/*`, 2 for the very type.
@@ -367,6 +380,14 @@ mod tests {
         headers.insert(header::ACCEPT, "multipart/related".parse().expect("a header value"));
         let accept = Accept::of(&headers, Some("viewport=1,1&accept=image%2Fjpeg"));
         assert_eq!(accept.choose(&offers()), Some(3));
+        let json = [Offer::plain("application/dicom+json")];
+        for query in [
+            "accept=application/dicom+json",
+            "accept=application/dicom%2Bjson",
+            "accept=text/html,+application/dicom+json;+q=0.5",
+        ] {
+            assert_eq!(Accept::of(&headers, Some(query)).choose(&json), Some(0), "{query}");
+        }
     }
 
     #[test]

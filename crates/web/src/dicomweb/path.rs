@@ -27,6 +27,7 @@ struct Segments {
     study: String,
     series: Option<String>,
     instance: Option<String>,
+    #[serde(alias = "frames", alias = "tag")]
     rest: Option<String>,
 }
 

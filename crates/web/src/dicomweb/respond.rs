@@ -65,15 +65,26 @@ pub(crate) fn entity_tag<'a>(hashes: impl IntoIterator<Item = &'a str>, variant:
     format!("W/\"{}\"", hex.get(..32).unwrap_or_default())
 }
 
-/// Answers 304 when the client holds what `tag` names.
-pub(crate) fn not_modified(request: &HeaderMap, tag: &str) -> Option<Response> {
+/// Answers what the request's conditions decide (RFC 9110 section 13): 304 when the client holds what
+/// `tag` names, 412 when it wants something else that it names in If-Match.
+///
+/// If-Match is compared weakly too: our tags are weak, yet name the content, and a client that goes
+/// on where it left off wants to know whether that is still the same.
+pub(crate) fn conditional(request: &HeaderMap, tag: &str) -> Option<Response> {
     let opaque = |text: &str| text.trim().trim_start_matches("W/").to_owned();
-    let held = request.get_all(header::IF_NONE_MATCH).iter().any(|value| {
-        value.to_str().is_ok_and(|list| {
-            list.split(',').any(|one| one.trim() == "*" || opaque(one) == opaque(tag))
+    let names = |header: HeaderName| {
+        request.get_all(header).iter().any(|value| {
+            value.to_str().is_ok_and(|list| {
+                list.split(',').any(|one| one.trim() == "*" || opaque(one) == opaque(tag))
+            })
         })
-    });
-    held.then(|| {
+    };
+    if request.contains_key(header::IF_MATCH) && !names(header::IF_MATCH) {
+        let message = "what is here now is not what If-Match names";
+        let error = HttpError::new(StatusCode::PRECONDITION_FAILED, message);
+        return Some(error.into_response());
+    }
+    names(header::IF_NONE_MATCH).then(|| {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
         cacheable(response.headers_mut(), tag);
         response
@@ -207,7 +218,13 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             set(&mut headers, header::IF_NONE_MATCH, &held);
-            assert_eq!(not_modified(&headers, &tag).is_some(), expected, "{held}");
+            let status = |headers: &HeaderMap| {
+                conditional(headers, &tag).map(|answer| answer.status().as_u16())
+            };
+            assert_eq!(status(&headers), expected.then_some(304), "{held}");
+            let mut headers = HeaderMap::new();
+            set(&mut headers, header::IF_MATCH, &held);
+            assert_eq!(status(&headers), (!expected).then_some(412), "{held}");
         }
         assert_ne!(tag, entity_tag(["aa", "bb"], "other"));
         assert_ne!(tag, entity_tag(["aa"], "json"));

@@ -58,11 +58,22 @@ pub(crate) struct Route {
     pub(crate) takes: &'static [&'static str],
     /// Media types of answers, the default first; empty when the answer has no body.
     pub(crate) gives: &'static [&'static str],
+    /// Statuses of success, where they are not 200 with a body and 204 without.
+    pub(crate) answers: &'static [u16],
     /// The handler, for exactly this verb.
     pub(crate) handler: fn() -> MethodRouter<WebState>,
 }
 
 impl Route {
+    /// Statuses under which the server does, or partly does, what it is asked for.
+    pub(crate) fn statuses(&self) -> &'static [u16] {
+        match (self.answers, self.gives) {
+            ([], []) => &[204],
+            ([], _) => &[200],
+            (answers, _) => answers,
+        }
+    }
+
     /// The path as documents show it: a variable is `{name}`, whatever it spans.
     pub(crate) fn shown(&self) -> String {
         self.path.replace("{*", "{")
@@ -83,7 +94,8 @@ macro_rules! route {
     (@list $list:expr) => { $list };
     ($verb:ident $path:literal => $handler:expr, $section:literal,
         [$english:literal, $chinese:literal]
-        $(, query $query:expr)? $(, takes $takes:expr)? $(, gives $gives:expr)? $(,)?) => {
+        $(, query $query:expr)? $(, takes $takes:expr)? $(, gives $gives:expr)?
+        $(, answers $answers:expr)? $(,)?) => {
         $crate::dicomweb::routes::Route {
             verb: $crate::dicomweb::routes::Verb::$verb,
             path: $path,
@@ -92,6 +104,7 @@ macro_rules! route {
             query: $crate::dicomweb::routes::route!(@list $($query)?),
             takes: $crate::dicomweb::routes::route!(@list $($takes)?),
             gives: $crate::dicomweb::routes::route!(@list $($gives)?),
+            answers: $crate::dicomweb::routes::route!(@list $($answers)?),
             handler: || axum::routing::on($crate::dicomweb::routes::Verb::$verb.filter(), $handler),
         }
     };
@@ -136,6 +149,11 @@ const ALBUM: &[&str] = &["multipart/related; type=\"image/jpeg\"", "image/jpeg",
 /// Parameters of a picture.
 const RENDERING: &[&str] = &["viewport", "window", "quality", "iccprofile"];
 
+/// Statuses of a search: 204 where nothing is found and parts were asked for.
+const FOUND: &[u16] = &[200, 204];
+/// Statuses of what can be had in part: a range of bytes, or those objects that can be given.
+const PARTIAL: &[u16] = &[200, 206];
+
 /// Every route, in groups with the English and Chinese name of each.
 pub(crate) const GROUPS: &[(&str, &str, &[Route])] = &[
     ("Capabilities", "能力说明", capabilities::ROUTES),
@@ -150,22 +168,28 @@ pub(crate) const GROUPS: &[(&str, &str, &[Route])] = &[
 
 const SEARCHES: &[Route] = &[
     route!(Get "/studies" => qido::studies, "10.6",
-        ["Search for studies", "检索检查"], query SEARCH, gives METADATA),
+        ["Search for studies", "检索检查"], query SEARCH, gives METADATA,
+        answers FOUND),
     route!(Get "/series" => qido::series, "10.6",
-        ["Search for series of all studies", "检索全部序列"], query SEARCH, gives METADATA),
+        ["Search for series of all studies", "检索全部序列"], query SEARCH, gives METADATA,
+        answers FOUND),
     route!(Get "/instances" => qido::instances, "10.6",
-        ["Search for instances of all studies", "检索全部实例"], query SEARCH, gives METADATA),
+        ["Search for instances of all studies", "检索全部实例"], query SEARCH, gives METADATA,
+        answers FOUND),
     route!(Get "/studies/{study}/series" => qido::series_of, "10.6",
-        ["Search for series of a study", "检索某检查的序列"], query SEARCH, gives METADATA),
+        ["Search for series of a study", "检索某检查的序列"], query SEARCH, gives METADATA,
+        answers FOUND),
     route!(Get "/studies/{study}/instances" => qido::instances_of, "10.6",
-        ["Search for instances of a study", "检索某检查的实例"], query SEARCH, gives METADATA),
+        ["Search for instances of a study", "检索某检查的实例"], query SEARCH, gives METADATA,
+        answers FOUND),
     route!(Get "/studies/{study}/series/{series}/instances" => qido::instances_of, "10.6",
-        ["Search for instances of a series", "检索某序列的实例"], query SEARCH, gives METADATA),
+        ["Search for instances of a series", "检索某序列的实例"], query SEARCH, gives METADATA,
+        answers FOUND),
 ];
 
 const RETRIEVALS: &[Route] = &[
     route!(Get "/studies/{study}" => wado::objects::retrieve, "10.4",
-        ["All objects of a study", "检查的全部对象"], gives OBJECTS),
+        ["All objects of a study", "检查的全部对象"], gives OBJECTS, answers PARTIAL),
     route!(Get "/studies/{study}/metadata" => wado::metadata::metadata, "10.4",
         ["Headers of a study", "检查的元数据"], gives METADATA),
     route!(Get "/studies/{study}/thumbnail" => wado::rendered::thumbnail, "10.4",
@@ -173,7 +197,7 @@ const RETRIEVALS: &[Route] = &[
     route!(Get "/studies/{study}/rendered" => wado::rendered::level, "10.4",
         ["Pictures of a study", "检查的图片"], query RENDERING, gives ALBUM),
     route!(Get "/studies/{study}/series/{series}" => wado::objects::retrieve, "10.4",
-        ["All objects of a series", "序列的全部对象"], gives OBJECTS),
+        ["All objects of a series", "序列的全部对象"], gives OBJECTS, answers PARTIAL),
     route!(Get "/studies/{study}/series/{series}/metadata" => wado::metadata::metadata, "10.4",
         ["Headers of a series", "序列的元数据"], gives METADATA),
     route!(Get "/studies/{study}/series/{series}/thumbnail" => wado::rendered::thumbnail, "10.4",
@@ -191,34 +215,34 @@ const RETRIEVALS: &[Route] = &[
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/rendered"
         => wado::rendered::instance, "10.4",
         ["An instance as a picture or document", "以图片或文档形式获取实例"],
-        query RENDERING, gives RENDERED),
-    route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{rest}"
+        query RENDERING, gives RENDERED, answers PARTIAL),
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"
         => wado::frames::frames, "10.4",
         ["Frames, by a list of numbers from 1", "按从 1 开始的编号列表获取帧"], gives OCTETS),
-    route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{rest}/rendered"
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered"
         => wado::rendered::frames, "10.4",
         ["Frames as pictures", "以图片形式获取帧"], query RENDERING, gives CINE),
-    route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{rest}/thumbnail"
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail"
         => wado::rendered::frame_thumbnail, "10.4",
         ["Thumbnail of a frame", "帧的缩略图"], query RENDERING, gives PICTURES),
-    route!(Get "/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*rest}"
+    route!(Get "/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*tag}"
         => wado::bulk::bulk, "10.4",
         ["A bulk value, by the URI in the metadata", "按元数据中的 URI 获取大块数据"],
-        gives OCTETS),
+        gives OCTETS, answers PARTIAL),
     route!(Get "/studies/{study}/bulkdata" => wado::bulk::all, "10.4",
-        ["All bulk values of a study", "检查的全部大块数据"], gives BULK),
+        ["All bulk values of a study", "检查的全部大块数据"], gives BULK, answers PARTIAL),
     route!(Get "/studies/{study}/series/{series}/bulkdata" => wado::bulk::all, "10.4",
-        ["All bulk values of a series", "序列的全部大块数据"], gives BULK),
+        ["All bulk values of a series", "序列的全部大块数据"], gives BULK, answers PARTIAL),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/bulkdata"
         => wado::bulk::all, "10.4",
-        ["All bulk values of an instance", "实例的全部大块数据"], gives BULK),
+        ["All bulk values of an instance", "实例的全部大块数据"], gives BULK, answers PARTIAL),
     route!(Get "/studies/{study}/pixeldata" => wado::bulk::pixel_data, "10.4",
-        ["All pixel data of a study", "检查的全部像素数据"], gives BULK),
+        ["All pixel data of a study", "检查的全部像素数据"], gives BULK, answers PARTIAL),
     route!(Get "/studies/{study}/series/{series}/pixeldata" => wado::bulk::pixel_data, "10.4",
-        ["All pixel data of a series", "序列的全部像素数据"], gives BULK),
+        ["All pixel data of a series", "序列的全部像素数据"], gives BULK, answers PARTIAL),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/pixeldata"
         => wado::bulk::pixel_data, "10.4",
-        ["All pixel data of an instance", "实例的全部像素数据"], gives BULK),
+        ["All pixel data of an instance", "实例的全部像素数据"], gives BULK, answers PARTIAL),
 ];
 
 const URI_SERVICE: &[Route] = &[route!(Get "/wado" => wado::uri::retrieve, "9",

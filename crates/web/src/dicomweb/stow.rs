@@ -50,13 +50,16 @@ const TAKES: &[&str] = &[
 /// Forms of the answer.
 const GIVES: &[&str] = &[respond::DICOM_JSON, "application/json", answer::DICOM_XML];
 
+/// Statuses of an answer that says what became of each instance (PS3.18 table 10.5.3-1).
+const ANSWERS: &[u16] = &[200, 202, 409, 503];
+
 /// Routes of the store.
 pub(crate) const ROUTES: &[routes::Route] = &[
     route!(Post "/studies" => store, "10.5",
-        ["Store instances", "存储实例"], takes TAKES, gives GIVES),
+        ["Store instances", "存储实例"], takes TAKES, gives GIVES, answers ANSWERS),
     route!(Post "/studies/{study}" => store_into, "10.5",
         ["Store instances of one study", "存储某检查的实例"],
-        takes TAKES, gives GIVES),
+        takes TAKES, gives GIVES, answers ANSWERS),
 ];
 
 /// What became of one instance.
@@ -195,6 +198,9 @@ impl BodyKind {
     fn of(headers: &HeaderMap) -> Result<Self, HttpError> {
         let unsupported =
             || HttpError::unsupported_media_type(format!("taken here: {}", TAKES.join(", ")));
+        if headers.get_all(header::CONTENT_TYPE).iter().nth(1).is_some() {
+            return Err(HttpError::bad_request("Content-Type is given more than once"));
+        }
         let text = headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())

@@ -5,6 +5,7 @@ pub(crate) mod frames;
 pub(crate) mod media;
 pub(crate) mod metadata;
 pub(crate) mod objects;
+mod range;
 pub(crate) mod rendered;
 pub(crate) mod uri;
 mod zip;

@@ -59,7 +59,7 @@ pub(super) async fn serve(
     };
     let tag = respond::entity_tag([hash.as_str()], "viewer");
     if response.status() == StatusCode::OK
-        && let Some(unchanged) = respond::not_modified(&asked, &tag)
+        && let Some(unchanged) = respond::conditional(&asked, &tag)
     {
         return unchanged;
     }

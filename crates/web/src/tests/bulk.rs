@@ -113,6 +113,73 @@ async fn all_bulk_data_of_a_level() {
     assert_eq!(node.get_as(&format!("{study}/bulkdata"), "image/png").await.status, 406);
 }
 
+/// The type of a multipart body is that of its first part, and the same bytes have the same label
+/// wherever they are asked for.
+#[tokio::test]
+async fn compressed_frames_are_labelled_alike_everywhere() {
+    let node = Node::start().await;
+    let mut compressed = with_private(1);
+    compressed.syntax = data::RLE;
+    compressed.pixels = Pixels::Fragments(vec![data::rle_frame([1, 2, 3, 4])]);
+    node.store(&[compressed.clone(), Instance::new(1, 2, 1)]).await;
+    let at = compressed.path();
+    let labels = |answer: &super::node::Answer| {
+        let whole = answer.header("content-type").split('"').nth(1).unwrap_or_default().to_owned();
+        let of_part = |(head, _): &(String, Vec<u8>)| {
+            let line = head.lines().find_map(|line| line.strip_prefix("Content-Type: "));
+            line.unwrap_or_default().to_owned()
+        };
+        (whole, answer.parts().iter().map(of_part).collect::<Vec<_>>())
+    };
+    for (asked, media) in [
+        ("application/octet-stream\"; transfer-syntax=*", "application/octet-stream"),
+        ("image/dicom-rle\"", "image/dicom-rle"),
+    ] {
+        let accept = format!("multipart/related; type=\"{asked}");
+        let expected = (media.to_owned(), vec![format!("{media}; transfer-syntax={}", data::RLE)]);
+        for path in ["frames/1", "bulkdata/7FE00010", "pixeldata"] {
+            let answer = node.get_as(&format!("{at}/{path}"), &accept).await;
+            assert_eq!(answer.status, 200, "{path} {accept}: {}", answer.text());
+            assert_eq!(labels(&answer), expected, "{path} {accept}");
+        }
+    }
+    // All bulk data: the private value in front of the pixels is octets, if it may come at all.
+    let (octets, rle) = ("multipart/related; type=\"application/octet-stream\"", "image/dicom-rle");
+    let only = format!("multipart/related; type=\"{rle}\"");
+    let alone = node.get_as(&format!("{at}/bulkdata"), &only).await;
+    assert_eq!((alone.status, alone.parts().len()), (200, 1));
+    assert_eq!(labels(&alone).0, rle);
+    let both = node.get_as(&format!("{at}/bulkdata"), &format!("{only}, {octets};q=0.5")).await;
+    let (whole, parts) = labels(&both);
+    assert_eq!(whole, "application/octet-stream");
+    assert!(parts[0].starts_with(&whole) && parts[1].starts_with(rle), "{parts:?}");
+    // Of a study, what is not so stored is left out, and that is said.
+    let study = node.get_as("/dicom-web/studies/1.2.826.1/pixeldata", &only).await;
+    assert_eq!((study.status, study.parts().len()), (206, 1));
+    assert!(!study.header("warning").is_empty());
+    let other = "multipart/related; type=\"image/jp2\"";
+    let refused = node.get_as(&format!("{at}/bulkdata"), other).await;
+    assert_eq!(refused.status, 406);
+    assert!(refused.text().contains(rle), "{}", refused.text());
+}
+
+/// Of a document or value that changed meanwhile, the rest of the old one is not to be had.
+#[tokio::test]
+async fn if_match_names_what_is_wanted() {
+    let node = Node::start().await;
+    let instance = with_private(1);
+    node.store(std::slice::from_ref(&instance)).await;
+    for rest in ["", "/metadata", "/frames/1", "/rendered", "/bulkdata/00091001", "/bulkdata"] {
+        let path = format!("{}{rest}", instance.path());
+        let tag = node.get(&path).await.header("etag").to_owned();
+        for (wanted, status) in [(tag.as_str(), 200), ("*", 200), ("\"other\"", 412)] {
+            let headers = [(header::IF_MATCH, wanted)];
+            let answer = node.request(Method::GET, &path, &headers, Vec::new()).await;
+            assert_eq!(answer.status, status, "{rest} {wanted}: {}", answer.text());
+        }
+    }
+}
+
 #[tokio::test]
 async fn metadata_as_xml() {
     let node = Node::start().await;

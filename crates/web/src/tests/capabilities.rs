@@ -42,6 +42,7 @@ async fn no_document_leaves_a_route_out() {
     assert_eq!(page.status, 200);
     assert_eq!(openapi["servers"][0]["url"], "http://localhost/dicom-web");
     let mut count = 0;
+    let mut names = std::collections::BTreeSet::new();
     for route in routes::all() {
         count += 1;
         let (verb, path) = (route.verb.name(), route.shown());
@@ -49,6 +50,10 @@ async fn no_document_leaves_a_route_out() {
         assert!(operation["summary"].is_string(), "{verb} {path} is not in the OpenAPI document");
         let variables = route.variables().count() + route.query.len();
         assert_eq!(operation["parameters"].as_array().map(Vec::len), Some(variables), "{path}");
+        let statuses = operation["responses"].as_object().expect("responses");
+        assert_eq!(statuses.len(), route.statuses().len() + 1, "{verb} {path}");
+        let name = operation["operationId"].as_str().expect("a name").to_owned();
+        assert!(names.insert(name.clone()), "{name} is two operations");
         assert!(wadl.contains(&format!("<resource path=\"{}\">", &path[1..])), "{path}");
         assert!(page.text().contains(&format!("<code>{path}</code>")), "{path}");
         assert!(route.says.iter().all(|text| !text.is_empty()), "{path}");
@@ -60,6 +65,63 @@ async fn no_document_leaves_a_route_out() {
         assert!(!answer.text().contains("no such DICOMweb resource"), "{verb} {path}");
     }
     assert!(count >= 20, "{count} routes");
+}
+
+/// What a generated client trusts: types, what may be left out, and statuses that do come.
+#[tokio::test]
+async fn the_openapi_document_says_what_the_server_does() {
+    let node = Node::start().await;
+    let openapi = node.get("/dicom-web/openapi.json").await.json();
+    let operation = |path: &str, verb: &str| openapi["paths"][path][verb].clone();
+    let statuses = |path: &str, verb: &str| {
+        let responses = operation(path, verb)["responses"].as_object().cloned();
+        responses.expect("responses").keys().cloned().collect::<Vec<_>>()
+    };
+    for (path, verb, expected) in [
+        ("/workitems", "post", &["201", "default"][..]),
+        ("/workitems/{workitem}/subscribers/{aetitle}", "post", &["201", "default"]),
+        ("/workitems/{workitem}/cancelrequest", "post", &["202", "default"]),
+        ("/workitems/{workitem}/state", "put", &["200", "default"]),
+        ("/studies", "post", &["200", "202", "409", "503", "default"]),
+        ("/studies/{study}", "delete", &["204", "default"]),
+        ("/subscribers/{aetitle}", "get", &["101", "default"]),
+    ] {
+        assert_eq!(statuses(path, verb), expected, "{verb} {path}");
+    }
+    let store = operation("/studies", "post");
+    for status in ["202", "409"] {
+        let answer = &store["responses"][status];
+        assert!(answer["content"]["application/dicom+json"].is_object(), "{status}");
+    }
+    let created = &operation("/workitems", "post")["responses"]["201"];
+    assert!(created["headers"]["Location"].is_object() && created.get("content").is_none());
+
+    let parameter = |path: &str, name: &str| {
+        let all = operation(path, "get")["parameters"].as_array().cloned().expect("parameters");
+        all.into_iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{path} {name}"))
+    };
+    let required = ["requestType", "studyUID", "seriesUID", "objectUID"];
+    let query = required.map(|name| (name, if name == "requestType" { "WADO" } else { "1.2" }));
+    for name in required {
+        assert_eq!(parameter("/wado", name)["required"], true, "{name}");
+        let others = query.iter().filter(|(other, _)| *other != name);
+        let others: Vec<String> = others.map(|(name, value)| format!("{name}={value}")).collect();
+        let answer = node.get(&format!("/dicom-web/wado?{}", others.join("&"))).await;
+        assert_eq!(answer.status, 400, "{name}");
+    }
+    assert_eq!(parameter("/wado", "rows")["required"], false);
+    for (name, kind) in [("limit", "integer"), ("offset", "integer"), ("count", "boolean")] {
+        assert_eq!(parameter("/studies", name)["schema"]["type"], kind, "{name}");
+    }
+    let says = operation("/studies", "get")["description"].clone();
+    assert!(says.as_str().is_some_and(|says| says.contains("00100020=P1")), "{says}");
+    assert_eq!(
+        operation("/studies/{study}/series", "get")["operationId"],
+        "getStudiesByStudySeries"
+    );
+    let instance = "/studies/{study}/series/{series}/instances/{instance}";
+    assert!(openapi["paths"][format!("{instance}/frames/{{frames}}")].is_object());
+    assert!(openapi["paths"][format!("{instance}/bulkdata/{{tag}}")].is_object());
 }
 
 /// A route that is not in the table would be in no document.

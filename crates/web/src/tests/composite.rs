@@ -198,6 +198,50 @@ async fn documents_are_wrapped() {
     assert!(rendered.body.starts_with(&file));
 }
 
+/// Modality is of type 1: whether the SOP class was sent or found out makes no difference.
+#[tokio::test]
+async fn modality_follows_from_the_class() {
+    let node = Node::start().await;
+    let pdf = "1.2.840.10008.5.1.4.1.1.104.1";
+    for (number, class, media, modality) in [
+        (1, Some(SC), "image/jpeg", "OT"),
+        (2, None, "image/jpeg", "OT"),
+        (3, Some(pdf), "application/pdf", "DOC"),
+        (4, None, "application/pdf", "DOC"),
+    ] {
+        let uid = format!("1.2.3.{number}");
+        let mut object = without(without(metadata(&uid, "x"), "00080060"), "00080016");
+        if let Some(class) = class {
+            object = with(object, "00080016", "UI", json!(class));
+        }
+        let content = if media == "image/jpeg" { jpeg(1) } else { b"%PDF-1.7 ".repeat(20) };
+        if modality == "DOC" {
+            object = without(object, "7FE00010");
+            object["00420011"] = json!({"vr": "OB", "BulkDataURI": "x"});
+            object["00080060"] = json!({"vr": "CS"});
+        }
+        let parts = [(JSON, "", object.to_string().into_bytes()), (media, "x", content)];
+        let answer = post(&node, JSON, &parts).await;
+        assert_eq!(answer.status, 200, "{number}: {}", answer.text());
+        let json = stored(&node, &uid).await;
+        assert_eq!(json["00080060"]["Value"], json!([modality]), "{number}");
+        let converted = if modality == "OT" { json!(["WSD"]) } else { Value::Null };
+        assert_eq!(json["00080064"]["Value"], converted, "{number}");
+    }
+    // What is sent stays, and nothing is guessed of other classes.
+    let object = with(metadata("1.2.3.5", "x"), "00080060", "CS", json!("XC"));
+    let object = with(object, "00080064", "CS", json!("DV")).to_string().into_bytes();
+    assert_eq!(
+        post(&node, JSON, &[(JSON, "", object), ("image/jpeg", "x", jpeg(1))]).await.status,
+        200
+    );
+    let json = stored(&node, "1.2.3.5").await;
+    assert_eq!(
+        (&json["00080060"]["Value"][0], &json["00080064"]["Value"][0]),
+        (&json!("XC"), &json!("DV"))
+    );
+}
+
 #[tokio::test]
 async fn films_are_one_stream_and_need_their_size() {
     let node = Node::start().await;

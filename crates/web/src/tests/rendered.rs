@@ -1,5 +1,7 @@
 //! Rendered resources: several frames, cines, whole series, thumbnails that are always there.
 
+use axum::http::{Method, header};
+
 use super::data::{Instance, Pixels};
 use super::node::Node;
 
@@ -113,6 +115,52 @@ async fn regions_windows_and_profiles_are_applied_or_refused() {
         let answer = get(query).await;
         assert_eq!(answer.status, 400, "{query}: {}", answer.text());
     }
+}
+
+/// Browsers seek in a video by ranges of its bytes, across the fragments it is stored in.
+#[tokio::test]
+async fn videos_are_one_stream_that_can_be_sought() {
+    let mut film = Instance::new(1, 1, 1);
+    film.syntax = "1.2.840.10008.1.2.4.102";
+    let start = b"\0\0\0\x18ftypmp42".to_vec();
+    film.pixels = Pixels::Fragments(vec![start.clone(), (0..100).collect()]);
+    let node = with(std::slice::from_ref(&film)).await;
+    let path = format!("{}/rendered", film.path());
+    let whole = node.get(&path).await;
+    assert_eq!((whole.status, whole.header("content-type")), (200, "video/mp4"));
+    assert_eq!(whole.header("accept-ranges"), "bytes");
+    assert_eq!(whole.body, [start, (0..100).collect()].concat());
+    let all = whole.body.len();
+    for (range, expected) in [
+        ("bytes=0-", 0..all),
+        ("bytes=0-3", 0..4),
+        ("bytes=10-20", 10..21),
+        ("bytes=50-50", 50..51),
+        ("bytes=-5", all - 5..all),
+    ] {
+        let headers = [(header::RANGE, range)];
+        let part = node.request(Method::GET, &path, &headers, Vec::new()).await;
+        let status = if expected == (0..all) { 200 } else { 206 };
+        assert_eq!((part.status, part.header("content-type")), (status, "video/mp4"), "{range}");
+        assert_eq!(part.body, whole.body[expected.clone()], "{range}");
+        assert_eq!(part.header("content-length"), expected.len().to_string(), "{range}");
+        if status == 206 {
+            let shown = format!("bytes {}-{}/{all}", expected.start, expected.end - 1);
+            assert_eq!(part.header("content-range"), shown);
+        }
+    }
+    let beyond = [(header::RANGE, "bytes=5000-")];
+    let beyond = node.request(Method::GET, &path, &beyond, Vec::new()).await;
+    assert_eq!(beyond.status, 416);
+
+    for rest in ["frames/1", "frames/2", "frames/1/rendered"] {
+        let answer = node.get(&format!("{}/{rest}", film.path())).await;
+        assert_eq!(answer.status, 404, "{rest}");
+        let text = answer.text();
+        assert!(text.contains("video") && text.contains("/rendered"), "{rest}: {text}");
+    }
+    let bulk = node.get_as(&format!("{}/bulkdata/7FE00010", film.path()), "video/mp4").await;
+    assert_eq!((bulk.status, &bulk.body), (200, &whole.body));
 }
 
 #[tokio::test]

@@ -178,3 +178,15 @@ async fn compressed_bodies_are_415() {
     assert_eq!(answer.status, 415);
     assert!(answer.text().contains("gzip"), "{}", answer.text());
 }
+
+/// Which of two types a body has nobody can say.
+#[tokio::test]
+async fn two_content_types_are_refused() {
+    let node = Node::start().await;
+    let kinds =
+        [(header::CONTENT_TYPE, "application/dicom"), (header::CONTENT_TYPE, "application/zip")];
+    let body = Instance::new(1, 1, 1).file();
+    let answer = node.request(Method::POST, "/dicom-web/studies", &kinds, body).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("Content-Type"), "{}", answer.text());
+}

@@ -411,3 +411,27 @@ async fn other_sites_cannot_change_the_worklist() {
     let path = format!("{ITEM}/cancelrequest");
     assert_eq!(node.request(Method::POST, &path, &own, Vec::new()).await.status, 202);
 }
+
+#[tokio::test]
+async fn searches_count_what_is_beyond_the_page() {
+    let node = Node::start().await;
+    for number in 1..=3 {
+        create(&node, &format!("1.2.9.{number}"), &fresh()).await;
+    }
+    for (query, rows, total) in [
+        ("?limit=1&count=true", 1, "3"),
+        ("?offset=2&count=true", 1, "3"),
+        ("?count=true&00741200=LOW", 0, "0"),
+        ("?limit=1", 1, ""),
+        ("?count=false", 3, ""),
+    ] {
+        let answer = node.get(&format!("/dicom-web/workitems{query}")).await;
+        assert_eq!(answer.json().as_array().map(Vec::len), Some(rows), "{query}");
+        assert_eq!(
+            (answer.header("x-total-count"), answer.header("warning")),
+            (total, ""),
+            "{query}"
+        );
+    }
+    assert_eq!(node.get("/dicom-web/workitems?count=maybe").await.status, 400);
+}

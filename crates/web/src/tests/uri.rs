@@ -71,6 +71,36 @@ async fn pictures_and_their_parameters() {
 }
 
 #[tokio::test]
+async fn without_content_type_the_accept_header_decides() {
+    let instance = Instance::new(1, 1, 1);
+    let mut film = Instance::new(1, 1, 2);
+    film.syntax = "1.2.840.10008.1.2.4.102";
+    film.pixels = Pixels::Fragments(vec![b"\0\0\0\x18ftypmp42".to_vec()]);
+    let node = with(&[instance.clone(), film.clone()]).await;
+    for (accept, media) in [
+        ("*/*", "image/jpeg"),
+        ("text/html, */*;q=0.8", "image/jpeg"),
+        ("image/avif, image/*, */*;q=0.8", "image/jpeg"),
+        ("image/png", "image/png"),
+        ("application/dicom", "application/dicom"),
+        ("image/jpeg;q=0.5, application/dicom", "application/dicom"),
+    ] {
+        let answer = node.get_as(&path(&instance, ""), accept).await;
+        let got = answer.header("content-type").split(';').next().unwrap_or_default().to_owned();
+        assert_eq!((answer.status, got.as_str()), (200, media), "{accept}");
+    }
+    let refused = node.get_as(&path(&instance, ""), "text/html").await;
+    assert_eq!(refused.status, 406);
+    assert!(refused.text().contains("contentType=image/png"), "{}", refused.text());
+    let named = node.get_as(&path(&instance, "&contentType=image/png"), "application/dicom").await;
+    assert_eq!(named.header("content-type"), "image/png", "the parameter outranks the header");
+    for (accept, media) in [("*/*", "application/dicom"), ("video/mp4", "video/mp4")] {
+        let answer = node.get_as(&path(&film, ""), accept).await;
+        assert!(answer.header("content-type").starts_with(media), "{accept}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn documents_by_default() {
     let mut pdf = Instance::new(1, 1, 1);
     pdf.pixels = Pixels::None;

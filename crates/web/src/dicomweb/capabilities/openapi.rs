@@ -3,6 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use crate::dicomweb::routes::{GROUPS, Route};
+use crate::dicomweb::wado::uri;
+
+/// What a search takes besides its own parameters, which OpenAPI has no form for that generated
+/// clients agree on.
+const KEYS: &str = "Attributes to match are further query parameters, by keyword or by eight \
+                    hexadecimal digits: PatientName=Wang*, 00100020=P1, StudyDate=20240101-20241231; \
+                    inside sequences with dots between.";
 
 /// The document for a service whose root is `base`.
 pub(super) fn document(base: &str, version: &str) -> Value {
@@ -35,29 +42,34 @@ pub(super) fn document(base: &str, version: &str) -> Value {
 fn operation(route: &Route, group: &str) -> Value {
     let mut parameters: Vec<Value> =
         route.variables().map(|name| parameter(name, "path", true)).collect();
-    parameters.extend(route.query.iter().map(|name| parameter(name, "query", false)));
-    let content = |types: &[&str]| -> Map<String, Value> {
-        types.iter().map(|media| ((*media).to_owned(), json!({}))).collect()
-    };
-    let success = if route.gives.is_empty() { "204" } else { "200" };
-    let mut answer = json!({"description": "Success"});
-    if !route.gives.is_empty() {
-        answer["content"] = Value::Object(content(route.gives));
-    }
+    parameters.extend(
+        route.query.iter().map(|name| parameter(name, "query", uri::REQUIRED.contains(name))),
+    );
+    let mut responses: Map<String, Value> = route
+        .statuses()
+        .iter()
+        .map(|status| (status.to_string(), answer(route, *status)))
+        .collect();
+    responses.insert(
+        "default".to_owned(),
+        json!({
+            "description": "What went wrong, in a sentence",
+            "content": {"text/plain": {}},
+        }),
+    );
     let mut operation = json!({
+        "operationId": name(route),
         "tags": [group],
         "summary": route.says[0],
         "parameters": parameters,
-        "responses": {
-            success: answer,
-            "default": {
-                "description": "What went wrong, in a sentence",
-                "content": {"text/plain": {}},
-            },
-        },
+        "responses": responses,
     });
-    if !route.section.is_empty() {
-        operation["description"] = json!(format!("DICOM PS3.18 section {}", route.section));
+    let section =
+        (!route.section.is_empty()).then(|| format!("DICOM PS3.18 section {}.", route.section));
+    let keys = route.query.contains(&"includefield").then(|| KEYS.to_owned());
+    let description: Vec<String> = section.into_iter().chain(keys).collect();
+    if !description.is_empty() {
+        operation["description"] = json!(description.join(" "));
     }
     if !route.takes.is_empty() {
         operation["requestBody"] = json!({"required": true, "content": content(route.takes)});
@@ -65,6 +77,84 @@ fn operation(route: &Route, group: &str) -> Value {
     operation
 }
 
+/// A name for functions of generated clients: `getStudiesByStudySeries` for
+/// `GET /studies/{study}/series`.
+fn name(route: &Route) -> String {
+    let mut name = route.verb.name().to_ascii_lowercase();
+    let path = route.shown();
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        if segment.starts_with('{') {
+            name.push_str("By");
+        }
+        for word in segment.split(|c: char| !c.is_ascii_alphanumeric()) {
+            let mut letters = word.chars();
+            name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+            name.extend(letters);
+        }
+    }
+    if path == "/" { name + "Capabilities" } else { name }
+}
+
+fn content(types: &[&str]) -> Map<String, Value> {
+    types.iter().map(|media| ((*media).to_owned(), json!({}))).collect()
+}
+
+/// An answer under one status.
+fn answer(route: &Route, status: u16) -> Value {
+    let description = match status {
+        101 => "The connection is a WebSocket from here on",
+        201 => "Created",
+        202 if route.gives.is_empty() => "Accepted: others will decide",
+        202 => "Some of it was done; the body says what",
+        204 => "Success, without a body",
+        206 => "A part of it: the bytes asked for, or what can be given in the form asked for",
+        409 => "None of it was done; the body says why",
+        503 => "None of it was done, and trying again may help; the body says why",
+        _ => "Success",
+    };
+    let mut answer = json!({"description": description});
+    if status == 201 {
+        let url = json!({"schema": {"type": "string", "format": "uri"}});
+        answer["headers"]["Content-Location"] = url.clone();
+        if route.variables().next().is_none() {
+            answer["headers"]["Location"] = url;
+        }
+    }
+    if !route.gives.is_empty() && !matches!(status, 101 | 201 | 204) {
+        answer["content"] = Value::Object(content(route.gives));
+    }
+    answer
+}
+
 fn parameter(name: &str, place: &str, required: bool) -> Value {
-    json!({"name": name, "in": place, "required": required, "schema": {"type": "string"}})
+    let mut parameter =
+        json!({"name": name, "in": place, "required": required, "schema": schema(name)});
+    let about = match name {
+        "frames" => "Numbers of frames from 1, separated by commas",
+        "tag" => "Where the value is, as the BulkDataURI in the metadata ends: 7FE00010",
+        "includefield" => "Attributes to return, by keyword or eight hexadecimal digits; or all",
+        "count" => "Say in the header X-Total-Count how many there are without the page",
+        "viewport" => "width,height[,x,y,columns,rows]",
+        "window" => "centre,width,function",
+        "region" => "left,top,right,bottom, each from 0.0 to 1.0",
+        "aetitle" => "Application Entity Title",
+        _ => return parameter,
+    };
+    parameter["description"] = json!(about);
+    parameter
+}
+
+/// The type of a parameter; its name means one thing in all routes.
+fn schema(name: &str) -> Value {
+    match name {
+        "limit" | "offset" => json!({"type": "integer", "minimum": 0}),
+        "count" | "fuzzymatching" | "deletionlock" => json!({"type": "boolean"}),
+        "quality" | "imageQuality" => json!({"type": "integer", "minimum": 1, "maximum": 100}),
+        "rows" | "columns" | "frameNumber" => json!({"type": "integer", "minimum": 1}),
+        "windowCenter" | "windowWidth" => json!({"type": "number"}),
+        "requestType" => json!({"type": "string", "enum": ["WADO"]}),
+        // Several are several parameters, or one with commas.
+        "includefield" => json!({"type": "array", "items": {"type": "string"}}),
+        _ => json!({"type": "string"}),
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::dicomweb::routes::{self, Route};
+use crate::dicomweb::wado::uri;
 
 /// The document for a service whose root is `base`.
 pub(super) fn document(base: &str) -> String {
@@ -41,7 +42,8 @@ fn method(text: &mut String, route: &Route) {
     if !silent {
         text.push_str("        <request>\n");
         for query in route.query {
-            let _ = writeln!(text, "          <param name=\"{query}\" style=\"query\"/>");
+            let required = if uri::REQUIRED.contains(query) { " required=\"true\"" } else { "" };
+            let _ = writeln!(text, "          <param name=\"{query}\" style=\"query\"{required}/>");
         }
         if let Some(default) = route.gives.first() {
             let _ = writeln!(
@@ -65,8 +67,12 @@ fn method(text: &mut String, route: &Route) {
         }
         text.push_str("        </request>\n");
     }
-    if !route.gives.is_empty() {
-        text.push_str("        <response>\n");
+    let statuses: Vec<String> = route.statuses().iter().map(u16::to_string).collect();
+    let statuses = statuses.join(" ");
+    if route.gives.is_empty() {
+        let _ = writeln!(text, "        <response status=\"{statuses}\"/>");
+    } else {
+        let _ = writeln!(text, "        <response status=\"{statuses}\">");
         for media in route.gives {
             let media = escape(media);
             let _ = writeln!(text, "          <representation mediaType=\"{media}\"/>");

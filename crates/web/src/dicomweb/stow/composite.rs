@@ -227,6 +227,7 @@ impl Gathered {
                 return Err(Refusal::DoesNotMatchSopClass(message));
             }
         }
+        fill::equipment(json);
         let named = |key: &str, name: &'static str| {
             fill::text(json, key).ok_or(Refusal::MissingAttribute(name))
         };

@@ -9,10 +9,16 @@ use super::media::Picture;
 use super::pixels::Pixels;
 
 const SECONDARY_CAPTURE: &str = "1.2.840.10008.5.1.4.1.1.7";
+const MULTIFRAME_BIT: &str = "1.2.840.10008.5.1.4.1.1.7.1";
 const MULTIFRAME_BYTE: &str = "1.2.840.10008.5.1.4.1.1.7.2";
 const MULTIFRAME_WORD: &str = "1.2.840.10008.5.1.4.1.1.7.3";
 const MULTIFRAME_COLOUR: &str = "1.2.840.10008.5.1.4.1.1.7.4";
 const VIDEO_PHOTOGRAPHIC: &str = "1.2.840.10008.5.1.4.1.1.77.1.4.1";
+const PDF: &str = "1.2.840.10008.5.1.4.1.1.104.1";
+const CDA: &str = "1.2.840.10008.5.1.4.1.1.104.2";
+const STL: &str = "1.2.840.10008.5.1.4.1.1.104.3";
+const OBJ: &str = "1.2.840.10008.5.1.4.1.1.104.4";
+const MTL: &str = "1.2.840.10008.5.1.4.1.1.104.5";
 
 /// First value of an attribute, as text without padding; `None` when it is absent or empty.
 pub(super) fn text(json: &Map<String, Value>, tag: &str) -> Option<String> {
@@ -91,11 +97,6 @@ pub(super) fn pixels(json: &mut Map<String, Value>, pixels: &Pixels) -> Result<(
     };
     if text(json, "00080016").is_none() {
         fill(json, "00080016", "UI", class);
-        fill(json, "00080060", "CS", if pixels.film { "XC" } else { "OT" });
-        if !pixels.film {
-            // Conversion Type (PS3.3 section C.8.6.1): workstation.
-            fill(json, "00080064", "CS", "WSD");
-        }
     }
     Ok(())
 }
@@ -139,8 +140,30 @@ fn lossy(json: &mut Map<String, Value>, picture: &Picture, pixels: &Pixels) {
 pub(super) fn document(json: &mut Map<String, Value>, mime: &str, class: &str, length: u64) {
     if text(json, "00080016").is_none() {
         fill(json, "00080016", "UI", class);
-        fill(json, "00080060", "CS", if mime.starts_with("model/") { "M3D" } else { "DOC" });
     }
     fill(json, "00420012", "LO", mime);
     fill(json, "00420015", "UL", length);
+}
+
+/// Fills in Modality (type 1, PS3.3 section C.7.3.1) where the SOP class, whether sent or found out,
+/// tells it, and of secondary captures Conversion Type (section C.8.6.1): workstation.
+pub(super) fn equipment(json: &mut Map<String, Value>) {
+    let class = text(json, "00080016").unwrap_or_default();
+    let (modality, converted) = match class.as_str() {
+        SECONDARY_CAPTURE | MULTIFRAME_BIT | MULTIFRAME_BYTE | MULTIFRAME_WORD
+        | MULTIFRAME_COLOUR => ("OT", true),
+        VIDEO_PHOTOGRAPHIC => ("XC", false),
+        PDF | CDA => ("DOC", false),
+        STL | OBJ | MTL => ("M3D", false),
+        _ => return,
+    };
+    let mut set = |tag: &str, value: &str| {
+        if text(json, tag).is_none() {
+            json.insert(tag.to_owned(), json!({"vr": "CS", "Value": [value]}));
+        }
+    };
+    set("00080060", modality);
+    if converted {
+        set("00080064", "WSD");
+    }
 }

@@ -24,6 +24,8 @@ pub(super) struct Search {
     pub(super) limit: usize,
     /// The limit is ours, not the client's.
     pub(super) limited_by_us: bool,
+    /// The client wants to know how many workitems there are without the page.
+    pub(super) count: bool,
     pub(super) warnings: Vec<String>,
     include_all: bool,
     include: BTreeSet<Tag>,
@@ -37,12 +39,13 @@ impl Search {
             query: search::Search { limit: DEFAULT_LIMIT, ..search::Search::default() },
             limit: 0,
             limited_by_us: true,
+            count: false,
             warnings: Vec::new(),
             include_all: false,
             include: rules::RULES.iter().map(|rule| rule.tag).collect(),
             named: Vec::new(),
         };
-        params::once(query, &["limit", "offset", "fuzzymatching"])?;
+        params::once(query, &["limit", "offset", "fuzzymatching", "count"])?;
         for (name, value) in params::pairs(query) {
             search.parameter(&name, &value)?;
         }
@@ -59,16 +62,8 @@ impl Search {
                 self.limited_by_us = asked > MAX_LIMIT;
             }
             "offset" => self.query.offset = number(name, value)?,
-            "fuzzymatching" => {
-                self.query.fuzzy = match value.trim().to_ascii_lowercase().as_str() {
-                    "true" | "1" => true,
-                    "false" | "0" | "" => false,
-                    _ => {
-                        let message = "fuzzymatching is neither true nor false";
-                        return Err(HttpError::bad_request(message));
-                    }
-                };
-            }
+            "fuzzymatching" => self.query.fuzzy = flag(name, value)?,
+            "count" => self.count = flag(name, value)?,
             "includefield" => self.include_fields(value),
             // Always on here; asking for less changes nothing for honest values.
             "emptyvaluematching" | "multiplevaluematching" => {}
@@ -124,6 +119,14 @@ impl Search {
             return Ok((row, uid));
         }
         Ok((data.only(|tag| self.include.contains(&tag)).to_json(), uid))
+    }
+}
+
+fn flag(name: &str, value: &str) -> Result<bool, HttpError> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" | "" => Ok(false),
+        _ => Err(HttpError::bad_request(format!("{name} is neither true nor false"))),
     }
 }
 

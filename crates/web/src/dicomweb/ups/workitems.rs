@@ -13,6 +13,7 @@ use qianli_model::{SopInstanceUid, TransactionUid};
 use serde::Deserialize;
 
 use super::super::accept::Accept;
+use super::super::qido::TOTAL_COUNT;
 use super::super::{params, respond};
 use super::answer::Shape;
 use super::search::Search;
@@ -196,6 +197,10 @@ pub(super) async fn search(
         })
         .collect();
     let mut response = shape.answer(&rows?)?;
+    if search.count {
+        let total = catalog.count_workitems(&caller.scope, &search.query).await.map_err(failed)?;
+        respond::set(response.headers_mut(), TOTAL_COUNT, &total.to_string());
+    }
     for warning in &search.warnings {
         respond::warn(response.headers_mut(), warning);
     }

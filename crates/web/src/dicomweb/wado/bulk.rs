@@ -3,11 +3,9 @@
 
 mod all;
 
-use std::ops::Range;
-
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt};
 use qianli_catalog::types::Detail;
@@ -16,6 +14,7 @@ use qianli_model::syntax::Encoding;
 use qianli_model::{TransferSyntax, tag};
 
 use super::media::OCTET_STREAM;
+use super::range::{self, Part};
 use super::{frames, nothing_here};
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
@@ -85,7 +84,7 @@ pub(crate) async fn bulk(
     };
     let variant = format!("{} {multipart} {media}", value.path);
     let tag = respond::entity_tag([detail.location.content_hash.as_str()], &variant);
-    if let Some(answer) = respond::not_modified(&headers, &tag) {
+    if let Some(answer) = respond::conditional(&headers, &tag) {
         return Ok(answer);
     }
 
@@ -95,17 +94,10 @@ pub(crate) async fn bulk(
     };
     let length = value.range.length;
     let whole = multipart || word > 1;
-    let part = match if whole { Part::Whole } else { wanted_part(&headers, length) } {
+    let part = match if whole { Part::Whole } else { Part::of(&headers, length) } {
         Part::Whole => 0..length,
         Part::Bytes(range) => range,
-        Part::Beyond => {
-            let message = "the value is shorter than the range asked for";
-            let error = HttpError::new(StatusCode::RANGE_NOT_SATISFIABLE, message);
-            let mut response = error.into_response();
-            let all = format!("bytes */{length}");
-            respond::set(response.headers_mut(), header::CONTENT_RANGE, &all);
-            return Ok(response);
-        }
+        Part::Beyond => return Ok(range::beyond(length)),
     };
     let mut wanted = value.clone();
     wanted.range.offset = wanted.range.offset.saturating_add(part.start);
@@ -125,14 +117,7 @@ pub(crate) async fn bulk(
         respond::streamed(media, content, Some(wanted.range.length))
     };
     if !whole {
-        let headers = response.headers_mut();
-        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        if part != (0..length) {
-            let last = part.end.saturating_sub(1);
-            let shown = format!("bytes {}-{last}/{length}", part.start);
-            respond::set(headers, header::CONTENT_RANGE, &shown);
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        }
+        range::label(&mut response, &part, length);
     }
     respond::cacheable(response.headers_mut(), &tag);
     Ok(response)
@@ -148,45 +133,6 @@ fn media_type(detail: &Detail, value: &BulkValue) -> Option<&'static str> {
     let (_, stated) = members.iter().find(|(tag, _)| *tag == tag::tag(0x0042, 0x0012))?;
     let stated = stated.to_ascii_lowercase();
     DOCUMENTS.iter().find(|media| stated.contains(&json::quote(media))).copied()
-}
-
-/// Which bytes of a value are wanted.
-#[derive(Debug, PartialEq, Eq)]
-enum Part {
-    Whole,
-    Bytes(Range<u64>),
-    /// None that there are.
-    Beyond,
-}
-
-/// Reads a Range header (RFC 9110 section 14.2). Several ranges, other units and what cannot be read
-/// mean the whole, and so does If-Range: our entity tags are weak.
-fn wanted_part(headers: &HeaderMap, length: u64) -> Part {
-    if headers.contains_key(header::IF_RANGE) {
-        return Part::Whole;
-    }
-    let text = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let Some((first, last)) =
-        text.and_then(|text| text.trim().strip_prefix("bytes=")?.trim().split_once('-'))
-    else {
-        return Part::Whole;
-    };
-    let number = |text: &str| text.trim().parse::<u64>().ok();
-    let range = match (first.trim(), last.trim()) {
-        ("", last) => match number(last) {
-            Some(count) => length.saturating_sub(count)..length,
-            None => return Part::Whole,
-        },
-        (first, "") => match number(first) {
-            Some(first) => first..length,
-            None => return Part::Whole,
-        },
-        (first, last) => match (number(first), number(last)) {
-            (Some(first), Some(last)) if first <= last => first..length.min(last.saturating_add(1)),
-            _ => return Part::Whole,
-        },
-    };
-    if range.start < range.end { Part::Bytes(range) } else { Part::Beyond }
 }
 
 /// Bytes per word of a value (PS3.5 section 7.3); 1 where order means nothing.
@@ -255,26 +201,6 @@ mod tests {
             let content = stream::iter(steps).boxed();
             let out: Vec<Bytes> = little_endian(content, 4).try_collect().await.expect("no errors");
             assert_eq!(out.concat(), [3, 2, 1, 0, 7, 6, 5, 4, 8, 9], "steps of {step}");
-        }
-    }
-
-    #[test]
-    fn ranges_of_bytes() {
-        let check = |text: &str, expected: Part| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RANGE, text.parse().expect("a header value"));
-            assert_eq!(wanted_part(&headers, 10), expected, "{text}");
-        };
-        check("bytes=0-0", Part::Bytes(0..1));
-        check("bytes=2-", Part::Bytes(2..10));
-        check("bytes=2-99", Part::Bytes(2..10));
-        check("bytes=-3", Part::Bytes(7..10));
-        check("bytes=-30", Part::Bytes(0..10));
-        for text in ["bytes=10-", "bytes=10-12", "bytes=-0"] {
-            check(text, Part::Beyond);
-        }
-        for text in ["bytes=1-2,4-5", "bytes=5-2", "items=0-1", "bytes=x", "bytes=-", "nonsense"] {
-            check(text, Part::Whole);
         }
     }
 

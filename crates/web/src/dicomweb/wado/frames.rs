@@ -27,6 +27,7 @@ use crate::dicomweb::accept::Accept;
 use crate::dicomweb::json;
 use crate::dicomweb::path::InstanceAt;
 use crate::dicomweb::respond::{self, Content, Framing};
+use crate::dicomweb::wado::rendered;
 use crate::error::HttpError;
 use plan::{GROUP_BYTES, Plan, stored_length};
 
@@ -44,6 +45,7 @@ pub(crate) async fn frames(
 ) -> Result<Response, HttpError> {
     let numbers = parse_list(&at.rest)?;
     let detail = super::detail(&state, &caller, &at).await?;
+    check_no_film(&detail)?;
     let accept = Accept::of(&headers, query.as_deref());
     let url = base.instance(&at.study, &at.series, &at.instance);
     answer(&state, &caller, detail, numbers, &accept, &headers, &url).await
@@ -77,7 +79,7 @@ pub(crate) async fn answer(
         };
         let variant = format!("{:?} {}", numbers, plan.media_type());
         let tag = respond::entity_tag([detail.location.content_hash.as_str()], &variant);
-        if let Some(answer) = respond::not_modified(headers, &tag) {
+        if let Some(answer) = respond::conditional(headers, &tag) {
             return Ok(answer);
         }
         let loader = Loader::new(state, caller, &detail, &plan);
@@ -158,6 +160,17 @@ pub(super) fn check_range(detail: &Detail, numbers: &[u32]) -> Result<(), HttpEr
         return Err(no_frames(detail));
     }
     check_list(&detail.frames, numbers)
+}
+
+/// Refuses frames of a video: its pixel data is one stream, of which no number of a frame names a part
+/// (PS3.18 section 8.7.3.3, PS3.5 section 8.2), whatever Number of Frames says.
+pub(super) fn check_no_film(detail: &Detail) -> Result<(), HttpError> {
+    let Some(media) = rendered::video(detail.location.transfer_syntax.uid()) else { return Ok(()) };
+    Err(HttpError::not_found(format!(
+        "this instance is a video, one stream without frames that can be told apart: get it whole, or \
+         in ranges of bytes, as {media} at the instance's /rendered, or as it is stored at its \
+         /bulkdata/7FE00010"
+    )))
 }
 
 /// Why an instance has no frames; where its header promises some, with the numbers.

@@ -43,11 +43,12 @@ pub(crate) async fn metadata(
     // Hashes alone are cheaper than headers: for a client that holds something, and for a study that
     // may be too large to be read at once.
     let mut locations = Vec::new();
-    if headers.contains_key(header::IF_NONE_MATCH) || target.series.is_none() {
+    let conditional = [header::IF_NONE_MATCH, header::IF_MATCH];
+    if conditional.iter().any(|name| headers.contains_key(name)) || target.series.is_none() {
         locations = state.archive().locate(&caller.scope, &target).await?;
         let hashes = locations.iter().map(|location| location.content_hash.as_str());
         let tag = respond::entity_tag(hashes, &variant);
-        if let Some(answer) = respond::not_modified(&headers, &tag) {
+        if let Some(answer) = respond::conditional(&headers, &tag) {
             return Ok(answer);
         }
     }

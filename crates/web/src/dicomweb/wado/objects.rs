@@ -49,7 +49,7 @@ pub(crate) async fn retrieve(
         chosen.iter().flat_map(|(location, to)| [location.content_hash.as_str(), to.uid()]),
         shape.name(),
     );
-    if let Some(answer) = respond::not_modified(&headers, &tag) {
+    if let Some(answer) = respond::conditional(&headers, &tag) {
         return Ok(answer);
     }
 

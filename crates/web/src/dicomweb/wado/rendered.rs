@@ -27,6 +27,7 @@ use crate::dicomweb::accept::{Accept, Offer};
 use crate::dicomweb::path::{At, InstanceAt};
 use crate::dicomweb::respond;
 use crate::error::HttpError;
+pub(super) use document::video;
 pub(super) use options::MAX_SIDE;
 use source::Source;
 pub(crate) use thumbnail::{frame as frame_thumbnail, thumbnail};
@@ -138,6 +139,7 @@ pub(crate) async fn frames(
 ) -> Result<Response, HttpError> {
     let numbers = super::frames::parse_list(&at.rest)?;
     let detail = super::detail(&state, &caller, &at).await?;
+    super::frames::check_no_film(&detail)?;
     super::frames::check_range(&detail, &numbers)?;
     let asked = Asked::read(&state, &caller, &base, &headers, query.as_deref())?;
     pictures(&asked, &detail, numbers, false).await
@@ -161,7 +163,7 @@ async fn pictures(
 
     let hash = detail.location.content_hash.as_str();
     let tag = respond::entity_tag([hash], &format!("{numbers:?} {multipart} {media} {options:?}"));
-    if let Some(answer) = respond::not_modified(asked.headers, &tag) {
+    if let Some(answer) = respond::conditional(asked.headers, &tag) {
         return Ok(answer);
     }
     let source = Source::open(asked.state, asked.caller, detail).await?;

@@ -15,6 +15,7 @@ use super::rendered::MAX_SIDE;
 use super::{objects, rendered};
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
+use crate::dicomweb::accept::{Accept, Offer};
 use crate::dicomweb::path::{At, InstanceAt};
 use crate::dicomweb::{json, params};
 use crate::error::HttpError;
@@ -37,6 +38,9 @@ pub(crate) const PARAMETERS: &[&str] = &[
     "imageQuality",
     "annotation",
 ];
+
+/// Those without which there is nothing to answer (PS3.18 section 9.4.1.1).
+pub(crate) const REQUIRED: &[&str] = &["requestType", "studyUID", "seriesUID", "objectUID"];
 
 const DICOM: &str = "application/dicom";
 
@@ -63,7 +67,7 @@ async fn answer(
     detail: &Detail,
 ) -> Result<Response, HttpError> {
     let at = &wanted.at;
-    let (route, accept) = wanted.choose(detail)?;
+    let (route, accept) = wanted.choose(detail, &Accept::of(&headers, None))?;
     let accept = format!("accept={}", utf8_percent_encode(&accept, NON_ALPHANUMERIC));
     match route {
         Answer::Object => {
@@ -239,14 +243,14 @@ impl Wanted {
     }
 
     /// Which resource answers, and what it is told to accept.
-    fn choose(&self, detail: &Detail) -> Result<(Answer, String), HttpError> {
+    fn choose(&self, detail: &Detail, taken: &Accept) -> Result<(Answer, String), HttpError> {
         let object = || {
             let syntax = self.transfer_syntax.as_ref();
             let syntax = syntax.map(|uid| format!("; transfer-syntax={uid}")).unwrap_or_default();
             (Answer::Object, format!("{DICOM}{syntax}"))
         };
         if self.types.is_empty() {
-            return Ok(match self.default(detail) {
+            return Ok(match self.unnamed(detail, taken)? {
                 (Answer::Object, _) => object(),
                 (answer, media) => (answer, media.to_owned()),
             });
@@ -276,6 +280,36 @@ impl Wanted {
         ))
     }
 
+    /// What answers a request without contentType: of what the instance can be, that which the Accept
+    /// header likes best (PS3.18 section 9.4.2.2), ours where it says nothing.
+    fn unnamed(
+        &self,
+        detail: &Detail,
+        taken: &Accept,
+    ) -> Result<(Answer, &'static str), HttpError> {
+        let mut possible = vec![self.default(detail)];
+        let pictures = ["image/jpeg", "image/png"].map(|media| (Answer::Picture, media));
+        let is_film = rendered::video(detail.location.transfer_syntax.uid());
+        match (is_film, detail.frames.count()) {
+            (Some(media), _) => possible.push((Answer::Document, media)),
+            (None, 0) => {}
+            (None, 1) => possible.extend(pictures),
+            (None, _) => {
+                possible.extend(pictures);
+                possible.push((Answer::Picture, "image/gif"));
+            }
+        }
+        possible.push((Answer::Object, DICOM));
+        let offers: Vec<Offer<'_>> =
+            possible.iter().map(|(_, media)| Offer::plain(media)).collect();
+        let chosen = taken.choose(&offers).and_then(|index| possible.get(index));
+        chosen.copied().ok_or_else(|| {
+            let mut names: Vec<&str> = possible.iter().map(|(_, media)| *media).collect();
+            names.dedup();
+            HttpError::not_acceptable(format!("available here: {}", names.join(", ")))
+        })
+    }
+
     /// The type that answers when none is asked for (PS3.18 section 9.4.2.2, table 8.7.4-1): a
     /// picture of a single frame, a page of a report, else the object.
     fn default(&self, detail: &Detail) -> (Answer, &'static str) {
@@ -283,6 +317,10 @@ impl Wanted {
         const PDF: &str = "1.2.840.10008.5.1.4.1.1.104.1";
         let class = detail.location.sop_class.as_str();
         match detail.frames.count() {
+            // One stream, however many frames it shows.
+            _ if rendered::video(detail.location.transfer_syntax.uid()).is_some() => {
+                (Answer::Object, DICOM)
+            }
             1 => (Answer::Picture, "image/jpeg"),
             _ if self.frame.is_some() => (Answer::Picture, "image/jpeg"),
             0 if class == PDF => (Answer::Document, "application/pdf"),

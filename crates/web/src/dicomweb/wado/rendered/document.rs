@@ -1,6 +1,8 @@
 //! Documents and videos inside instances, as what they are (PS3.18 table 8.7.4-1; PS3.3 section
 //! C.24.2 and PS3.5 section 8.2).
 
+use std::ops::Range;
+
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use crate::WebState;
 use crate::caller::Caller;
 use crate::dicomweb::json;
 use crate::dicomweb::respond::{self, Content};
+use crate::dicomweb::wado::range::{self, Part};
 use crate::error::HttpError;
 
 /// Path of Encapsulated Document among the bulk values.
@@ -105,6 +108,30 @@ impl Embedded {
         (length > 0).then_some(Self { media, pieces, length, inline: None })
     }
 
+    /// The bytes of a range of it.
+    fn cut(&self, range: &Range<u64>) -> Self {
+        let mut start = 0u64;
+        let mut pieces = Vec::new();
+        for piece in &self.pieces {
+            let end = start.saturating_add(piece.range.length);
+            let (from, to) = (range.start.max(start), range.end.min(end));
+            if from < to {
+                let mut piece = piece.clone();
+                piece.range.offset = piece.range.offset.saturating_add(from - start);
+                piece.range.length = to - from;
+                pieces.push(piece);
+            }
+            start = end;
+        }
+        let inline = self.inline.as_ref().map(|bytes| {
+            let all = bytes.len();
+            let end = usize::try_from(range.end).map_or(all, |end| end.min(all));
+            let start = usize::try_from(range.start).map_or(end, |start| start.min(end));
+            bytes.slice(start..end)
+        });
+        Self { media: self.media, pieces, inline, length: range.end.saturating_sub(range.start) }
+    }
+
     /// Bytes of the whole.
     pub(super) fn length(&self) -> u64 {
         self.length
@@ -112,7 +139,7 @@ impl Embedded {
 }
 
 /// Media type of a video syntax.
-fn video(syntax: &str) -> Option<&'static str> {
+pub(in crate::dicomweb::wado) fn video(syntax: &str) -> Option<&'static str> {
     let number = syntax.strip_prefix("1.2.840.10008.1.2.4.")?;
     match number.split('.').next()? {
         "100" | "101" => Some("video/mpeg"),
@@ -130,11 +157,18 @@ pub(super) async fn answer(
     let media = sniffed(asked.state, asked.caller, detail, &embedded).await?;
     asked.choose(&[(false, media)])?;
     let tag = respond::entity_tag([detail.location.content_hash.as_str()], media);
-    if let Some(answer) = respond::not_modified(asked.headers, &tag) {
+    if let Some(answer) = respond::conditional(asked.headers, &tag) {
         return Ok(answer);
     }
-    let content = content(asked.state, asked.caller, detail, &embedded).await?;
-    let mut response = respond::streamed(media, content, Some(embedded.length));
+    let length = embedded.length;
+    let part = match Part::of(asked.headers, length) {
+        Part::Whole => 0..length,
+        Part::Bytes(range) => range,
+        Part::Beyond => return Ok(range::beyond(length)),
+    };
+    let content = content(asked.state, asked.caller, detail, &embedded.cut(&part)).await?;
+    let mut response = respond::streamed(media, content, Some(part.end - part.start));
+    range::label(&mut response, &part, length);
     let headers = response.headers_mut();
     respond::cacheable(headers, &tag);
     if media != PDF {

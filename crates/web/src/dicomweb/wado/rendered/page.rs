@@ -50,7 +50,7 @@ pub(super) async fn answer(
     let chinese = crate::portal::prefers_chinese(query, asked.headers);
     let variant = format!("page {chinese} {}", asked.base.as_str());
     let tag = respond::entity_tag([detail.location.content_hash.as_str()], &variant);
-    if let Some(answer) = respond::not_modified(asked.headers, &tag) {
+    if let Some(answer) = respond::conditional(asked.headers, &tag) {
         return Ok(answer);
     }
     let page = make(asked.state, asked.caller, detail, asked.base.as_str(), chinese).await?;

@@ -85,7 +85,7 @@ pub(super) async fn instances(asked: &Asked<'_>, target: &Target) -> Result<Resp
         format!("all {media} {} {} {:?}", maker.pictures_only, maker.chinese, maker.options);
     let hashes = locations.iter().map(|location| location.content_hash.as_str());
     let tag = respond::entity_tag(hashes, &variant);
-    if let Some(answer) = respond::not_modified(asked.headers, &tag) {
+    if let Some(answer) = respond::conditional(asked.headers, &tag) {
         return Ok(answer);
     }
 

@@ -92,7 +92,7 @@ pub(super) async fn representative_picture(
     let number = (count / 2 + 1).min(count);
     let hash = detail.location.content_hash.as_str();
     let tag = respond::entity_tag([hash], &format!("representative {number} {options:?}"));
-    if let Some(answer) = respond::not_modified(asked.headers, &tag) {
+    if let Some(answer) = respond::conditional(asked.headers, &tag) {
         return Ok(answer);
     }
     if count == 0 {
@@ -120,7 +120,7 @@ fn parse(headers: &HeaderMap, query: Option<&str>) -> Result<RenderOptions, Http
 }
 
 fn answer(headers: &HeaderMap, tag: &str, picture: &Picture) -> Response {
-    if let Some(answer) = respond::not_modified(headers, tag) {
+    if let Some(answer) = respond::conditional(headers, tag) {
         return answer;
     }
     let mut response = respond::pieces(picture.content_type, vec![picture.bytes.clone()]);

@@ -115,7 +115,7 @@ texts! {
     study_title: "Study", "检查";
     back: "All studies", "返回列表";
     referrer: "Referring physician", "申请医生";
-    received: "Last image received", "最近一次接收";
+    received: "Last received", "最近一次接收";
     series_title: "Series", "序列";
     technical: "Identifiers and addresses", "标识与地址";
     study_uid: "Study Instance UID", "检查实例 UID";

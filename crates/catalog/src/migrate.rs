@@ -40,6 +40,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0021_conflicts.sql"),
         include_str!("../../../migrations/sqlite/0021_conflicts.sql"),
     ),
+    (
+        22,
+        "ingest",
+        include_str!("../../../migrations/postgres/0022_ingest.sql"),
+        include_str!("../../../migrations/sqlite/0022_ingest.sql"),
+    ),
 ];
 
 /// Asks a connection, of either database, how many migrations were applied.

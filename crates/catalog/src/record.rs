@@ -24,6 +24,8 @@ use crate::index::Index;
 use crate::types::Recorded;
 
 pub(crate) use plan::{join_list, split_list};
+#[cfg(test)]
+pub(crate) use postgres::LOAD;
 pub(crate) use prepare::Prepared;
 
 /// How long the writer waits for instances that were announced. A fraction of what writing their

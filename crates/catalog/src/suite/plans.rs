@@ -165,3 +165,22 @@ async fn postgres_answers_from_indexes() {
     check(&place.catalog, 0).await;
     place.leave().await;
 }
+
+/// A database that was never analysed must not look through a whole series for each instance.
+#[tokio::test]
+async fn an_empty_postgres_finds_an_instance_by_its_uid() {
+    let Some(place) = Place::postgres().await else { return };
+    let crate::db::Db::Postgres(pools) = place.catalog.db() else { panic!("not Postgres") };
+    let mut connection = pools.write.acquire().await.unwrap();
+    let prepare = format!("PREPARE load AS {}", crate::record::LOAD);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut *connection).await.unwrap();
+    let rows: Vec<(String,)> = sqlx::query_as("EXPLAIN EXECUTE load ('{1}', '{1.2}', '{1.2.3}')")
+        .fetch_all(&mut *connection)
+        .await
+        .unwrap();
+    let plan: Vec<String> = rows.into_iter().map(|row| row.0).collect();
+    let by_uid = |line: &String| line.contains("Index Cond") && line.contains("sop_uid = ");
+    assert!(plan.iter().any(by_uid), "{plan:#?}");
+    drop(connection);
+    place.leave().await;
+}

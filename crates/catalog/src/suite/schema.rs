@@ -46,3 +46,23 @@ async fn both_databases_have_the_same_columns() {
     sqlite.leave().await;
     postgres.leave().await;
 }
+
+/// What every batch changes must be in no index, partial ones included: one such index, and each
+/// batch writes to all indexes of its study instead of making a heap-only update.
+#[tokio::test]
+async fn counters_are_in_no_index() {
+    let Some(place) = Place::postgres().await else { return };
+    let crate::db::Db::Postgres(pools) = place.catalog.db() else { panic!("not Postgres") };
+    let found: Vec<(String, String)> = sqlx::query_as(
+        "SELECT DISTINCT i.indexrelid::regclass::text, a.attname::text
+        FROM pg_index i JOIN pg_depend d ON d.objid = i.indexrelid AND d.refobjid = i.indrelid
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = d.refobjsubid
+        WHERE i.indrelid IN ('studies'::regclass, 'series'::regclass) AND a.attname IN
+            ('updated_ms', 'series_count', 'instance_count', 'size', 'modalities', 'sop_classes')",
+    )
+    .fetch_all(&pools.read)
+    .await
+    .unwrap();
+    assert_eq!(found, []);
+    place.leave().await;
+}

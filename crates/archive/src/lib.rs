@@ -9,6 +9,7 @@ mod conflict;
 mod convert;
 mod deletion;
 mod description;
+mod details;
 mod error;
 mod frames;
 mod held;
@@ -109,7 +110,7 @@ struct Inner {
     blobs: Blobs,
     config: ArchiveConfig,
     spool: spool::Spooler,
-    details: retrieve::DetailCache,
+    details: details::DetailCache,
     workers: Workers,
     parsing: parsing::Parsing,
     /// What conversion needs of recently asked headers.
@@ -135,7 +136,7 @@ impl Archive {
         config: ArchiveConfig,
     ) -> Result<Self, ArchiveError> {
         let spool = spool::Spooler::new(&config)?;
-        let details = retrieve::DetailCache::new(4096);
+        let details = details::DetailCache::new(4096);
         let resent = quick_cache::sync::Cache::new(1024);
         let workers = Workers::new(config.pixel_memory);
         let descriptions = description::cache();

@@ -2,16 +2,14 @@
 //! parses an object.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use qianli_catalog::types::{Detail, Location, Metadata, Target};
+use qianli_model::Scope;
 use qianli_model::frames::ByteRange;
 use qianli_model::header::BulkValue;
 use qianli_model::syntax::Encoding;
-use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
 
 use crate::blobs::BlobError;
 use crate::inflated::Inflating;
@@ -20,51 +18,8 @@ use crate::{Archive, ArchiveError, in_time};
 /// Bytes of an object, in bounded steps.
 pub type ByteStream = BoxStream<'static, Result<Bytes, ArchiveError>>;
 
-/// How long a cached detail may be used: an instance superseded through another node is seen after
-/// this at the latest.
-const DETAIL_FRESH: Duration = Duration::from_secs(5);
-
 /// Bytes that are read at once when short ranges are streamed.
 const READ_AT_ONCE: u64 = 1 << 20;
-
-type DetailKey = (TenantId, StudyUid, SeriesUid, SopInstanceUid);
-
-/// Remembers where the frames of recently asked instances are, within a budget of bytes.
-pub(crate) struct DetailCache {
-    entries: quick_cache::sync::Cache<DetailKey, (Instant, Arc<Detail>), DetailWeight>,
-}
-
-#[derive(Clone)]
-struct DetailWeight;
-
-impl quick_cache::Weighter<DetailKey, (Instant, Arc<Detail>)> for DetailWeight {
-    fn weight(&self, _key: &DetailKey, (_, detail): &(Instant, Arc<Detail>)) -> u64 {
-        let frames = match &detail.frames {
-            qianli_model::FrameTable::Encapsulated { frames } => frames.len() * 48,
-            _ => 0,
-        };
-        (512 + detail.json.len() + frames + detail.bulk.len() * 96) as u64
-    }
-}
-
-impl DetailCache {
-    /// A cache for about `instances` typical entries.
-    pub(crate) fn new(instances: usize) -> Self {
-        let bytes = instances as u64 * 8192;
-        Self { entries: quick_cache::sync::Cache::with_weighter(instances, bytes, DetailWeight) }
-    }
-
-    /// Drops what is remembered of an instance.
-    pub(crate) fn forget(
-        &self,
-        scope: &Scope,
-        study: &StudyUid,
-        series: &SeriesUid,
-        instance: &SopInstanceUid,
-    ) {
-        self.entries.remove(&(scope.tenant(), study.clone(), series.clone(), instance.clone()));
-    }
-}
 
 impl Archive {
     /// Finds where the instances of a study, series or instance lie, in the order of series and
@@ -92,34 +47,6 @@ impl Archive {
         target: &Target,
     ) -> Result<Vec<Metadata>, ArchiveError> {
         in_time(self.0.catalog.metadata(scope, target)).await
-    }
-
-    /// Returns location, frames and bulk values of one instance, or `None` when it is not there.
-    ///
-    /// # Errors
-    ///
-    /// The catalog failed.
-    pub async fn detail(
-        &self,
-        scope: &Scope,
-        study: &StudyUid,
-        series: &SeriesUid,
-        instance: &SopInstanceUid,
-    ) -> Result<Option<Arc<Detail>>, ArchiveError> {
-        let key = (scope.tenant(), study.clone(), series.clone(), instance.clone());
-        let cache = &self.0.details.entries;
-        if let Some((at, detail)) = cache.get(&key)
-            && at.elapsed() < DETAIL_FRESH
-        {
-            return Ok(Some(detail));
-        }
-        let found = in_time(self.0.catalog.detail(scope, study, series, instance)).await?;
-        let found = found.map(Arc::new);
-        match &found {
-            Some(detail) => cache.insert(key, (Instant::now(), Arc::clone(detail))),
-            None => drop(cache.remove(&key)),
-        }
-        Ok(found)
     }
 
     /// Streams a whole stored object, file meta information included: `blob_size` bytes.

@@ -22,6 +22,31 @@ fn scope() -> Scope {
     Scope::new(TenantId::DEFAULT, Principal::Local)
 }
 
+#[tokio::test]
+async fn whoever_scrolls_finds_the_rest_of_the_series_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = archive(folder.path(), |_| {}).await;
+    let uids: Vec<String> = (1..=12).map(|n| format!("1.5.{n}")).collect();
+    for uid in &uids {
+        store(&archive, as_data_set(uid), &image(uid, 1, 1), 64).await.unwrap();
+    }
+    let (study, series) = ("1.2.3".parse().unwrap(), "1.2.3.4".parse().unwrap());
+    for (asked, uid) in uids.iter().take(3).enumerate() {
+        assert_eq!(archive.remembered(), asked, "a single image asks for no other");
+        let detail = archive.detail(&scope(), &study, &series, &uid.parse().unwrap()).await;
+        assert!(detail.unwrap().is_some());
+    }
+    let all = async {
+        while archive.remembered() < uids.len() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("all are remembered");
+    let detail = archive.detail(&scope(), &study, &series, &"1.5.9".parse().unwrap()).await;
+    let detail = detail.unwrap().expect("it is there");
+    assert_eq!(detail.location.instance.as_str(), "1.5.9");
+}
+
 async fn archive(folder: &Path, change: impl FnOnce(&mut ArchiveConfig)) -> Archive {
     archive_on(folder, "index.db", change).await
 }

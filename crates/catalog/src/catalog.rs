@@ -306,6 +306,22 @@ impl Catalog {
         retrieve::detail(&self.inner.db, scope, &one(study, series, instance)).await
     }
 
+    /// What [`Self::detail`] gives, for the instances of a series around one (some hundreds, that
+    /// one among them), in no order; those with long headers are left out.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn neighbours(
+        &self,
+        scope: &Scope,
+        study: &StudyUid,
+        series: &SeriesUid,
+        instance: &SopInstanceUid,
+    ) -> Result<Vec<Detail>, CatalogError> {
+        retrieve::neighbours(&self.inner.db, scope, &one(study, series, instance)).await
+    }
+
     /// Every content that was kept under an instance's UIDs, newest first; for operators.
     ///
     /// # Errors

@@ -40,6 +40,11 @@ pub(crate) fn pack(bytes: &[u8]) -> Result<Vec<u8>, CatalogError> {
 /// The compressor fails only when memory is short.
 const TOO_LARGE: CatalogError = CatalogError::TooLarge("the header");
 
+/// How long packed bytes say that they are, unpacked; [`unpack`] gives no more than that.
+pub(crate) fn unpacked_length(packed: &[u8]) -> Option<usize> {
+    packed.first_chunk::<4>().map(|length| u32::from_le_bytes(*length) as usize)
+}
+
 /// Unpacks bytes.
 pub(crate) fn unpack(packed: &[u8]) -> Result<Vec<u8>, CatalogError> {
     const DAMAGED: CatalogError = CatalogError::Corrupt("a packed header");

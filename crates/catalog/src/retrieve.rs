@@ -12,7 +12,7 @@ use sqlx::AssertSqlSafe;
 use crate::db::{Db, on_db};
 use crate::error::CatalogError;
 use crate::keys::digest;
-use crate::pack::unpack;
+use crate::pack::{unpack, unpacked_length};
 use crate::types::{Detail, Location, Metadata, Target};
 
 pub(crate) const LOCATION: &str =
@@ -109,21 +109,68 @@ pub(crate) async fn metadata(
     tokio::task::spawn_blocking(unpack_all).await.map_err(|_| CatalogError::Closed)?
 }
 
+type DetailRow =
+    (String, String, String, String, String, String, String, i64, i64, Vec<u8>, Vec<u8>);
+
 pub(crate) async fn detail(
     db: &Db,
     scope: &Scope,
     target: &Target,
 ) -> Result<Option<Detail>, CatalogError> {
     let text = selection(&format!("{LOCATION}, i.header, i.layout"), target, true, "");
-    type Row = (String, String, String, String, String, String, String, i64, i64, Vec<u8>, Vec<u8>);
-    let rows: Vec<Row> = select!(db, scope, target, text);
-    let Some((a, b, c, d, e, f, g, h, i, header, layout)) = rows.into_iter().next() else {
-        return Ok(None);
+    let rows: Vec<DetailRow> = select!(db, scope, target, text);
+    rows.into_iter().next().map(detail_from).transpose()
+}
+
+/// Headers and layouts beyond this (bytes, packed and not) are not read ahead.
+const SHORT_PACKED: i64 = 16 << 10;
+const SHORT: usize = 64 << 10;
+
+/// Details of the instances of a series around one: as many as [`NEIGHBOURS`] says to each side by
+/// instance number. Long headers are left out.
+pub(crate) async fn neighbours(
+    db: &Db,
+    scope: &Scope,
+    target: &Target,
+) -> Result<Vec<Detail>, CatalogError> {
+    let (Some(series), Some(instance)) = (&target.series, &target.instance) else {
+        return Ok(Vec::new());
     };
+    let text = format!(
+        "SELECT {LOCATION}, i.header, i.layout
+        FROM studies s JOIN series r ON r.study_id = s.id
+        JOIN instances x ON x.series_id = r.id AND x.sop_uid = $4 AND x.is_current
+        JOIN instances i ON i.series_id = r.id AND i.is_current
+            AND (x.instance_number IS NULL OR i.instance_number
+                BETWEEN x.instance_number - {NEIGHBOURS} AND x.instance_number + {NEIGHBOURS})
+            AND LENGTH(i.header) + LENGTH(i.layout) <= {SHORT_PACKED}
+        WHERE s.tenant_id = $1 AND s.study_uid = $2 AND r.series_uid = $3
+        LIMIT 2 * {NEIGHBOURS}"
+    );
+    let rows: Vec<DetailRow> = on_db!(db, pools => {
+        sqlx::query_as(AssertSqlSafe(text))
+            .bind(scope.tenant().0)
+            .bind(target.study.as_str())
+            .bind(series.as_str())
+            .bind(instance.as_str())
+            .fetch_all(&pools.read)
+            .await?
+    });
+    let is_short = |row: &DetailRow| {
+        [&row.9, &row.10].iter().all(|packed| unpacked_length(packed).is_some_and(|n| n <= SHORT))
+    };
+    let unpack_all = move || rows.into_iter().filter(is_short).map(detail_from).collect();
+    tokio::task::spawn_blocking(unpack_all).await.map_err(|_| CatalogError::Closed)?
+}
+
+const NEIGHBOURS: i64 = 512;
+
+fn detail_from(row: DetailRow) -> Result<Detail, CatalogError> {
+    let (a, b, c, d, e, f, g, h, i, header, layout) = row;
     let (frames, bulk): (FrameTable, Vec<BulkValue>) =
         serde_json::from_slice(&unpack(&layout)?).map_err(|_| CatalogError::Corrupt("frames"))?;
     let location = location((a, b, c, d, e, f, g, h, i))?;
-    Ok(Some(Detail { location, frames, bulk, json: unpack(&header)? }))
+    Ok(Detail { location, frames, bulk, json: unpack(&header)? })
 }
 
 /// Which blob keys some row points at: an instance's, or also a deletion's that can be undone. A

@@ -10,6 +10,7 @@ super::on_both!(
     locations_come_in_reading_order,
     metadata_comes_back_whole,
     details_hold_frames_and_bulk,
+    neighbours_are_the_details_around_an_instance,
     what_is_not_here_is_empty,
     blobs_of_older_contents_are_referenced,
     a_damaged_row_is_an_error,
@@ -80,6 +81,40 @@ async fn details_hold_frames_and_bulk(catalog: &Catalog) {
     assert_eq!(detail.bulk, header.bulk);
     assert_eq!(detail.json, header.json);
     assert_eq!(detail.location.instance, header.sop_instance_uid);
+}
+
+async fn neighbours_are_the_details_around_an_instance(catalog: &Catalog) {
+    let other = super::fixture::other_tenant(catalog).await;
+    for n in 1..=9 {
+        let mut new = instance(1, 1, n);
+        // The eighth is far away, the ninth has no number.
+        new.header.instance.number = [Some(i64::from(n)), Some(5000), None][n.max(7) as usize - 7];
+        if n == 3 {
+            new.header.json = format!("{{\"x\":\"{}\"}}", "y".repeat(100_000)).into_bytes();
+        }
+        catalog.record(&scope(), new.clone()).await.unwrap();
+        if n == 4 {
+            catalog.record(&scope(), other_content(new, "b")).await.unwrap();
+        }
+    }
+    catalog.record(&scope(), instance(1, 2, 1)).await.unwrap();
+    let asked = instance(1, 1, 2).header;
+    let (study, series) = (&asked.study_uid, &asked.series_uid);
+    let around =
+        catalog.neighbours(&scope(), study, series, &asked.sop_instance_uid).await.unwrap();
+    let mut uids: Vec<&str> = around.iter().map(|d| d.location.instance.as_str()).collect();
+    uids.sort_unstable();
+    let expected = [1, 2, 4, 5, 6, 7].map(|n| format!("1.2.1.1.{n}"));
+    assert_eq!(uids, expected);
+    for detail in around {
+        let alone = catalog.detail(&scope(), study, series, &detail.location.instance).await;
+        assert_eq!(alone.unwrap(), Some(detail));
+    }
+    let theirs = catalog.neighbours(&other, study, series, &asked.sop_instance_uid).await;
+    assert_eq!(theirs.unwrap(), []);
+    let unnumbered = instance(1, 1, 9).header.sop_instance_uid;
+    let around = catalog.neighbours(&scope(), study, series, &unnumbered).await.unwrap();
+    assert_eq!(around.len(), 8, "all but the long one");
 }
 
 async fn what_is_not_here_is_empty(catalog: &Catalog) {

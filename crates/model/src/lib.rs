@@ -7,6 +7,7 @@ pub mod address;
 pub mod ae;
 pub mod charset;
 pub mod dataset;
+pub mod deidentify;
 pub mod file_meta;
 pub mod frames;
 pub mod header;

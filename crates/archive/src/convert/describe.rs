@@ -202,7 +202,7 @@ mod tests {
     fn text(changes: &Changes, tag: Tag) -> Option<String> {
         match changes.get(&tag)? {
             Change::Set(_, value) => Some(String::from_utf8_lossy(value).into_owned()),
-            Change::AddItem(_) | Change::Remove => None,
+            Change::AddItem(_) | Change::Items(_) | Change::Remove => None,
         }
     }
 

@@ -1,15 +1,16 @@
 //! Rewrites a data set from any encoding to a little-endian one, in bounded memory (PS3.5 annex A).
 //!
 //! Works in steps that a caller takes when it has room for their output, so that a slow receiver
-//! holds no thread. Named elements are replaced or removed on the way. Where pixel data is to be
-//! replaced, the rewriter stops in its place and the caller writes it, frame by frame; what pixels
-//! are is not known here.
+//! holds no thread. Named elements are replaced or removed on the way, and an [`Editor`] may change any
+//! other, in items too. Where pixel data is to be replaced, the rewriter stops in its place and the
+//! caller writes it, frame by frame; what pixels are is not known here.
 
 use std::collections::BTreeMap;
 
 use super::vr::VR;
 use super::write::{Output, UNDEFINED};
 use super::{DataSetError, Element, Event, Limits, Scanner, Source};
+use crate::deidentify::{Editor, Fate, SequenceFate};
 use crate::syntax::{Encoding, TransferSyntax};
 use crate::tag::{self, Tag};
 
@@ -26,6 +27,8 @@ pub enum Change {
     Set(VR, Vec<u8>),
     /// It is a sequence that gets one more item, in front of those that it has.
     AddItem(Changes),
+    /// It is a sequence of these items, whatever it was.
+    Items(Vec<Changes>),
     /// It is left out.
     Remove,
 }
@@ -87,6 +90,7 @@ pub struct Rewriter<S: Source> {
     target: TransferSyntax,
     pixels: PixelPlan,
     changes: Changes,
+    editor: Option<Box<Editor>>,
     /// Changes of tags below this one are written.
     changed_to: Tag,
     /// Sequences that are open.
@@ -119,6 +123,7 @@ impl<S: Source> Rewriter<S> {
             target,
             pixels,
             changes,
+            editor: None,
             changed_to: tag::tag(0, 0),
             depth: 0,
             skipped: 0,
@@ -127,6 +132,13 @@ impl<S: Source> Rewriter<S> {
             sample: 2,
             buffer: Vec::new(),
         }
+    }
+
+    /// Lets an editor decide about every element for which there is no change.
+    #[must_use]
+    pub fn edited_by(mut self, editor: Editor) -> Self {
+        self.editor = Some(Box::new(editor));
+        self
     }
 
     /// Writes on, appending to `out` somewhat more than 256 KiB at most (before deflating).
@@ -205,13 +217,26 @@ impl<S: Source> Rewriter<S> {
                 if self.skipped > 0 {
                     self.skipped -= 1;
                 } else {
+                    if let Some(editor) = &mut self.editor {
+                        editor.sequence_end();
+                    }
                     self.output.delimiter(tag::SEQUENCE_DELIMITATION);
                 }
             }
             // Only of encapsulated pixel data: inside of skipped things nothing is written.
             _ if self.skipped > 0 => {}
-            Event::ItemStart => self.output.item(UNDEFINED),
-            Event::ItemEnd => self.output.delimiter(tag::ITEM_DELIMITATION),
+            Event::ItemStart => {
+                if let Some(editor) = &mut self.editor {
+                    editor.item_start();
+                }
+                self.output.item(UNDEFINED);
+            }
+            Event::ItemEnd => {
+                if let Some(editor) = &mut self.editor {
+                    editor.item_end();
+                }
+                self.output.delimiter(tag::ITEM_DELIMITATION);
+            }
             Event::Fragment { length, .. } if !self.replaced => {
                 // Fragments have 32-bit lengths.
                 let even = u32::try_from(length.next_multiple_of(2)).unwrap_or(UNDEFINED - 1);
@@ -235,6 +260,9 @@ impl<S: Source> Rewriter<S> {
         if root && tag == tag::PIXEL_DATA && self.pixels == PixelPlan::Replace {
             return Ok(true);
         }
+        if self.edit(&element)? {
+            return Ok(false);
+        }
         let word = match vr {
             _ if !big_endian => 1,
             // Samples of more than 16 bits are swapped as a whole by everything that writes them.
@@ -252,6 +280,26 @@ impl<S: Source> Rewriter<S> {
             self.learn(tag);
         }
         Ok(false)
+    }
+
+    /// Lets the editor decide; true when the element is dealt with.
+    fn edit(&mut self, element: &Element) -> Result<bool, RewriteError> {
+        let Some(editor) = &mut self.editor else { return Ok(false) };
+        let mut fate = editor.element(element);
+        let mut value = Vec::new();
+        if fate == Fate::Read {
+            self.scanner.value(&mut value)?;
+            fate = match editor.value(element, &value) {
+                Fate::Copy | Fate::Read => Fate::Set(value),
+                other => other,
+            };
+        }
+        match fate {
+            Fate::Set(value) => self.output.element(element.tag, element.vr, &value),
+            Fate::Copy | Fate::Read => return Ok(false),
+            Fate::Remove => {}
+        }
+        Ok(true)
     }
 
     /// Keeps what later elements depend on, from the value that was copied last.
@@ -278,13 +326,25 @@ impl<S: Source> Rewriter<S> {
                 write_item(&mut self.output, item);
             }
             self.changed_to = after(element.tag);
+            if let Some(editor) = &mut self.editor {
+                editor.sequence_within();
+            }
             return;
         }
         if outermost && !self.admit_outermost(element.tag) {
             self.skipped = 1;
             return;
         }
-        self.output.header(element.tag, VR::SQ, UNDEFINED);
+        match self.editor.as_mut().map(|editor| editor.sequence(element.tag)) {
+            None | Some(SequenceFate::Keep) => {
+                self.output.header(element.tag, VR::SQ, UNDEFINED);
+            }
+            Some(SequenceFate::Remove) => self.skipped = 1,
+            Some(SequenceFate::Set(items)) => {
+                write_sequence(&mut self.output, element.tag, &items);
+                self.skipped = 1;
+            }
+        }
     }
 
     fn fragments(&mut self, element: Element) -> Result<bool, RewriteError> {
@@ -295,6 +355,11 @@ impl<S: Source> Rewriter<S> {
         if self.depth == 0 && element.tag == tag::PIXEL_DATA && self.pixels == PixelPlan::Replace {
             self.replaced = true;
             return Ok(true);
+        }
+        let fate = self.editor.as_mut().map(|editor| editor.element(&element));
+        if fate.is_some_and(|fate| fate != Fate::Copy) {
+            self.replaced = true;
+            return Ok(false);
         }
         if !self.target.is_encapsulated() {
             return Err(RewriteError::Encapsulated(element.tag));
@@ -368,8 +433,17 @@ fn write_change(output: &mut Output, tag: Tag, change: &Change) {
             write_item(output, item);
             output.delimiter(tag::SEQUENCE_DELIMITATION);
         }
+        Change::Items(items) => write_sequence(output, tag, items),
         Change::Remove => {}
     }
+}
+
+fn write_sequence(output: &mut Output, tag: Tag, items: &[Changes]) {
+    output.header(tag, VR::SQ, UNDEFINED);
+    for item in items {
+        write_item(output, item);
+    }
+    output.delimiter(tag::SEQUENCE_DELIMITATION);
 }
 
 fn write_item(output: &mut Output, item: &Changes) {

@@ -62,7 +62,8 @@ impl Services for NodeServices {
         let peer = association.calling.to_string();
         Ok(Box::new(ArchiveSink {
             archive: self.archive.clone(),
-            scope: Scope::new(TenantId::DEFAULT, Principal::Peer(peer.clone())),
+            scope: Scope::new(TenantId::DEFAULT, Principal::Peer(peer.clone()))
+                .at(&association.peer.to_string()),
             from: Provenance {
                 route: Route::Dimse,
                 peer: association.peer.to_string(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use qianli_model::query::{Kind, Path};
 use qianli_model::{Query, Scope, SeriesUid, SopInstanceUid, StudyUid};
 
+use crate::audit::Sink;
 use crate::config::CatalogConfig;
 use crate::db::Db;
 use crate::error::CatalogError;
@@ -27,6 +28,7 @@ pub struct Catalog {
 struct Inner {
     db: Db,
     recorder: Recorder,
+    sink: Sink,
     index: Arc<Index>,
     /// Queries that compare rows one by one take turns: they must not starve the others.
     scans: tokio::sync::Semaphore,
@@ -46,8 +48,9 @@ impl Catalog {
         let db = Db::open(&config).await?;
         let index = Arc::new(Index::new(&config.indexed_attributes));
         let recorder = Recorder::start(db.clone(), &config, Arc::clone(&index));
+        let sink = Sink::start(db.clone(), config.timeout);
         let scans = tokio::sync::Semaphore::new(SCANS);
-        Ok(Self { inner: Arc::new(Inner { db, recorder, index, scans }) })
+        Ok(Self { inner: Arc::new(Inner { db, recorder, sink, index, scans }) })
     }
 
     /// Brings the schema up to date and returns how many migrations were applied. Several nodes may
@@ -142,6 +145,11 @@ impl Catalog {
     #[cfg(test)]
     pub(crate) fn index(&self) -> &Index {
         &self.inner.index
+    }
+
+    /// Where reads are noted for the audit trail.
+    pub(crate) fn sink(&self) -> &Sink {
+        &self.inner.sink
     }
 
     pub(crate) fn db(&self) -> &Db {
@@ -455,9 +463,10 @@ impl Catalog {
         retrieve::referenced_blobs(&self.inner.db, keys, false).await
     }
 
-    /// Stops the writer after what is waiting, and closes the connections.
+    /// Stops the writers after what is waiting, and closes the connections.
     pub async fn close(&self) {
         self.inner.recorder.close().await;
+        self.inner.sink.close().await;
         self.inner.db.close().await;
     }
 }

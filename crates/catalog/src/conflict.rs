@@ -1,9 +1,12 @@
 //! Studies in which images of more than one patient arrived, for a person to look at.
 
+use qianli_model::audit::{Action, Outcome};
 use qianli_model::{Scope, StudyUid};
 
 use crate::Catalog;
+use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
+use crate::deletion::{begin, now_ms};
 use crate::error::CatalogError;
 use crate::types::PatientConflict;
 
@@ -77,15 +80,23 @@ impl Catalog {
     ) -> Result<bool, CatalogError> {
         const TEXT: &str = "UPDATE studies SET patient_conflict = FALSE
             WHERE tenant_id = $1 AND study_uid = $2 AND updated_ms = $3 AND patient_conflict";
-        let settled = on_db!(self.db(), pools => {
-            sqlx::query(TEXT)
+        let begin = begin(self.db());
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin).await?;
+            let settled = sqlx::query(TEXT)
                 .bind(scope.tenant().0)
                 .bind(study.as_str())
                 .bind(updated_ms)
-                .execute(&pools.write)
+                .execute(&mut *transaction)
                 .await?
-                .rows_affected()
+                .rows_affected();
+            if settled == 0 {
+                return Ok(false);
+            }
+            let entry = AuditEntry::new(scope, Action::SettleConflict, Outcome::Success, now_ms());
+            transaction.append_audit(vec![entry.about_study(study)]).await?;
+            transaction.commit().await?;
         });
-        Ok(settled == 1)
+        Ok(true)
     }
 }

@@ -2,11 +2,15 @@
 //! row, an event and the job that removes the objects later. Until then they can be restored.
 
 use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use qianli_model::audit::{Action, Outcome};
 use qianli_model::{Provenance, Route, Scope, SeriesUid, SopInstanceUid, StudyUid};
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use crate::Catalog;
+use crate::audit::{Append, AuditEntry};
 use crate::db::{Db, on_db};
 use crate::error::CatalogError;
 use crate::types::{DeletedInstance, Deletion, DeletionState, NewDeletion, Target};
@@ -83,19 +87,35 @@ impl Catalog {
     ) -> Result<bool, CatalogError> {
         let from: Vec<String> = from.iter().map(|state| format!("'{}'", state.as_str())).collect();
         let text = format!(
-            "UPDATE deletions SET state = $3 WHERE tenant_id = $1 AND id = $2 AND state IN ({})",
+            "UPDATE deletions SET state = $3 WHERE tenant_id = $1 AND id = $2 AND state IN ({})
+            RETURNING study_uid, series_uid, sop_uid, instances",
             from.join(", ")
         );
-        let moved = on_db!(self.db(), pools => {
-            sqlx::query(AssertSqlSafe(text))
-                .bind(scope.tenant().0)
-                .bind(id)
-                .bind(to.as_str())
-                .execute(&pools.write)
-                .await?
-                .rows_affected()
+        let begin = begin(self.db());
+        let action = match to {
+            DeletionState::Restored => Some(Action::Restore),
+            DeletionState::Purged => Some(Action::Purge),
+            _ => None,
+        };
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin).await?;
+            let moved: Option<(String, String, String, i64)> =
+                sqlx::query_as(AssertSqlSafe(text))
+                    .bind(scope.tenant().0)
+                    .bind(id)
+                    .bind(to.as_str())
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+            let Some((study, series, instance, instances)) = moved else { return Ok(false) };
+            if let Some(action) = action {
+                let entry = AuditEntry::new(scope, action, Outcome::Success, now_ms());
+                let entry = AuditEntry { study, series, instance, instances, ..entry };
+                let entry = entry.with(&json!({ "deletion": id }));
+                transaction.append_audit(vec![entry]).await?;
+            }
+            transaction.commit().await?;
         });
-        Ok(moved == 1)
+        Ok(true)
     }
 
     /// Contents of a deletion whose objects may still lie in the store, in the order in which they
@@ -217,11 +237,11 @@ async fn delete(
     let tenant = scope.tenant().0;
     let series_uid = target.series.as_ref().map_or("", SeriesUid::as_str);
     let sop_uid = target.instance.as_ref().map_or("", SopInstanceUid::as_str);
-    let (begin, lock, event) = match db {
-        Db::Postgres(_) => ("BEGIN", " FOR UPDATE", EVENT_POSTGRES),
-        // Takes the write lock at once: nothing may slip between reading and writing.
-        Db::Sqlite(_) => ("BEGIN IMMEDIATE", "", EVENT_SQLITE),
+    let (lock, event) = match db {
+        Db::Postgres(_) => (" FOR UPDATE", EVENT_POSTGRES),
+        Db::Sqlite(_) => ("", EVENT_SQLITE),
     };
+    let begin = begin(db);
     let find = format!("{FIND_STUDY}{lock}");
     on_db!(db, pools => {
         let mut transaction = pools.write.begin_with(begin).await?;
@@ -347,9 +367,28 @@ async fn delete(
             .bind(id)
             .fetch_one(&mut *transaction)
             .await?;
+        let entry = AuditEntry::new(scope, Action::Delete, Outcome::Success, new.at_ms).about(target);
+        let entry = AuditEntry { instances, ..entry };
+        let details = json!({ "deletion": id, "by": new.by, "bytes": bytes });
+        transaction.append_audit(vec![entry.with(&details)]).await?;
         transaction.commit().await?;
         deletion(done).map(Some)
     })
+}
+
+/// How a transaction begins that reads before it writes.
+pub(crate) fn begin(db: &Db) -> &'static str {
+    match db {
+        Db::Postgres(_) => "BEGIN",
+        // Takes the write lock at once: nothing may slip between reading and writing.
+        Db::Sqlite(_) => "BEGIN IMMEDIATE",
+    }
+}
+
+/// Now, for changes that are not told when they happen.
+pub(crate) fn now_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Distinct values as one column, like the recorder keeps them.

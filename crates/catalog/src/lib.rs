@@ -4,6 +4,7 @@
 //! blobs, does not parse DICOM and knows no protocol. Reads go straight to a pool; instances are
 //! recorded by one task that commits whatever is waiting in one transaction (DESIGN section 4).
 
+mod audit;
 mod backfill;
 mod catalog;
 mod config;
@@ -26,6 +27,7 @@ mod suite;
 pub mod types;
 mod workitem;
 
+pub use audit::{AuditEntry, AuditFilter, AuditOrder, AuditRow, ChainReport, Exported, Fault};
 pub use catalog::Catalog;
 pub use config::CatalogConfig;
 pub use deletion::PURGE_JOB;

@@ -46,6 +46,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0022_ingest.sql"),
         include_str!("../../../migrations/sqlite/0022_ingest.sql"),
     ),
+    (
+        40,
+        "audit",
+        include_str!("../../../migrations/postgres/0040_audit.sql"),
+        include_str!("../../../migrations/sqlite/0040_audit.sql"),
+    ),
 ];
 
 /// Asks a connection, of either database, how many migrations were applied.

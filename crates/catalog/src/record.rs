@@ -8,6 +8,7 @@ mod postgres;
 mod prepare;
 mod rows;
 mod sqlite;
+mod trail;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::audit::OwnChain;
 use crate::config::CatalogConfig;
 use crate::db::Db;
 use crate::error::{CatalogError, Cause};
@@ -65,11 +67,14 @@ struct Settings {
     shard: i64,
     settle_ms: i64,
     index: Arc<Index>,
+    /// The chain of the audit trail that this writer adds to.
+    chain: OwnChain,
 }
 
 /// Why a batch was not recorded.
 enum RecordError {
-    /// Another node made the same study at the same moment; starting over finds it.
+    /// Another node made the same study at the same moment, or added to the same chain of the audit
+    /// trail; starting over finds it.
     Race,
     /// The database said no.
     Failed(CatalogError),
@@ -90,6 +95,7 @@ impl Recorder {
             shard: (RandomState::new().hash_one(0) % shards).cast_signed(),
             settle_ms: i64::try_from(config.settle_after.as_millis()).unwrap_or(i64::MAX / 2),
             index,
+            chain: OwnChain::new(),
         };
         let (batch, timeout) = (config.record_batch, config.timeout);
         let announced = Arc::new(AtomicUsize::new(0));
@@ -231,7 +237,7 @@ async fn record_together(
             Err(RecordError::Failed(error)) => return Err(error),
             Err(RecordError::Race) => {
                 return Err(CatalogError::Unavailable(Cause::new(
-                    "other nodes kept creating the same studies",
+                    "other nodes kept changing the same rows, or heads of the audit trail are missing",
                 )));
             }
         }
@@ -285,9 +291,20 @@ pub(crate) async fn at_once(
     scope: &qianli_model::Scope,
     batch: Vec<crate::NewInstance>,
 ) -> Vec<Result<Recorded, CatalogError>> {
+    at_once_in(db, scope, batch, OwnChain::new()).await
+}
+
+/// The same, adding to a certain chain of the audit trail.
+#[cfg(test)]
+pub(crate) async fn at_once_in(
+    db: &Db,
+    scope: &qianli_model::Scope,
+    batch: Vec<crate::NewInstance>,
+    chain: OwnChain,
+) -> Vec<Result<Recorded, CatalogError>> {
     let index = Arc::new(Index::new(&[]));
     let prepared: Vec<Prepared> =
         batch.into_iter().map(|new| Prepared::new(scope, new, &index).unwrap()).collect();
-    let settings = Settings { shard: 3, settle_ms: 60_000, index };
+    let settings = Settings { shard: 3, settle_ms: 60_000, index, chain };
     record(db, &settings, &prepared, Duration::from_secs(20)).await
 }

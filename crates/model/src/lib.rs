@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod ae;
+pub mod audit;
 pub mod charset;
 pub mod dataset;
 pub mod deidentify;

@@ -30,7 +30,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             .get::<ConnectInfo<SocketAddr>>()
             .map(|ConnectInfo(address)| address.ip().to_string())
             .unwrap_or_default();
-        Ok(Self { scope: Scope::new(TenantId::DEFAULT, Principal::Local), peer })
+        let scope = Scope::new(TenantId::DEFAULT, Principal::Local).at(&peer);
+        Ok(Self { scope, peer })
     }
 }
 

@@ -11,9 +11,10 @@ use super::plan::{Delta, PatientKey, Plan, Series, Study, Version, VersionRow, j
 use super::prepare::{INSTANCE_TEXT, Prepared, SERIES_TEXT, STUDY_TEXT};
 use super::rows::{series_from, study_from};
 use super::{
-    DELETE_PATIENT, LEAVE_PATIENT, RecordError, SETTLE_STEPS, Settings, settled_payload,
+    DELETE_PATIENT, LEAVE_PATIENT, RecordError, SETTLE_STEPS, Settings, settled_payload, trail,
     update_text,
 };
+use crate::audit::{AuditRow, Head, Statement, seal};
 use crate::types::Recorded;
 
 /// Records a batch in one transaction.
@@ -34,10 +35,33 @@ pub(super) async fn record(
     insert_series(&mut transaction, &mut plan).await?;
     retire(&mut transaction, &plan).await?;
     fill(&mut transaction, &mut plan).await?;
-    finish(&mut transaction, settings, &plan, batch).await?;
+    let head = head(&mut transaction, settings).await?;
+    let rows = seal(&head, trail::entries(&plan, batch));
+    finish(&mut transaction, settings, &plan, batch, (&head, &rows)).await?;
     index_values(&mut transaction, &plan, batch).await?;
     transaction.commit().await?;
+    settings.chain.put(head.after(&rows));
     Ok(plan.outcomes)
+}
+
+/// The head of this writer's chain, as it left it; read only the first time and after a failure.
+async fn head(connection: &mut PgConnection, settings: &Settings) -> Result<Head, RecordError> {
+    let chain = match settings.chain.take() {
+        Ok(head) => return Ok(head),
+        Err(chain) => chain,
+    };
+    let found: Option<(i64, String)> =
+        sqlx::query_as("SELECT number, hash FROM audit_chains WHERE chain = $1")
+            .bind(chain)
+            .fetch_optional(connection)
+            .await?;
+    match found {
+        Some((number, hash)) => Ok(Head { chain, number, hash }),
+        None => {
+            settings.chain.leave();
+            Err(RecordError::Race)
+        }
+    }
 }
 
 async fn load(connection: &mut PgConnection, batch: &[Prepared]) -> Result<Plan, RecordError> {
@@ -307,12 +331,13 @@ async fn fill(connection: &mut PgConnection, plan: &mut Plan) -> Result<(), Reco
     Ok(())
 }
 
-/// Instances, counters, totals, events and the jobs that they cause: one statement.
+/// Instances, counters, totals, events, the jobs that they cause and the audit trail: one statement.
 async fn finish(
     connection: &mut PgConnection,
     settings: &Settings,
     plan: &Plan,
     batch: &[Prepared],
+    (head, rows): (&Head, &[AuditRow]),
 ) -> Result<(), RecordError> {
     let old_series: Vec<&Series> =
         plan.series.iter().filter(|series| series.touched && !series.is_new).collect();
@@ -371,7 +396,12 @@ async fn finish(
         query =
             query.bind(items().map(|item| item.instance_text[column].as_str()).collect::<Vec<_>>());
     }
-    query.execute(connection).await?;
+    let query = TRAIL.bind(query, head, rows);
+    if query.execute(connection).await?.rows_affected() == 0 {
+        // The head was not where this writer left it, so there is no event either.
+        settings.chain.leave();
+        return Err(RecordError::Race);
+    }
     Ok(())
 }
 
@@ -427,7 +457,10 @@ const INDEX_VALUES: &str = "WITH studies_done AS (
         AND i.content_hash = u.content_hash
     ON CONFLICT DO NOTHING";
 
-/// [`FINISH`] with the insertion of instances, whose columns are a list, in front.
+/// The part of [`FINISH_TEXT`] that adds to the audit trail, behind the columns of instances.
+const TRAIL: Statement = Statement { bound: 30 + 9 + INSTANCE_TEXT.len() };
+
+/// [`FINISH`] with the insertion of instances, whose columns are a list, and the audit trail in front.
 static FINISH_TEXT: LazyLock<String> = LazyLock::new(|| {
     let mut sql = Insertion { bound: 30, ..Insertion::new("instances") };
     sql.columns("bigint", &["series_id", "instance_number", "blob_digest", "blob_size"]);
@@ -435,7 +468,7 @@ static FINISH_TEXT: LazyLock<String> = LazyLock::new(|| {
     sql.columns("boolean", &["is_current"]);
     sql.columns("bytea", &["header", "layout"]);
     sql.columns("text", &INSTANCE_TEXT);
-    format!("WITH instances_done AS ({}), {FINISH}", sql.finish(""))
+    format!("WITH instances_done AS ({}), {}, {FINISH}", sql.finish(""), TRAIL.parts())
 });
 
 /// The last sub-statement's arithmetic is explained at `feed` in the migration.
@@ -478,7 +511,8 @@ const FINISH: &str = "series_done AS (
         ((SELECT base FROM feed WHERE id = 1) + pg_current_xact_id()::text::bigint) * 4096 + u.n,
         u.kind, u.study, u.series, u.sop, u.at
     FROM UNNEST($25::bigint[], $26::text[], $27::text[], $28::text[], $29::text[], $30::bigint[])
-        WITH ORDINALITY AS u (tenant, kind, study, series, sop, at, n)";
+        WITH ORDINALITY AS u (tenant, kind, study, series, sop, at, n)
+    WHERE EXISTS (SELECT 1 FROM head_done)";
 
 /// An INSERT from one array per column.
 struct Insertion {

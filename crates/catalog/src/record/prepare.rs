@@ -66,6 +66,8 @@ pub(crate) const INSTANCE_TEXT: [&str; 10] = [
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub tenant: i64,
+    /// Kind and name of who stores it.
+    pub principal: (&'static str, String),
     pub study_uid: String,
     pub series_uid: String,
     pub study_text: [String; 19],
@@ -102,6 +104,7 @@ impl Prepared {
         let blob_digest = digest(&new.blob_key);
         Ok(Self {
             tenant: scope.tenant().0,
+            principal: (scope.principal().kind(), bounded(scope.principal().name())),
             study_uid: header.study_uid.to_string(),
             series_uid: header.series_uid.to_string(),
             study_text: study_text(&header.patient, &header.study),
@@ -147,6 +150,11 @@ impl Prepared {
 
     pub(crate) fn content_hash(&self) -> &str {
         &self.instance_text[2]
+    }
+
+    /// Route, address, calling and called AE title.
+    pub(crate) fn sender(&self) -> &[String] {
+        &self.instance_text[6..]
     }
 }
 

@@ -8,9 +8,10 @@ use super::plan::{Plan, Series, Study, Version, VersionRow, join_list};
 use super::prepare::{INSTANCE_TEXT, Prepared, SERIES_TEXT, STUDY_TEXT};
 use super::rows::{series_from, study_from};
 use super::{
-    DELETE_PATIENT, LEAVE_PATIENT, RecordError, SETTLE_STEPS, Settings, settled_payload,
+    DELETE_PATIENT, LEAVE_PATIENT, RecordError, SETTLE_STEPS, Settings, settled_payload, trail,
     update_text,
 };
+use crate::audit::{Head, advance, seal};
 use crate::backfill::table_of;
 use crate::index::Value;
 use crate::types::Recorded;
@@ -33,8 +34,31 @@ pub(super) async fn record(
     write_series(&mut transaction, &mut plan).await?;
     insert_instances(&mut transaction, &plan, batch).await?;
     finish(&mut transaction, settings, &plan, batch).await?;
+    let head = add_to_trail(&mut transaction, settings, &plan, batch).await?;
     transaction.commit().await?;
+    settings.chain.put(head);
     Ok(plan.outcomes)
+}
+
+/// Adds to the audit trail; returns the new head of this writer's chain.
+async fn add_to_trail(
+    connection: &mut SqliteConnection,
+    settings: &Settings,
+    plan: &Plan,
+    batch: &[Prepared],
+) -> Result<Head, RecordError> {
+    let head = match settings.chain.take() {
+        Ok(head) => Some(head),
+        Err(chain) => crate::audit::load(&mut *connection, chain).await?,
+    };
+    if let Some(head) = head {
+        let rows = seal(&head, trail::entries(plan, batch));
+        if advance(connection, &head, &rows).await? {
+            return Ok(head.after(&rows));
+        }
+    }
+    settings.chain.leave();
+    Err(RecordError::Race)
 }
 
 async fn load(connection: &mut SqliteConnection, batch: &[Prepared]) -> Result<Plan, RecordError> {

@@ -1,11 +1,14 @@
 //! Writing workitems: rows, keys and reports in one transaction.
 
+use qianli_model::audit::{Action, Outcome};
 use qianli_model::tag::tag;
 use qianli_model::workitem::{Change, DataSet, Event, Held, Refusal, instant};
 use qianli_model::{AeTitle, Scope, SopInstanceUid};
+use serde_json::json;
 
 use super::tx::{Subscriptions, Tx, on_tx};
 use super::{Kept, follow, keys, read};
+use crate::audit::{Append, AuditEntry};
 use crate::db::{Db, on_db};
 use crate::error::{CatalogError, Cause};
 
@@ -43,6 +46,7 @@ pub(super) async fn create(
     keys::write(&mut tx, tenant, id, &keys::Keys::new(), &keys::of(&held.data)).await?;
     follow::new_workitem(&mut tx, tenant, id).await?;
     report(&mut tx, tenant, id, uid, events, now_ms).await?;
+    audit(&mut tx, scope, Action::CreateWorkitem, uid, held, now_ms).await?;
     tx.commit().await?;
     Ok(true)
 }
@@ -116,8 +120,25 @@ async fn apply(
         let place = i64::try_from(change.events.len()).unwrap_or(0);
         follow::changed_workitem(&mut tx, tenant, id, place, now_ms).await?;
     }
+    audit(&mut tx, scope, Action::ChangeWorkitem, uid, after, now_ms).await?;
     tx.commit().await?;
     Ok(true)
+}
+
+/// Adds a row to the audit trail, last in the transaction. A workitem's UID stands where an
+/// instance's does.
+async fn audit(
+    tx: &mut Tx,
+    scope: &Scope,
+    action: Action,
+    uid: &SopInstanceUid,
+    held: &Held,
+    now_ms: i64,
+) -> Result<(), CatalogError> {
+    let entry = AuditEntry::new(scope, action, Outcome::Success, now_ms);
+    let entry = AuditEntry { instance: uid.to_string(), ..entry };
+    let entry = entry.with(&json!({ "state": held.state.as_str() }));
+    on_tx!(tx, connection => connection.append_audit(vec![entry]).await)
 }
 
 /// One row for each report and each of the workitem's subscribers.

@@ -3,6 +3,7 @@
 //! Turns requests into calls of [`qianli_archive::Archive`] and answers into HTTP. No rule about
 //! images lives here, and no listener: the binary binds, serves and stops [`router`].
 
+mod audit;
 mod caller;
 mod dicomweb;
 mod error;
@@ -209,6 +210,7 @@ pub fn router(state: WebState) -> Router {
         router = router.layer(cors(&state.config().cors_origins));
     }
     let router = router
+        .layer(from_fn_with_state(state.clone(), audit::observe))
         .layer(from_fn_with_state(state.clone(), host::check))
         .layer(CatchPanicLayer::custom(request::after_panic))
         .layer(from_fn(request::observe))

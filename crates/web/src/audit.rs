@@ -1,0 +1,237 @@
+//! What HTTP requests leave in the audit trail: every read, and every change that was refused or
+//! failed. Changes that were made have a row of their transaction's own.
+//!
+//! One layer around all routes knows from method and route what is done, takes the UIDs from the path
+//! and the outcome from the answer's status. The answer goes out when its entry is on its way into
+//! the trail, not before.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use qianli_catalog::AuditEntry;
+use qianli_model::audit::{Action, Outcome};
+use qianli_model::query::Path;
+use qianli_model::{SeriesUid, SopInstanceUid, StudyUid};
+use serde_json::json;
+
+use crate::WebState;
+use crate::caller::Caller;
+use crate::dicomweb::params;
+use crate::error::HttpError;
+
+/// How long an answer waits for its entry to be taken, when the trail cannot be written.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Attributes of a search that are named in its entry.
+const NAMED: usize = 16;
+
+/// Notes what a request did or tried to do.
+pub(crate) async fn observe(
+    State(state): State<WebState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let route = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let action = route.as_deref().and_then(|route| action(&parts.method, route));
+    let (Some(route), Some(action)) = (route, action) else {
+        return next.run(Request::from_parts(parts, body)).await;
+    };
+    let caller = match Caller::from_request_parts(&mut parts, &state).await {
+        Ok(caller) => caller,
+        Err(refused) => return refused.into_response(),
+    };
+    let is_change = !is_read(&parts.method) && action != Action::Subscribe;
+    let about = About::of(&route, parts.uri.path(), parts.uri.query().unwrap_or_default());
+    let response = next.run(Request::from_parts(parts, body)).await;
+
+    let outcome = Outcome::of_status(response.status().as_u16());
+    if is_change && outcome == Outcome::Success {
+        return response;
+    }
+    let mut entry = AuditEntry::new(&caller.scope, action, outcome, now_ms());
+    about.fill(&mut entry, action);
+    let noted = tokio::time::timeout(PATIENCE, state.archive().catalog().note_audit(entry)).await;
+    match noted {
+        Ok(Ok(())) => response,
+        // What was read without a trace is not given out.
+        Ok(Err(_)) | Err(_) => {
+            tracing::error!("the audit trail takes no entries; a request was refused");
+            HttpError::unavailable("the audit trail cannot be written now").into_response()
+        }
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+fn now_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What a route does; `None` where nothing of a patient can be seen or changed.
+pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
+    if let Some(route) = route.strip_prefix("/dicom-web") {
+        return if is_read(method) { of_reading(route) } else { of_changing(method, route) };
+    }
+    match (is_read(method), route) {
+        // The first page lists the latest studies.
+        (true, "/" | "/studies" | "/studies/") => Some(Action::Search),
+        (true, "/studies/{study}") => Some(Action::ReadPage),
+        _ => None,
+    }
+}
+
+fn of_reading(route: &str) -> Option<Action> {
+    const PIXELS: [&str; 5] = ["/frames/", "/rendered", "/thumbnail", "/bulkdata", "/pixeldata"];
+    if PIXELS.iter().any(|part| route.contains(part)) {
+        return Some(Action::ReadPixels);
+    }
+    let last = route.rsplit('/').next().unwrap_or_default();
+    match (route, last) {
+        ("" | "/" | "/openapi.json", _) => None,
+        ("/workitems/{workitem}", _) => Some(Action::ReadWorkitem),
+        ("/conflicts/{study}", _) => Some(Action::ReadMetadata),
+        ("/conflicts" | "/deletions" | "/workitems", _) => Some(Action::Search),
+        (_, "{aetitle}") => Some(Action::Subscribe),
+        (_, "studies" | "series" | "instances") => Some(Action::Search),
+        (_, "metadata") => Some(Action::ReadMetadata),
+        (_, "{study}" | "{series}" | "{instance}" | "wado") => Some(Action::ReadObjects),
+        // What nobody thought of is better noted under a wrong name than not at all.
+        _ => Some(Action::ReadMetadata),
+    }
+}
+
+fn of_changing(method: &Method, route: &str) -> Option<Action> {
+    if method == Method::OPTIONS {
+        return None;
+    }
+    Some(match route {
+        "/workitems" => Action::CreateWorkitem,
+        _ if route.contains("/subscribers/") => Action::Subscribe,
+        _ if route.starts_with("/workitems/") => Action::ChangeWorkitem,
+        _ if route.starts_with("/conflicts/") => Action::SettleConflict,
+        _ if route.starts_with("/deletions/") => Action::Restore,
+        _ if method == Method::DELETE => Action::Delete,
+        _ => Action::Store,
+    })
+}
+
+/// What a request is about. Only what is a UID is taken over: a path can hold anything.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct About {
+    study: String,
+    series: String,
+    instance: String,
+    attributes: Vec<String>,
+}
+
+impl About {
+    fn of(route: &str, path: &str, query: &str) -> Self {
+        let mut about = Self::default();
+        for (name, value) in route.split('/').zip(path.split('/')) {
+            match name {
+                "{study}" => about.study = study(value),
+                "{series}" => about.series = series(value),
+                // A workitem's UID stands where an instance's does.
+                "{instance}" | "{workitem}" => about.instance = instance(value),
+                _ => {}
+            }
+        }
+        for (name, value) in params::pairs(query) {
+            match name.to_ascii_lowercase().as_str() {
+                "studyuid" | "studyinstanceuid" | "0020000d" => about.study = study(&value),
+                "seriesuid" => about.series = series(&value),
+                "objectuid" => about.instance = instance(&value),
+                _ => {}
+            }
+            // What was searched for names patients; by which attributes does not.
+            let known = name.len() <= 128 && Path::parse(&name).is_some();
+            if known && about.attributes.len() < NAMED && !about.attributes.contains(&name) {
+                about.attributes.push(name);
+            }
+        }
+        about.attributes.sort();
+        about
+    }
+
+    fn fill(self, entry: &mut AuditEntry, action: Action) {
+        entry.study = self.study;
+        entry.series = self.series;
+        entry.instance = self.instance;
+        if action == Action::Search && !self.attributes.is_empty() {
+            entry.details = json!({ "by": self.attributes }).to_string();
+        }
+    }
+}
+
+fn study(text: &str) -> String {
+    StudyUid::parse(text).map(|uid| uid.to_string()).unwrap_or_default()
+}
+
+fn series(text: &str) -> String {
+    SeriesUid::parse(text).map(|uid| uid.to_string()).unwrap_or_default()
+}
+
+fn instance(text: &str) -> String {
+    SopInstanceUid::parse(text).map(|uid| uid.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dicomweb::routes;
+
+    /// Only these tell nothing of patients.
+    const SILENT: [(&str, &str); 3] = [("OPTIONS", "/"), ("GET", "/"), ("GET", "/openapi.json")];
+
+    /// A new route is noted under some name, or it stands above.
+    #[test]
+    fn every_route_leaves_an_entry() {
+        for route in routes::all() {
+            let method = Method::from_bytes(route.verb.name().as_bytes()).unwrap();
+            let noted = action(&method, &format!("/dicom-web{}", route.path));
+            let silent = SILENT.contains(&(route.verb.name(), route.path));
+            assert_eq!(noted.is_none(), silent, "{} {}", route.verb.name(), route.path);
+        }
+    }
+
+    #[test]
+    fn routes_are_what_they_do() {
+        let check = |method: Method, route: &str, expected: Action| {
+            assert_eq!(action(&method, route), Some(expected), "{method} {route}");
+        };
+        check(Method::GET, "/dicom-web/studies", Action::Search);
+        check(Method::HEAD, "/dicom-web/studies/{study}/series", Action::Search);
+        check(Method::GET, "/dicom-web/studies/{study}/metadata", Action::ReadMetadata);
+        check(Method::GET, "/dicom-web/studies/{study}", Action::ReadObjects);
+        check(Method::GET, "/dicom-web/wado", Action::ReadObjects);
+        let frames = "/dicom-web/studies/{study}/series/{series}/instances/{instance}/frames/{f}";
+        check(Method::GET, frames, Action::ReadPixels);
+        check(Method::POST, "/dicom-web/studies", Action::Store);
+        check(Method::DELETE, "/dicom-web/studies/{study}", Action::Delete);
+        check(Method::POST, "/dicom-web/deletions/{id}/restore", Action::Restore);
+        check(Method::PUT, "/dicom-web/workitems/{workitem}/state", Action::ChangeWorkitem);
+        check(Method::GET, "/studies/{study}", Action::ReadPage);
+        assert_eq!(action(&Method::GET, "/healthz"), None);
+    }
+
+    #[test]
+    fn only_uids_and_names_of_attributes_are_taken_over() {
+        let route = "/dicom-web/studies/{study}/series/{series}/metadata";
+        let about = About::of(route, "/dicom-web/studies/1.2.3/series/Wang/metadata", "");
+        assert_eq!((about.study.as_str(), about.series.as_str()), ("1.2.3", ""));
+        let query = "PatientName=Wang*&00100020=P1&StudyInstanceUID=1.9&limit=5&Wang=1";
+        let about = About::of("/dicom-web/studies", "/dicom-web/studies", query);
+        assert_eq!(about.study, "1.9");
+        assert_eq!(about.attributes, ["00100020", "PatientName", "StudyInstanceUID"]);
+        let query = "requestType=WADO&studyUID=1.1&seriesUID=1.2&objectUID=1.3";
+        let about = About::of("/dicom-web/wado", "/dicom-web/wado", query);
+        assert_eq!([about.study, about.series, about.instance], ["1.1", "1.2", "1.3"]);
+    }
+}

@@ -10,7 +10,6 @@ use qianli_catalog::{Catalog, CatalogConfig};
 use qianli_model::charset::Knowledge;
 use qianli_model::dataset::Limits;
 use qianli_model::query::Path as AttributePath;
-use qianli_model::scope::Principal;
 use qianli_model::{Scope, TenantId};
 
 use crate::config::{Config, Duplicates, SopClasses};
@@ -86,7 +85,7 @@ impl App {
 
     /// The one tenant that exists so far, acting for whoever uses this process.
     pub fn scope(&self) -> Scope {
-        Scope::new(TenantId::DEFAULT, Principal::Local)
+        Scope::local(TenantId::DEFAULT)
     }
 }
 

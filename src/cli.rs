@@ -7,6 +7,7 @@ mod delete;
 mod find;
 mod import;
 mod peer;
+mod people;
 mod rebuild;
 mod say;
 mod send;
@@ -55,6 +56,15 @@ enum Command {
     Delete(delete::DeleteArguments),
     /// Undo a deletion by its number; without one, list the latest deletions.
     Restore(delete::RestoreArguments),
+    /// Make accounts, set roles and passwords.
+    #[command(subcommand)]
+    User(people::UserCommand),
+    /// Make and list tenants: hospitals and reading centres that share this archive.
+    #[command(subcommand)]
+    Tenant(people::TenantCommand),
+    /// Make, list and revoke API tokens for programs.
+    #[command(subcommand)]
+    Token(people::TokenCommand),
     /// Print the tables of the conformance statement (docs/CONFORMANCE.md).
     Conformance(conformance::Arguments),
     /// Remove objects that no row points at, left by a crash.
@@ -113,6 +123,9 @@ pub fn run() -> ExitCode {
             Command::Doctor(arguments) => admin::doctor(config, arguments).await,
             Command::Delete(arguments) => delete::delete(config, arguments).await,
             Command::Restore(arguments) => delete::restore(config, arguments).await,
+            Command::User(command) => people::user(config, command).await,
+            Command::Tenant(command) => people::tenants(config, command).await,
+            Command::Token(command) => people::token(config, command).await,
             Command::Conformance(arguments) => conformance::run(&arguments),
             Command::Sweep(arguments) => admin::sweep(config, arguments).await,
             Command::Rebuild(arguments) => rebuild::run(config, arguments).await,

@@ -19,6 +19,7 @@ use anyhow::{Context, bail};
 use qianli_model::PerAddress;
 use qianli_model::charset::TextEncoding;
 use qianli_model::query::Path as AttributePath;
+use qianli_web::Logins;
 use serde::Deserialize;
 
 pub use environment::unknown_variables;
@@ -55,16 +56,23 @@ pub struct Settings {
     /// Folder of the OHIF viewer, as `make viewer` fetches it.
     #[arg(long, env = "QIANLI_VIEWER", value_name = "DIR", global = true)]
     pub viewer: Option<PathBuf>,
-    /// Load the samples when the archive is empty, and say what to try.
+    /// Load the samples when the archive is empty, make accounts to try, and say what to do next.
+    /// Loopback addresses only.
     #[arg(long, env = "QIANLI_DEMO", num_args = 0..=1, default_missing_value = "true", global = true)]
     pub demo: Option<bool>,
     /// Folder of the samples [default: ./sample-dicom].
     #[arg(long, env = "QIANLI_DEMO_FOLDER", value_name = "DIR", global = true)]
     pub demo_folder: Option<PathBuf>,
-    /// Serve without logins; loopback addresses only. Logins do not exist yet, so this is how every
-    /// node runs for now.
+    /// Serve without logins: whoever reaches this machine's loopback addresses, the only ones then,
+    /// may do everything.
     #[arg(long, env = "QIANLI_NO_AUTH", num_args = 0..=1, default_missing_value = "true", global = true)]
     pub no_auth: Option<bool>,
+    /// A login ends after this time at the latest [default: 12h].
+    #[arg(long, env = "QIANLI_SESSION_LIFETIME", value_name = "TIME", global = true)]
+    pub session_lifetime: Option<Span>,
+    /// A login that is not used for this time ends [default: 2h].
+    #[arg(long, env = "QIANLI_SESSION_IDLE", value_name = "TIME", global = true)]
+    pub session_idle: Option<Span>,
     /// URL under which people reach us, when a proxy stands in front.
     #[arg(long, env = "QIANLI_PUBLIC_URL", value_name = "URL", global = true)]
     pub public_url: Option<String>,
@@ -195,6 +203,12 @@ pub struct Config {
     pub demo: bool,
     /// See [`Settings::demo_folder`].
     pub demo_folder: PathBuf,
+    /// See [`Settings::no_auth`].
+    pub no_auth: bool,
+    /// See [`Settings::session_lifetime`].
+    pub session_lifetime: Duration,
+    /// See [`Settings::session_idle`].
+    pub session_idle: Duration,
     /// See [`Settings::public_url`].
     pub public_url: Option<String>,
     /// See [`Settings::cors_origins`].
@@ -317,7 +331,6 @@ impl Settings {
         let listen = |set: Option<Address>, port: u16| {
             set.map_or(SocketAddr::from(([127, 0, 0, 1], port)), |address| address.0)
         };
-        let no_auth = self.no_auth.or(file.no_auth).unwrap_or(false);
         let config = Config {
             http: listen(self.http.or(file.http), 8080),
             dimse: listen(self.dimse.or(file.dimse), 11112),
@@ -336,6 +349,9 @@ impl Settings {
                 .demo_folder
                 .or(file.demo_folder)
                 .unwrap_or_else(|| "sample-dicom".into()),
+            no_auth: self.no_auth.or(file.no_auth).unwrap_or(false),
+            session_lifetime: second(self.session_lifetime, file.session_lifetime, 12 * 3600),
+            session_idle: second(self.session_idle, file.session_idle, 2 * 3600),
             public_url: self.public_url.or(file.public_url),
             cors_origins: self.cors_origins.or(file.cors_origins).unwrap_or_default(),
             check_called_aet: self.check_called_aet.or(file.check_called_aet).unwrap_or(true),
@@ -377,12 +393,26 @@ impl Settings {
             log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             data: absolute,
         };
-        check::check(&config, no_auth)?;
+        check::check(&config)?;
         Ok(config)
     }
 }
 
 impl Config {
+    /// Whether browsers reach this node by HTTPS only.
+    pub fn is_https(&self) -> bool {
+        self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// How people log in; `None` with `no_auth`.
+    pub fn logins(&self) -> Option<Logins> {
+        (!self.no_auth).then(|| Logins {
+            lifetime: self.session_lifetime,
+            idle: self.session_idle,
+            https: self.is_https(),
+        })
+    }
+
     /// The database for people, without a password.
     pub fn database_for_people(&self) -> String {
         match self.database.split_once("://") {

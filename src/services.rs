@@ -7,7 +7,7 @@ use qianli_archive::{Archive, Format, SpoolWriter};
 use qianli_dimse::association::{AssociationRequest, Rejection, RejectionReason, VERIFICATION};
 use qianli_dimse::services::{ObjectSink, Services, StoreOutcome, StoreRequest};
 use qianli_model::scope::Principal;
-use qianli_model::{AeTitle, Provenance, Route, Scope, TenantId};
+use qianli_model::{AeTitle, Provenance, Role, Route, Scope, TenantId};
 
 /// The services of one node.
 pub struct NodeServices {
@@ -62,8 +62,12 @@ impl Services for NodeServices {
         let peer = association.calling.to_string();
         Ok(Box::new(ArchiveSink {
             archive: self.archive.clone(),
-            scope: Scope::new(TenantId::DEFAULT, Principal::Peer(peer.clone()))
-                .at(&association.peer.to_string()),
+            scope: Scope::new(
+                TenantId::DEFAULT,
+                Principal::Peer(peer.clone()),
+                Role::Modality.permissions(),
+            )
+            .at(&association.peer.to_string()),
             from: Provenance {
                 route: Route::Dimse,
                 peer: association.peer.to_string(),

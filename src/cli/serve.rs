@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use qianli_dimse::{Scp, ScpConfig};
+use qianli_web::access::login::{FIRST, first_administrator};
 use qianli_web::{NodeInfo, WebConfig, WebState};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin::NEWEST;
 use super::peer::implementation;
+use super::people;
 use super::say::say;
 use crate::app::{App, OtherAttributes};
 use crate::config::Config;
@@ -57,6 +59,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             max_part_size: config.max_object,
             cors_origins: config.cors_origins.clone(),
             allow_delete: config.allow_delete,
+            logins: config.logins(),
             node: NodeInfo {
                 aet: config.aet.to_string(),
                 dimse: dimse_address.to_string(),
@@ -90,8 +93,32 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     });
 
     warn_of_lost_index(&app).await;
+    let first = match (config.no_auth, config.demo) {
+        (true, _) => None,
+        // The demonstration has its own accounts.
+        (false, true) => None,
+        (false, false) => {
+            let password = first_administrator(app.archive.catalog()).await?;
+            password.map(|password| (FIRST.to_owned(), password))
+        }
+    };
+    if !config.no_auth && !config.demo {
+        people::refuse_demonstration(app.archive.catalog()).await?;
+    }
     say!("http: http://{http_address}");
     say!("dimse: {}@{dimse_address}", config.aet);
+    if let Some((login, password)) = &first {
+        say!();
+        say!(
+            "Nobody had an account. Log in at http://{http_address}/login and choose your own password:"
+        );
+        say!("  login     {login}");
+        say!("  password  {password}");
+        say!(
+            "It is shown this once and kept nowhere. `qianli user password {login}` makes another."
+        );
+        say!();
+    }
     tracing::info!(http = %http_address, dimse = %dimse_address, aet = %config.aet,
         database = config.database_for_people(), store = config.store, "ready");
     if config.demo {
@@ -194,9 +221,26 @@ async fn demo(app: &App, http: &str, dimse: &str) -> anyhow::Result<()> {
     say!("  DICOMweb  http://{http}/dicom-web");
     say!("  DIMSE     AE title {title}, host 127.0.0.1, port {port}");
     say!();
+    let credentials = match app.config.no_auth {
+        true => String::new(),
+        false => {
+            let token = people::demonstrate(app).await?;
+            say!(
+                "Accounts of this demonstration, all with the password {}:",
+                people::DEMO_PASSWORD
+            );
+            for (login, _, what) in people::DEMO {
+                say!("  {login:<9} {what}");
+            }
+            say!();
+            format!("-u :{token} ")
+        }
+    };
     say!("Try next:");
     say!("  1. Open http://{http}/studies and click a study.");
     say!("  2. Send your own images: {program} send {title}@127.0.0.1:{port} FOLDER");
-    say!("  3. Ask over DICOMweb: curl 'http://{http}/dicom-web/studies?PatientName=*'");
+    say!(
+        "  3. Ask over DICOMweb: curl {credentials}'http://{http}/dicom-web/studies?PatientName=*'"
+    );
     Ok(())
 }

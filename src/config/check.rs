@@ -13,17 +13,19 @@ use super::{Config, Size, Span};
 
 const NO_TIME: Span = Span(Duration::ZERO);
 const SECOND: Span = Span(Duration::from_secs(1));
+const MINUTE: Span = Span(Duration::from_secs(60));
 const HOUR: Span = Span(Duration::from_secs(3600));
 const DAY: Span = Span(Duration::from_secs(24 * 3600));
+const YEAR: Span = Span(Duration::from_secs(365 * 24 * 3600));
 /// What is longer is a slip: a hundred years.
 const CENTURY: Span = Span(Duration::from_secs(36_500 * 24 * 3600));
 
 /// Checks what the type of a setting cannot, before anything is opened or bound.
-pub(super) fn check(config: &Config, no_auth: bool) -> anyhow::Result<()> {
+pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     if config.spool.as_os_str().is_empty() {
         bail!("spool is empty; write for example spool = \"/var/tmp/qianli\", or leave it out");
     }
-    loopback(config, no_auth)?;
+    exposure(config)?;
     database(&config.database)?;
     Blobs::check_url(&config.store)
         .with_context(|| format!("store = {:?} cannot be used", config.store))?;
@@ -43,6 +45,8 @@ pub(super) fn check(config: &Config, no_auth: bool) -> anyhow::Result<()> {
     between("max_connections_per_address", per_address, 1, 65_535, "512")?;
     between("artim_timeout", Span(config.artim_timeout), SECOND, HOUR, "30s")?;
     between("idle_timeout", Span(config.idle_timeout), SECOND, DAY, "5m")?;
+    between("session_lifetime", Span(config.session_lifetime), MINUTE, YEAR, "12h")?;
+    between("session_idle", Span(config.session_idle), MINUTE, YEAR, "2h")?;
     // With 0s nothing is waited for, which is a way to stop.
     between("drain_timeout", Span(config.drain_timeout), NO_TIME, HOUR, "30s")?;
     // With 0s objects go at the next turn of the worker.
@@ -106,18 +110,38 @@ fn log(filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nothing listens beyond loopback while there are no logins (DESIGN section 3, invariant 10).
-fn loopback(config: &Config, no_auth: bool) -> anyhow::Result<()> {
+/// Nothing is served beyond loopback without knowing who asks (DESIGN section 3, invariant 10).
+fn exposure(config: &Config) -> anyhow::Result<()> {
     for (name, address) in [("http", config.http), ("dimse", config.dimse)] {
-        if !is_loopback(address.ip()) {
-            let advice =
-                if no_auth { "--no-auth is for loopback only" } else { "logins do not exist yet" };
+        if is_loopback(address.ip()) {
+            continue;
+        }
+        let open = match (config.no_auth, config.demo) {
+            (true, _) => "--no-auth lets everybody in",
+            (_, true) => "--demo makes accounts whose passwords everybody knows",
+            _ => "",
+        };
+        if !open.is_empty() {
             bail!(
-                "refusing to listen on {address} ({name}): {advice}, so only loopback addresses \
-                 such as 127.0.0.1 are allowed; to reach this node from elsewhere, put a tunnel \
-                 or an authenticating proxy in front"
+                "refusing to listen on {address} ({name}): {open}, so only loopback addresses such \
+                 as 127.0.0.1 are allowed with it"
             );
         }
+    }
+    if !is_loopback(config.http.ip()) && !config.is_https() {
+        bail!(
+            "refusing to listen on {} (http): passwords would cross the network in the clear; put a \
+             proxy in front that ends TLS and write public_url = \"https://…\", the URL that people \
+             use",
+            config.http
+        );
+    }
+    if !is_loopback(config.dimse.ip()) && config.calling_aets.is_empty() {
+        bail!(
+            "refusing to listen on {} (dimse): any machine of the network could store; name those \
+             that may call, for example calling_aets = [\"CT1\", \"MR1\"]",
+            config.dimse
+        );
     }
     Ok(())
 }

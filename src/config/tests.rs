@@ -63,6 +63,13 @@ fn nothing_listens_beyond_loopback() {
         assert!(decide(&format!("no_auth = true\ndimse = '{address}'")).is_err(), "{address}");
     }
     assert!(decide("http = '127.0.0.1:0'\ndimse = '[::1]:0'").is_ok());
+    let https = "public_url = 'https://images.example'";
+    assert!(decide(&format!("http = '0.0.0.0:80'\n{https}")).is_ok());
+    for but in ["no_auth = true", "demo = true"] {
+        assert!(decide(&format!("http = '0.0.0.0:80'\n{https}\n{but}")).is_err(), "{but}");
+    }
+    assert!(decide("dimse = '0.0.0.0:104'").is_err(), "anybody could call");
+    assert!(decide("dimse = '0.0.0.0:104'\ncalling_aets = ['CT1']").is_ok());
 }
 
 #[test]

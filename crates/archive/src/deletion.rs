@@ -9,11 +9,11 @@ use futures_util::TryStreamExt;
 use qianli_catalog::types::{
     DeletedInstance, Deletion, DeletionState, DuplicatePolicy, NewDeletion, NewInstance, Target,
 };
-use qianli_model::Scope;
 use qianli_model::scope::Principal;
+use qianli_model::{Permission, Scope};
 
 use crate::ingest::{Format, Parsed, Reading, now_ms, parse};
-use crate::{Archive, ArchiveError, in_time};
+use crate::{Archive, ArchiveError, in_time, permit};
 
 /// Objects whose references are looked up at once.
 const BATCH: usize = 500;
@@ -65,12 +65,12 @@ impl Archive {
         door: &str,
         peer: &str,
     ) -> Result<Option<Deletion>, ArchiveError> {
+        permit(scope, Permission::Delete)?;
         let at_ms = now_ms();
         let grace = i64::try_from(self.0.config.delete_grace.as_millis()).unwrap_or(i64::MAX);
         let by = match scope.principal() {
-            Principal::Peer(title) => format!("{door}: {title}"),
             Principal::Local => door.to_owned(),
-            Principal::System(reason) => format!("{door}: {reason}"),
+            principal => format!("{door}: {}", principal.name()),
         };
         let purge_at_ms = at_ms.saturating_add(grace);
         let new = NewDeletion { by, peer: peer.to_owned(), at_ms, purge_at_ms };

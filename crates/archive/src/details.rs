@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qianli_catalog::types::Detail;
-use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
+use qianli_model::{Permission, Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
 use tokio::sync::Semaphore;
 
-use crate::{Archive, ArchiveError, in_time};
+use crate::{Archive, ArchiveError, in_time, permit};
 
 /// How long a cached detail may be used: an instance superseded through another node is seen after
 /// this at the latest.
@@ -91,6 +91,7 @@ impl Archive {
         series: &SeriesUid,
         instance: &SopInstanceUid,
     ) -> Result<Option<Arc<Detail>>, ArchiveError> {
+        permit(scope, Permission::Read)?;
         let key = (scope.tenant(), study.clone(), series.clone(), instance.clone());
         let cache = &self.0.details;
         if let Some((at, detail)) = cache.entries.get(&key)

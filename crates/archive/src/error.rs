@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use qianli_catalog::CatalogError;
-use qianli_model::Refusal;
+use qianli_model::{Permission, Refusal};
 
 use crate::blobs::BlobError;
 
-/// A read, or the archive itself, failed. Never the caller's fault.
+/// A read, or the archive itself, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
+    /// The scope does not permit it. Whoever lets callers in asks before; this is the second wall.
+    #[error("{0} is not permitted")]
+    Forbidden(Permission),
     /// The catalog failed.
     #[error("catalog: {0}")]
     Catalog(#[from] CatalogError),

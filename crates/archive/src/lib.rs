@@ -38,7 +38,7 @@ use qianli_catalog::types::{DuplicatePolicy, Found, Totals};
 use qianli_catalog::{Catalog, CatalogError};
 use qianli_model::charset::TextEncoding;
 use qianli_model::dataset::Limits;
-use qianli_model::{Query, Scope, SeriesUid, TenantId};
+use qianli_model::{Permission, Query, Scope, SeriesUid, TenantId};
 
 pub use admit::SopClassPolicy;
 pub use blobs::{BlobError, Blobs, BlobsConfig};
@@ -179,6 +179,7 @@ impl Archive {
     ///
     /// The catalog failed.
     pub async fn find(&self, scope: &Scope, query: &Query) -> Result<Vec<Found>, ArchiveError> {
+        permit(scope, Permission::Read)?;
         in_time(self.0.catalog.find(scope, query)).await
     }
 
@@ -198,6 +199,7 @@ impl Archive {
     ///
     /// The catalog failed.
     pub async fn count(&self, scope: &Scope, query: &Query) -> Result<i64, ArchiveError> {
+        permit(scope, Permission::Read)?;
         in_time(self.0.catalog.count(scope, query)).await
     }
 
@@ -207,6 +209,7 @@ impl Archive {
     ///
     /// The catalog failed.
     pub async fn totals(&self, scope: &Scope) -> Result<Totals, ArchiveError> {
+        permit(scope, Permission::Read)?;
         in_time(self.0.catalog.totals(scope)).await
     }
 
@@ -228,6 +231,11 @@ impl Archive {
             Err(_) => Err("blob store: no answer within 5 s".into()),
         }
     }
+}
+
+/// Holds a scope against what a call needs.
+fn permit(scope: &Scope, permission: Permission) -> Result<(), ArchiveError> {
+    if scope.allows(permission) { Ok(()) } else { Err(ArchiveError::Forbidden(permission)) }
 }
 
 /// Waits for a read of the catalog, but not for ever: a database whose line went dead without a word

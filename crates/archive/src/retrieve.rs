@@ -6,14 +6,14 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use qianli_catalog::types::{Detail, Location, Metadata, Target};
-use qianli_model::Scope;
 use qianli_model::frames::ByteRange;
 use qianli_model::header::BulkValue;
 use qianli_model::syntax::Encoding;
+use qianli_model::{Permission, Scope};
 
 use crate::blobs::BlobError;
 use crate::inflated::Inflating;
-use crate::{Archive, ArchiveError, in_time};
+use crate::{Archive, ArchiveError, in_time, permit};
 
 /// Bytes of an object, in bounded steps.
 pub type ByteStream = BoxStream<'static, Result<Bytes, ArchiveError>>;
@@ -33,6 +33,7 @@ impl Archive {
         scope: &Scope,
         target: &Target,
     ) -> Result<Vec<Location>, ArchiveError> {
+        permit(scope, Permission::Read)?;
         in_time(self.0.catalog.locate(scope, target)).await
     }
 
@@ -46,6 +47,7 @@ impl Archive {
         scope: &Scope,
         target: &Target,
     ) -> Result<Vec<Metadata>, ArchiveError> {
+        permit(scope, Permission::Read)?;
         in_time(self.0.catalog.metadata(scope, target)).await
     }
 

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use qianli_catalog::types::{DuplicatePolicy, Recorded, Target};
 use qianli_catalog::{Catalog, CatalogConfig};
-use qianli_model::scope::Principal;
 use qianli_model::{Provenance, Refusal, Route, Scope, TenantId, TransferSyntax};
 
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
 const SC: &str = "1.2.840.10008.5.1.4.1.1.7";
 
 fn scope() -> Scope {
-    Scope::new(TenantId::DEFAULT, Principal::Local)
+    Scope::local(TenantId::DEFAULT)
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! blobs, does not parse DICOM and knows no protocol. Reads go straight to a pool; instances are
 //! recorded by one task that commits whatever is waiting in one transaction (DESIGN section 4).
 
+pub mod access;
 mod audit;
 mod backfill;
 mod catalog;

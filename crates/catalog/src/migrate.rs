@@ -47,6 +47,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0022_ingest.sql"),
     ),
     (
+        30,
+        "access",
+        include_str!("../../../migrations/postgres/0030_access.sql"),
+        include_str!("../../../migrations/sqlite/0030_access.sql"),
+    ),
+    (
         40,
         "audit",
         include_str!("../../../migrations/postgres/0040_audit.sql"),

@@ -2,6 +2,7 @@
 //! on SQLite always and on Postgres where `QIANLI_TEST_POSTGRES` names a server on which databases
 //! may be created. With `QIANLI_REQUIRE_POSTGRES=1` a missing server is a failure.
 
+mod access;
 mod auditing;
 mod conflicts;
 mod contention;

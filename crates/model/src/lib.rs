@@ -3,6 +3,7 @@
 //! Pure values and pure functions: no I/O beyond a [`dataset::Source`] handed in, no async, no clock.
 //! Every other crate speaks these types; none of them is defined twice.
 
+pub mod access;
 pub mod address;
 pub mod ae;
 pub mod audit;
@@ -28,6 +29,7 @@ pub mod workitem;
 pub mod write;
 pub mod xml;
 
+pub use access::{Permission, Permissions, Role};
 pub use address::PerAddress;
 pub use ae::AeTitle;
 pub use frames::FrameTable;

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::access::{Permission, Permissions};
+
 /// A tenant's key in the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(pub i64);
@@ -17,26 +19,33 @@ impl TenantId {
 pub enum Principal {
     /// A DICOM peer, by its calling AE title.
     Peer(String),
-    /// A caller of the HTTP interfaces before accounts exist; loopback only.
+    /// A person with an account: its key in the catalog, and the login name.
+    Person(i64, String),
+    /// A program with an API token: its key in the catalog, and the name that it was given.
+    Token(i64, String),
+    /// Whoever sits at this machine: a command of an operator, or, without logins, any caller of
+    /// the loopback addresses.
     Local,
     /// The node itself, with the reason that an audit row will carry.
     System(&'static str),
 }
 
 impl Principal {
-    /// The kind, as the audit trail keeps it.
+    /// What kind of actor it is; stable, for rows and documents.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Peer(_) => "peer",
+            Self::Person(..) => "person",
+            Self::Token(..) => "token",
             Self::Local => "local",
             Self::System(_) => "system",
         }
     }
 
-    /// The name within the kind, as the audit trail keeps it; empty where there is none.
+    /// Its name among its kind; empty where there is only one.
     pub fn name(&self) -> &str {
         match self {
-            Self::Peer(title) => title,
+            Self::Peer(name) | Self::Person(_, name) | Self::Token(_, name) => name,
             Self::Local => "",
             Self::System(reason) => reason,
         }
@@ -48,18 +57,24 @@ impl Principal {
 pub struct Scope {
     tenant: TenantId,
     principal: Principal,
+    permissions: Permissions,
     peer: Option<Arc<str>>,
 }
 
 impl Scope {
-    /// Acts for `principal` inside `tenant`.
-    pub fn new(tenant: TenantId, principal: Principal) -> Self {
-        Self { tenant, principal, peer: None }
+    /// Acts for `principal` inside `tenant`, with no more than `permissions`.
+    pub fn new(tenant: TenantId, principal: Principal, permissions: Permissions) -> Self {
+        Self { tenant, principal, permissions, peer: None }
+    }
+
+    /// An operator of this machine inside one tenant.
+    pub fn local(tenant: TenantId) -> Self {
+        Self::new(tenant, Principal::Local, Permissions::ALL)
     }
 
     /// Background work of the node inside one tenant.
     pub fn system(tenant: TenantId, reason: &'static str) -> Self {
-        Self::new(tenant, Principal::System(reason))
+        Self::new(tenant, Principal::System(reason), Permissions::ALL)
     }
 
     /// The same, calling from this network address, which audit rows carry.
@@ -82,5 +97,15 @@ impl Scope {
     /// Who acts.
     pub fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// What may be done.
+    pub fn permissions(&self) -> Permissions {
+        self.permissions
+    }
+
+    /// Whether one thing may be done.
+    pub fn allows(&self, permission: Permission) -> bool {
+        self.permissions.allow(permission)
     }
 }

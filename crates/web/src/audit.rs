@@ -7,7 +7,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -34,15 +34,15 @@ pub(crate) async fn observe(
     request: Request,
     next: Next,
 ) -> Response {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let route = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let action = route.as_deref().and_then(|route| action(&parts.method, route));
     let (Some(route), Some(action)) = (route, action) else {
         return next.run(Request::from_parts(parts, body)).await;
     };
-    let caller = match Caller::from_request_parts(&mut parts, &state).await {
-        Ok(caller) => caller,
-        Err(refused) => return refused.into_response(),
+    // Whoever is nobody sees nothing: the route's guard turns them away.
+    let Some(caller) = parts.extensions.get::<Caller>().cloned() else {
+        return next.run(Request::from_parts(parts, body)).await;
     };
     let is_change = !is_read(&parts.method) && action != Action::Subscribe;
     let about = About::of(&route, parts.uri.path(), parts.uri.query().unwrap_or_default());

@@ -1,37 +1,60 @@
-//! Who calls and how the answer names this server: the one place where an HTTP request becomes a
-//! [`Scope`], so that authentication has one door, and the one place that builds base URLs.
+//! Who calls and how the answer names this server: what handlers know of their caller, and the one
+//! place that builds base URLs.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
-use qianli_model::scope::Principal;
-use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
+use qianli_model::{Role, Scope, SeriesUid, SopInstanceUid, StudyUid};
 
 use crate::WebState;
+use crate::access::TenantPath;
+use crate::error::HttpError;
 
-/// The caller of an HTTP request.
+/// The caller of an HTTP request, as [`crate::access`] found it.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// What the caller may see and do.
     pub scope: Scope,
     /// Network address, or empty when the server was not told.
     pub peer: String,
+    /// Who it is, when it is a person in a browser.
+    pub(crate) person: Option<Person>,
+}
+
+/// A person who is logged in.
+#[derive(Debug, Clone)]
+pub(crate) struct Person {
+    /// Key in the catalog.
+    pub(crate) id: i64,
+    /// Login name.
+    pub(crate) login: String,
+    /// Name for people; may be empty.
+    pub(crate) name: String,
+    /// Whether the password must be changed before anything else.
+    pub(crate) must_change: bool,
+    /// Digest that names the session.
+    pub(crate) session: String,
+    /// The tenant, as people call it.
+    pub(crate) tenant: String,
+    /// What the person is to it.
+    pub(crate) roles: Vec<Role>,
+}
+
+impl Person {
+    /// What the pages call the person.
+    pub(crate) fn shown(&self) -> &str {
+        if self.name.is_empty() { &self.login } else { &self.name }
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Infallible;
+    type Rejection = HttpError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        let peer = parts
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|ConnectInfo(address)| address.ip().to_string())
-            .unwrap_or_default();
-        let scope = Scope::new(TenantId::DEFAULT, Principal::Local).at(&peer);
-        Ok(Self { scope, peer })
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, HttpError> {
+        let caller = parts.extensions.get::<Self>();
+        caller.cloned().ok_or_else(|| HttpError::unauthorized("log in first"))
     }
 }
 
@@ -98,7 +121,12 @@ impl FromRequestParts<WebState> for BaseUrl {
         let authority = parts.uri.authority().map(|authority| authority.as_str());
         let config = state.config();
         let host = header.or(authority);
-        Ok(Self::new(config.public_url.as_deref(), host, &config.node.http))
+        let mut base = Self::new(config.public_url.as_deref(), host, &config.node.http);
+        if let Some(TenantPath(name)) = parts.extensions.get() {
+            let root = base.0.trim_end_matches("/dicom-web");
+            base = Self(format!("{root}/tenants/{name}/dicom-web"));
+        }
+        Ok(base)
     }
 }
 

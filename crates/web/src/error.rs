@@ -28,6 +28,16 @@ impl HttpError {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// 401: nobody is behind the request, or somebody who is not who they say.
+    pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, message)
+    }
+
+    /// 403: whoever is behind the request may not do this.
+    pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
     /// 404: what is asked for is not here.
     pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::NOT_FOUND, message)
@@ -77,10 +87,21 @@ impl IntoResponse for HttpError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            // Not Basic, for which browsers would ask by a window of their own.
+            let challenge = HeaderValue::from_static("Bearer realm=\"Qianli\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         response
+    }
+}
+
+impl From<CatalogError> for HttpError {
+    fn from(error: CatalogError) -> Self {
+        ArchiveError::from(error).into()
     }
 }
 
@@ -95,6 +116,10 @@ impl From<ArchiveError> for HttpError {
                 "what is stored of this is damaged or lost. Trying again does not help: the operator \
                  of the archive has to look, its log names the object",
             );
+        }
+        if let ArchiveError::Forbidden(permission) = error {
+            tracing::error!(%permission, "a request came past its guard without the permission");
+            return Self::forbidden(format!("you do not have the permission {permission} here"));
         }
         if let ArchiveError::Catalog(CatalogError::TooBroad) = error {
             // PS3.18 table 10.6.3-1: 413 asks for a narrower query.

@@ -1,9 +1,10 @@
 //! Which names this server answers to.
 //!
-//! There are no logins, so whoever reaches the listener reads the archive. The listener is on
-//! loopback, but a browser of this machine reaches it for any web page whose own host name was
-//! pointed at 127.0.0.1 (DNS rebinding): to the browser that page and this server are one site. Such
-//! a request still carries the page's host name, and is turned away by it.
+//! Without logins, whoever reaches the listener reads the archive. The listener is on loopback, but a
+//! browser of this machine reaches it for any web page whose own host name was pointed at 127.0.0.1
+//! (DNS rebinding): to the browser that page and this server are one site. Such a request still
+//! carries the page's host name, and is turned away by it. With logins the page gets nothing, since
+//! the browser keeps the session for the name under which it was opened; names are free then.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,6 +25,7 @@ pub(crate) async fn check(State(state): State<WebState>, request: Request, next:
     let (version, uri) = (request.version(), request.uri());
     if !OPEN.contains(&uri.path())
         && let Err(error) = judge(version, uri, request.headers(), public)
+        && (state.config().logins.is_none() || error.status() != StatusCode::MISDIRECTED_REQUEST)
     {
         return error.into_response();
     }

@@ -3,6 +3,7 @@
 //! Turns requests into calls of [`qianli_archive::Archive`] and answers into HTTP. No rule about
 //! images lives here, and no listener: the binary binds, serves and stops [`router`].
 
+pub mod access;
 mod audit;
 mod caller;
 mod dicomweb;
@@ -31,14 +32,19 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+pub use access::Logins;
 pub use caller::{BaseUrl, Caller};
 pub use error::HttpError;
 
+use access::Door;
 use dicomweb::ups::Channels;
 use pixels::Pixels;
 
 /// DICOMweb requests that are worked on at once; streaming an answer does not count.
 const REQUESTS_AT_ONCE: usize = 512;
+
+/// Passwords that are computed with at once: each takes 19 MiB.
+const PASSWORDS_AT_ONCE: usize = 2;
 
 /// JSON and text shorter than this is not worth compressing (bytes).
 const COMPRESS_FROM: u64 = 1024;
@@ -57,6 +63,9 @@ pub struct WebConfig {
     pub cors_origins: Vec<String>,
     /// Whether clients may delete.
     pub allow_delete: bool,
+    /// How people and programs log in. Without, whoever reaches the listener may do everything: for
+    /// listeners on loopback only.
+    pub logins: Option<Logins>,
     /// What the pages say about this node.
     pub node: NodeInfo,
 }
@@ -69,6 +78,7 @@ impl Default for WebConfig {
             max_body: 256 << 30,
             cors_origins: Vec::new(),
             allow_delete: false,
+            logins: None,
             node: NodeInfo::default(),
         }
     }
@@ -143,6 +153,8 @@ struct Inner {
     pixels: Pixels,
     turns: Arc<Semaphore>,
     channels: Channels,
+    door: Door,
+    hashing: Arc<Semaphore>,
 }
 
 /// What every handler can reach. Cheap to clone; all clones are one.
@@ -160,7 +172,9 @@ impl WebState {
         let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
         let pixels = Pixels::new(archive.workers().clone());
         let channels = Channels::new();
-        Ok(Self(Arc::new(Inner { archive, config, pixels, turns, channels })))
+        let hashing = Arc::new(Semaphore::new(PASSWORDS_AT_ONCE));
+        let door = Door::new();
+        Ok(Self(Arc::new(Inner { archive, config, pixels, turns, channels, door, hashing })))
     }
 
     /// The archive.
@@ -180,6 +194,16 @@ impl WebState {
     /// Where receivers of event reports are connected.
     pub(crate) fn channels(&self) -> &Channels {
         &self.0.channels
+    }
+
+    /// What is remembered of those who were let in.
+    pub(crate) fn door(&self) -> &Door {
+        &self.0.door
+    }
+
+    /// Turns to compute with passwords.
+    pub(crate) fn hashing(&self) -> &Arc<Semaphore> {
+        &self.0.hashing
     }
 
     /// A place among the requests that are worked on, or `None` when all are taken.
@@ -211,13 +235,16 @@ pub fn router(state: WebState) -> Router {
     }
     let router = router
         .layer(from_fn_with_state(state.clone(), audit::observe))
+        .layer(from_fn_with_state(state.clone(), access::identify))
         .layer(from_fn_with_state(state.clone(), host::check))
         .layer(CatchPanicLayer::custom(request::after_panic))
         .layer(from_fn(request::observe))
         .with_state(state);
     // Layers of a router run after routing; the slash must go before.
-    let service =
-        ServiceBuilder::new().map_request(request::without_trailing_slash).service(router);
+    let service = ServiceBuilder::new()
+        .map_request(access::below_tenant)
+        .map_request(request::without_trailing_slash)
+        .service(router);
     Router::new().fallback_service(service)
 }
 

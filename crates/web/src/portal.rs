@@ -4,24 +4,32 @@
 //! Not here: DICOMweb, which the pages' pictures and the viewer use, and any rule about what may be
 //! seen (see [`crate::caller`]).
 
+mod account;
 mod api;
 mod assets;
 mod documents;
 mod format;
 mod home;
 mod language;
+mod login;
 mod page;
+mod people;
 mod studies;
 mod study;
 mod text;
+mod tokens;
 mod viewer;
 mod viewer_tag;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
-use axum::routing::get;
+use axum::middleware::from_fn;
+use axum::routing::{MethodRouter, get, post};
+use qianli_model::Permission;
 
 use crate::WebState;
+use crate::access::{Needs, guard_page};
 
 /// Whether a request would rather read Chinese than English, for pages that are not ours to frame.
 pub(crate) fn prefers_chinese(query: &str, headers: &HeaderMap) -> bool {
@@ -33,22 +41,65 @@ pub(crate) fn spoken_name(group: &str) -> String {
     format::spoken(group)
 }
 
+/// A page, and what it needs of its caller.
+pub(crate) struct Page {
+    /// The path, as the router takes it.
+    pub(crate) path: &'static str,
+    /// What it needs.
+    pub(crate) needs: Needs,
+    handler: fn() -> MethodRouter<WebState>,
+}
+
+/// A row of the table of pages.
+macro_rules! page {
+    ($path:literal, $needs:expr, $handler:expr) => {
+        Page { path: $path, needs: $needs, handler: || $handler }
+    };
+}
+
+const READ: Needs = Needs::Permission(Permission::Read);
+const ADMINISTER: Needs = Needs::Permission(Permission::Administer);
+
+/// Every page. The viewer's own files hold no data, and neither do ours.
+pub(crate) const PAGES: &[Page] = &[
+    page!("/", READ, get(home::show)),
+    page!("/api", Needs::SignIn, get(api::show)),
+    page!("/studies", READ, get(studies::show)),
+    page!("/studies/", READ, get(studies::show)),
+    page!("/studies/{study}", READ, get(study::show)),
+    page!("/login", Needs::Nothing, get(login::show).post(login::log_in)),
+    page!("/logout", Needs::Nothing, post(login::log_out)),
+    page!("/account", Needs::SignIn, get(account::show)),
+    page!("/account/password", Needs::SignIn, post(account::change_password)),
+    page!("/account/sessions", Needs::SignIn, post(account::end_session)),
+    page!("/people", ADMINISTER, get(people::show).post(people::add)),
+    page!("/people/roles", ADMINISTER, post(people::set_roles)),
+    page!("/people/password", ADMINISTER, post(people::reset)),
+    page!("/people/disabled", ADMINISTER, post(people::disable)),
+    page!("/tokens", ADMINISTER, get(tokens::show).post(tokens::add)),
+    page!("/tokens/revoke", ADMINISTER, post(tokens::revoke)),
+    page!("/static/{hash}/{name}", Needs::Nothing, get(assets::serve)),
+    page!("/favicon.ico", Needs::Nothing, get(assets::icon)),
+    page!("/app-config.js", Needs::Nothing, get(viewer::config)),
+    page!("/viewer", READ, get(viewer::open)),
+    page!("/viewer/", READ, get(viewer::open)),
+    page!("/viewer/{*rest}", READ, get(viewer::open)),
+    page!("/ohif", READ, get(viewer::open)),
+    page!("/ohif/", READ, get(viewer::open)),
+    page!("/ohif/{*rest}", READ, get(viewer::open)),
+];
+
+/// Longest form (bytes).
+const FORM: usize = 16 << 10;
+
 /// Routes of the pages, of the viewer, and the fallback for every other path.
 pub fn router() -> Router<WebState> {
-    Router::new()
-        .route("/", get(home::show))
-        .route("/api", get(api::show))
-        .route("/studies", get(studies::show))
-        .route("/studies/", get(studies::show))
-        .route("/studies/{study}", get(study::show))
-        .route("/static/{hash}/{name}", get(assets::serve))
-        .route("/favicon.ico", get(assets::icon))
-        .route("/app-config.js", get(viewer::config))
-        .route("/viewer", get(viewer::open))
-        .route("/viewer/", get(viewer::open))
-        .route("/viewer/{*rest}", get(viewer::open))
-        .route("/ohif", get(viewer::open))
-        .route("/ohif/", get(viewer::open))
-        .route("/ohif/{*rest}", get(viewer::open))
+    PAGES
+        .iter()
+        .fold(Router::new(), |router, page| {
+            let guard = from_fn(move |request, next| guard_page(page.needs, request, next));
+            router.route(page.path, (page.handler)().route_layer(guard))
+        })
+        .layer(DefaultBodyLimit::max(FORM))
         .fallback(viewer::file)
 }

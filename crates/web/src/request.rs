@@ -1,16 +1,31 @@
 //! What happens around every request: its log line, its metrics, its slash at the end.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
 use axum::http::Uri;
+use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::WebState;
 use crate::error::HttpError;
+
+/// Network address of the client, or empty when the server was not told.
+pub(crate) struct Peer(pub(crate) String);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self(address.map(|found| found.0.ip().to_string()).unwrap_or_default()))
+    }
+}
 
 /// Logs and counts a request by the template of its route. The query string stays out of both: it
 /// may hold a patient's name.

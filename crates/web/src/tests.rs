@@ -1,6 +1,7 @@
 //! The router against a real archive: a catalog in a temporary file, blobs in a temporary folder,
 //! small data sets made here.
 
+mod access;
 mod audit;
 mod bulk;
 mod capabilities;

@@ -194,12 +194,13 @@ impl Gathered {
 mod tests {
     use qianli_model::audit::{Action, Outcome};
     use qianli_model::scope::Principal;
-    use qianli_model::{Scope, TenantId};
+    use qianli_model::{Permissions, Scope, TenantId};
 
     use super::*;
 
     fn entry(by: &str, study: &str, series: &str, instance: &str) -> AuditEntry {
-        let scope = Scope::new(TenantId::DEFAULT, Principal::Peer(by.into())).at("192.0.2.1");
+        let scope = Scope::new(TenantId::DEFAULT, Principal::Peer(by.into()), Permissions::ALL)
+            .at("192.0.2.1");
         let mut entry = AuditEntry::new(&scope, Action::ReadPixels, Outcome::Success, 5);
         entry.study = study.into();
         entry.series = series.into();

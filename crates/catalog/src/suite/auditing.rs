@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use qianli_model::audit::{Action, Outcome};
 use qianli_model::scope::Principal;
-use qianli_model::{Scope, TenantId};
+use qianli_model::{Permissions, Scope, TenantId};
 
 use super::fixture::{
     NOW, execute, instance, number, other_content, other_tenant, scope, study_target, with,
@@ -48,7 +48,7 @@ fn from(mut new: NewInstance, address: &str, title: &str) -> NewInstance {
 }
 
 async fn a_batch_is_one_row_per_study_and_sender(catalog: &Catalog) {
-    let sender = Scope::new(TenantId::DEFAULT, Principal::Peer("CT1".into()));
+    let sender = Scope::new(TenantId::DEFAULT, Principal::Peer("CT1".into()), Permissions::ALL);
     let mut batch: Vec<_> =
         (1..=5).map(|image| from(instance(1, 1, image), "192.0.2.7", "CT1")).collect();
     batch.push(from(instance(2, 1, 1), "192.0.2.7", "CT1"));
@@ -146,7 +146,8 @@ async fn changes_leave_their_rows(catalog: &Catalog) {
 }
 
 fn read(by: &str, action: Action, study: &str, at_ms: i64) -> AuditEntry {
-    let scope = Scope::new(TenantId::DEFAULT, Principal::Peer(by.into())).at("192.0.2.1");
+    let scope =
+        Scope::new(TenantId::DEFAULT, Principal::Peer(by.into()), Permissions::ALL).at("192.0.2.1");
     AuditEntry { study: study.into(), ..AuditEntry::new(&scope, action, Outcome::Success, at_ms) }
 }
 

@@ -8,7 +8,6 @@ use qianli_model::header::{
     BulkValue, InstanceFields, InstanceHeader, PatientFields, SeriesFields, StudyFields,
 };
 use qianli_model::query::{Indexed, Level, Path, Rule};
-use qianli_model::scope::Principal;
 use qianli_model::{
     Provenance, Query, Route, Scope, SeriesUid, SopClassUid, SopInstanceUid, StudyUid, TenantId,
     TransferSyntax,
@@ -127,13 +126,13 @@ pub async fn number(catalog: &Catalog, sql: impl Into<String>) -> i64 {
 }
 
 pub fn scope() -> Scope {
-    Scope::new(TenantId::DEFAULT, Principal::Local)
+    Scope::local(TenantId::DEFAULT)
 }
 
 /// Makes a second tenant.
 pub async fn other_tenant(catalog: &Catalog) -> Scope {
     execute(catalog, "INSERT INTO tenants (id, name) VALUES (2, 'other')").await;
-    Scope::new(TenantId(2), Principal::Local)
+    Scope::local(TenantId(2))
 }
 
 /// An instance of a small study; tests change what they are about. The UIDs are built from numbers.

@@ -8,10 +8,13 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
+use qianli_model::Permission;
+
 use super::accept::{Accept, Offer};
 use super::routes::{Route, route};
 use super::{params, respond, wado};
 use crate::WebState;
+use crate::access::require;
 use crate::caller::{BaseUrl, Caller};
 use crate::error::HttpError;
 
@@ -25,11 +28,11 @@ const PAGE: &str = "/api";
 
 /// Routes of the capabilities themselves.
 pub(crate) const ROUTES: &[Route] = &[
-    route!(Options "/" => describe, "8.9",
+    route!(Options "/" => describe, SignIn, "8.9",
         ["What this server can do", "本服务器的能力说明"], gives &[WADL, JSON, OPENAPI]),
-    route!(Get "/" => describe, "8.9",
+    route!(Get "/" => describe, SignIn, "8.9",
         ["What this server can do", "本服务器的能力说明"], gives &[WADL, JSON, OPENAPI]),
-    route!(Get "/openapi.json" => openapi_document, "",
+    route!(Get "/openapi.json" => openapi_document, SignIn, "",
         ["The OpenAPI document", "OpenAPI 文档"], gives &[JSON, OPENAPI]),
 ];
 
@@ -43,6 +46,7 @@ async fn describe(
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpError> {
     if query.as_deref().and_then(|query| params::first(query, "requestType")).is_some() {
+        require(&caller, Permission::Read)?;
         return wado::uri::retrieve(State(state), caller, base, headers, RawQuery(query)).await;
     }
     let types = [WADL, JSON, OPENAPI, HTML];

@@ -22,11 +22,11 @@ const LISTED: u32 = 1000;
 
 /// Routes of the list.
 pub(crate) const ROUTES: &[Route] = &[
-    route!(Get "/conflicts" => list, "",
+    route!(Get "/conflicts" => list, Settle, "",
         ["Studies with images of more than one patient", "混有多名患者影像的检查"], gives &[JSON]),
-    route!(Get "/conflicts/{study}" => show, "",
+    route!(Get "/conflicts/{study}" => show, Settle, "",
         ["The patients that instances of such a study name", "该检查中出现的患者"], gives &[JSON]),
-    route!(Post "/conflicts/{study}/settle" => settle, "",
+    route!(Post "/conflicts/{study}/settle" => settle, Settle, "",
         ["Say that such a study is as it should be", "确认该检查无误"], takes &[JSON]),
 ];
 

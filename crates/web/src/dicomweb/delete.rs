@@ -23,15 +23,15 @@ const LISTED: u32 = 1000;
 
 /// Routes of the deletion.
 pub(crate) const ROUTES: &[Route] = &[
-    route!(Delete "/studies/{study}" => delete, "",
+    route!(Delete "/studies/{study}" => delete, Delete, "",
         ["Delete a study, where that is allowed", "删除检查（需管理员允许）"]),
-    route!(Delete "/studies/{study}/series/{series}" => delete, "",
+    route!(Delete "/studies/{study}/series/{series}" => delete, Delete, "",
         ["Delete a series, where that is allowed", "删除序列（需管理员允许）"]),
-    route!(Delete "/studies/{study}/series/{series}/instances/{instance}" => delete, "",
+    route!(Delete "/studies/{study}/series/{series}/instances/{instance}" => delete, Delete, "",
         ["Delete an instance, where that is allowed", "删除实例（需管理员允许）"]),
-    route!(Get "/deletions" => list, "",
+    route!(Get "/deletions" => list, Delete, "",
         ["The latest deletions", "最近的删除记录"], gives &[JSON]),
-    route!(Post "/deletions/{id}/restore" => restore, "",
+    route!(Post "/deletions/{id}/restore" => restore, Delete, "",
         ["Undo a deletion within its grace period", "在宽限期内撤销删除"],
         takes &[JSON], gives &[JSON]),
 ];

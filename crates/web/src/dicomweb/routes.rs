@@ -7,6 +7,7 @@ use axum::routing::{MethodFilter, MethodRouter};
 
 use super::{capabilities, conflicts, delete, params, qido, respond, stow, ups, wado};
 use crate::WebState;
+use crate::access::{Needs, guard};
 use crate::error::HttpError;
 
 /// What a request does to a resource.
@@ -48,6 +49,8 @@ pub(crate) struct Route {
     pub(crate) verb: Verb,
     /// Relative to `/dicom-web`, with `{name}` for a segment and `{*name}` for the rest.
     pub(crate) path: &'static str,
+    /// What it needs of its caller.
+    pub(crate) needs: Needs,
     /// Section of PS3.18 that defines it; empty for what is ours.
     pub(crate) section: &'static str,
     /// What it does, in English and Chinese.
@@ -88,17 +91,23 @@ impl Route {
     }
 }
 
-/// A row of the table: the verb is written once and decides what the handler answers to.
+/// A row of the table: the verb is written once and decides what the handler answers to. What it
+/// needs of its caller is `SignIn` or the name of a permission; without that it does not compile.
 macro_rules! route {
     (@list) => { &[] };
     (@list $list:expr) => { $list };
-    ($verb:ident $path:literal => $handler:expr, $section:literal,
+    (@needs SignIn) => { $crate::access::Needs::SignIn };
+    (@needs $permission:ident) => {
+        $crate::access::Needs::Permission(qianli_model::Permission::$permission)
+    };
+    ($verb:ident $path:literal => $handler:expr, $needs:ident, $section:literal,
         [$english:literal, $chinese:literal]
         $(, query $query:expr)? $(, takes $takes:expr)? $(, gives $gives:expr)?
         $(, answers $answers:expr)? $(,)?) => {
         $crate::dicomweb::routes::Route {
             verb: $crate::dicomweb::routes::Verb::$verb,
             path: $path,
+            needs: $crate::dicomweb::routes::route!(@needs $needs),
             section: $section,
             says: [$english, $chinese],
             query: $crate::dicomweb::routes::route!(@list $($query)?),
@@ -167,85 +176,85 @@ pub(crate) const GROUPS: &[(&str, &str, &[Route])] = &[
 ];
 
 const SEARCHES: &[Route] = &[
-    route!(Get "/studies" => qido::studies, "10.6",
+    route!(Get "/studies" => qido::studies, Read, "10.6",
         ["Search for studies", "检索检查"], query SEARCH, gives METADATA,
         answers FOUND),
-    route!(Get "/series" => qido::series, "10.6",
+    route!(Get "/series" => qido::series, Read, "10.6",
         ["Search for series of all studies", "检索全部序列"], query SEARCH, gives METADATA,
         answers FOUND),
-    route!(Get "/instances" => qido::instances, "10.6",
+    route!(Get "/instances" => qido::instances, Read, "10.6",
         ["Search for instances of all studies", "检索全部实例"], query SEARCH, gives METADATA,
         answers FOUND),
-    route!(Get "/studies/{study}/series" => qido::series_of, "10.6",
+    route!(Get "/studies/{study}/series" => qido::series_of, Read, "10.6",
         ["Search for series of a study", "检索某检查的序列"], query SEARCH, gives METADATA,
         answers FOUND),
-    route!(Get "/studies/{study}/instances" => qido::instances_of, "10.6",
+    route!(Get "/studies/{study}/instances" => qido::instances_of, Read, "10.6",
         ["Search for instances of a study", "检索某检查的实例"], query SEARCH, gives METADATA,
         answers FOUND),
-    route!(Get "/studies/{study}/series/{series}/instances" => qido::instances_of, "10.6",
+    route!(Get "/studies/{study}/series/{series}/instances" => qido::instances_of, Read, "10.6",
         ["Search for instances of a series", "检索某序列的实例"], query SEARCH, gives METADATA,
         answers FOUND),
 ];
 
 const RETRIEVALS: &[Route] = &[
-    route!(Get "/studies/{study}" => wado::objects::retrieve, "10.4",
+    route!(Get "/studies/{study}" => wado::objects::retrieve, Read, "10.4",
         ["All objects of a study", "检查的全部对象"], gives OBJECTS, answers PARTIAL),
-    route!(Get "/studies/{study}/metadata" => wado::metadata::metadata, "10.4",
+    route!(Get "/studies/{study}/metadata" => wado::metadata::metadata, Read, "10.4",
         ["Headers of a study", "检查的元数据"], gives METADATA),
-    route!(Get "/studies/{study}/thumbnail" => wado::rendered::thumbnail, "10.4",
+    route!(Get "/studies/{study}/thumbnail" => wado::rendered::thumbnail, Read, "10.4",
         ["Thumbnail of a study", "检查的缩略图"], query RENDERING, gives PICTURES),
-    route!(Get "/studies/{study}/rendered" => wado::rendered::level, "10.4",
+    route!(Get "/studies/{study}/rendered" => wado::rendered::level, Read, "10.4",
         ["Pictures of a study", "检查的图片"], query RENDERING, gives ALBUM),
-    route!(Get "/studies/{study}/series/{series}" => wado::objects::retrieve, "10.4",
+    route!(Get "/studies/{study}/series/{series}" => wado::objects::retrieve, Read, "10.4",
         ["All objects of a series", "序列的全部对象"], gives OBJECTS, answers PARTIAL),
-    route!(Get "/studies/{study}/series/{series}/metadata" => wado::metadata::metadata, "10.4",
+    route!(Get "/studies/{study}/series/{series}/metadata" => wado::metadata::metadata, Read, "10.4",
         ["Headers of a series", "序列的元数据"], gives METADATA),
-    route!(Get "/studies/{study}/series/{series}/thumbnail" => wado::rendered::thumbnail, "10.4",
+    route!(Get "/studies/{study}/series/{series}/thumbnail" => wado::rendered::thumbnail, Read, "10.4",
         ["Thumbnail of a series", "序列的缩略图"], query RENDERING, gives PICTURES),
-    route!(Get "/studies/{study}/series/{series}/rendered" => wado::rendered::level, "10.4",
+    route!(Get "/studies/{study}/series/{series}/rendered" => wado::rendered::level, Read, "10.4",
         ["Pictures of a series", "序列的图片"], query RENDERING, gives ALBUM),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}" => wado::objects::retrieve,
-        "10.4", ["One object", "单个对象"], gives OBJECT),
+        Read, "10.4", ["One object", "单个对象"], gives OBJECT),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/metadata"
-        => wado::metadata::metadata, "10.4",
+        => wado::metadata::metadata, Read, "10.4",
         ["Header of an instance", "实例的元数据"], gives METADATA),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/thumbnail"
-        => wado::rendered::thumbnail, "10.4",
+        => wado::rendered::thumbnail, Read, "10.4",
         ["Thumbnail of an instance", "实例的缩略图"], query RENDERING, gives PICTURES),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/rendered"
-        => wado::rendered::instance, "10.4",
+        => wado::rendered::instance, Read, "10.4",
         ["An instance as a picture or document", "以图片或文档形式获取实例"],
         query RENDERING, gives RENDERED, answers PARTIAL),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"
-        => wado::frames::frames, "10.4",
+        => wado::frames::frames, Read, "10.4",
         ["Frames, by a list of numbers from 1", "按从 1 开始的编号列表获取帧"], gives OCTETS),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/rendered"
-        => wado::rendered::frames, "10.4",
+        => wado::rendered::frames, Read, "10.4",
         ["Frames as pictures", "以图片形式获取帧"], query RENDERING, gives CINE),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}/thumbnail"
-        => wado::rendered::frame_thumbnail, "10.4",
+        => wado::rendered::frame_thumbnail, Read, "10.4",
         ["Thumbnail of a frame", "帧的缩略图"], query RENDERING, gives PICTURES),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/bulkdata/{*tag}"
-        => wado::bulk::bulk, "10.4",
+        => wado::bulk::bulk, Read, "10.4",
         ["A bulk value, by the URI in the metadata", "按元数据中的 URI 获取大块数据"],
         gives OCTETS, answers PARTIAL),
-    route!(Get "/studies/{study}/bulkdata" => wado::bulk::all, "10.4",
+    route!(Get "/studies/{study}/bulkdata" => wado::bulk::all, Read, "10.4",
         ["All bulk values of a study", "检查的全部大块数据"], gives BULK, answers PARTIAL),
-    route!(Get "/studies/{study}/series/{series}/bulkdata" => wado::bulk::all, "10.4",
+    route!(Get "/studies/{study}/series/{series}/bulkdata" => wado::bulk::all, Read, "10.4",
         ["All bulk values of a series", "序列的全部大块数据"], gives BULK, answers PARTIAL),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/bulkdata"
-        => wado::bulk::all, "10.4",
+        => wado::bulk::all, Read, "10.4",
         ["All bulk values of an instance", "实例的全部大块数据"], gives BULK, answers PARTIAL),
-    route!(Get "/studies/{study}/pixeldata" => wado::bulk::pixel_data, "10.4",
+    route!(Get "/studies/{study}/pixeldata" => wado::bulk::pixel_data, Read, "10.4",
         ["All pixel data of a study", "检查的全部像素数据"], gives BULK, answers PARTIAL),
-    route!(Get "/studies/{study}/series/{series}/pixeldata" => wado::bulk::pixel_data, "10.4",
+    route!(Get "/studies/{study}/series/{series}/pixeldata" => wado::bulk::pixel_data, Read, "10.4",
         ["All pixel data of a series", "序列的全部像素数据"], gives BULK, answers PARTIAL),
     route!(Get "/studies/{study}/series/{series}/instances/{instance}/pixeldata"
-        => wado::bulk::pixel_data, "10.4",
+        => wado::bulk::pixel_data, Read, "10.4",
         ["All pixel data of an instance", "实例的全部像素数据"], gives BULK, answers PARTIAL),
 ];
 
-const URI_SERVICE: &[Route] = &[route!(Get "/wado" => wado::uri::retrieve, "9",
+const URI_SERVICE: &[Route] = &[route!(Get "/wado" => wado::uri::retrieve, Read, "9",
     ["One object, or a picture of it", "单个对象或其图片"],
     query wado::uri::PARAMETERS, gives URI)];
 
@@ -257,7 +266,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Route> {
 /// The routes, relative to `/dicom-web`.
 pub(crate) fn router() -> Router<WebState> {
     all()
-        .fold(Router::new(), |router, route| router.route(route.path, (route.handler)()))
+        .fold(Router::new(), |router, route| {
+            let guard = from_fn(move |request, next| guard(route.needs, request, next));
+            router.route(route.path, (route.handler)().route_layer(guard))
+        })
         .fallback(async || HttpError::not_found("there is no such DICOMweb resource"))
         .layer(from_fn(params::check))
 }

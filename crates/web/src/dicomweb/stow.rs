@@ -55,9 +55,9 @@ const ANSWERS: &[u16] = &[200, 202, 409, 503];
 
 /// Routes of the store.
 pub(crate) const ROUTES: &[routes::Route] = &[
-    route!(Post "/studies" => store, "10.5",
+    route!(Post "/studies" => store, Store, "10.5",
         ["Store instances", "存储实例"], takes TAKES, gives GIVES, answers ANSWERS),
-    route!(Post "/studies/{study}" => store_into, "10.5",
+    route!(Post "/studies/{study}" => store_into, Store, "10.5",
         ["Store instances of one study", "存储某检查的实例"],
         takes TAKES, gives GIVES, answers ANSWERS),
 ];

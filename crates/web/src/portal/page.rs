@@ -7,9 +7,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::convert::Infallible;
 
+use qianli_model::{Permission, Permissions};
+
 use super::assets::{Asset, ICON, SCRIPT, STYLE};
 use super::language::{self, Language};
 use super::text::Texts;
+use crate::caller::{Caller, Person};
 use crate::dicomweb::params;
 
 /// Scripts, styles and pictures come from this server only, and no other site may frame a page.
@@ -29,6 +32,9 @@ pub(super) struct Frame {
     query: String,
     host: String,
     remember: bool,
+    /// Who is logged in.
+    pub person: Option<Person>,
+    may: Permissions,
 }
 
 impl<S: Sync> FromRequestParts<S> for Frame {
@@ -38,7 +44,10 @@ impl<S: Sync> FromRequestParts<S> for Frame {
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let language = Language::choose(&query, &parts.headers);
         let host = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        let caller = parts.extensions.get::<Caller>();
         Ok(Self {
+            person: caller.and_then(|caller| caller.person.clone()),
+            may: caller.map(|caller| caller.scope.permissions()).unwrap_or_default(),
             language,
             t: language.texts(),
             current: "",
@@ -55,6 +64,16 @@ impl Frame {
     pub fn at(mut self, current: &'static str) -> Self {
         self.current = current;
         self
+    }
+
+    /// Whether the reader may see studies.
+    pub fn reads(&self) -> bool {
+        self.may.allow(Permission::Read)
+    }
+
+    /// Whether the reader manages accounts. Without logins there are none.
+    pub fn administers(&self) -> bool {
+        self.person.is_some() && self.may.allow(Permission::Administer)
     }
 
     /// Query string of the request.

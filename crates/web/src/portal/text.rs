@@ -1,6 +1,8 @@
 //! Every word of the pages in both languages. A key is a field, so a page that names a missing one
 //! does not compile, and a key without both translations cannot be written.
 
+use qianli_model::{Permission, Role};
+
 macro_rules! texts {
     ($($key:ident: $english:literal, $chinese:literal;)*) => {
         /// The words of one language.
@@ -141,11 +143,126 @@ texts! {
     api_gives: "Gives", "应答格式";
     api_query: "Parameters", "参数";
 
+    login_title: "Log in", "登录";
+    login_name: "Login", "登录名";
+    login_password: "Password", "密码";
+    login_enter: "Log in", "登录";
+    login_wrong: "Login or password is wrong.", "登录名或密码不正确。";
+    login_locked: "Too many wrong passwords. Wait a while, then try again.", "密码错误次数过多，请稍后再试。";
+    login_nowhere: "This account belongs to no hospital any more. Ask an administrator.", "该账号已不属于任何机构，请联系管理员。";
+    login_first: "Nobody has an account yet: the server printed the administrator's password when it started.", "尚无任何账号：服务器启动时已显示管理员的初始密码。";
+    login_help: "No account, or password forgotten? An administrator of your hospital makes one and resets the other.", "没有账号或忘记密码？请联系本机构的管理员。";
+    logout: "Log out", "退出";
+    save: "Save", "保存";
+    never: "never", "从未";
+
+    account_title: "Account", "账号";
+    account_must_change: "Your password was set by somebody else. Choose your own; then everything else opens.", "您的密码由他人设置，请先修改密码，然后即可使用其他功能。";
+    password_title: "Password", "密码";
+    password_current: "Current password", "当前密码";
+    password_new: "New password", "新密码";
+    password_again: "New password again", "再次输入新密码";
+    password_rule: "At least twelve characters; a few words are easier to remember than signs. All sessions end, and you log in again.", "至少十二个字符，几个词语比符号更好记。修改后所有登录都会失效，需重新登录。";
+    password_change: "Change password", "修改密码";
+    password_differs: "The new passwords are not the same.", "两次输入的新密码不一致。";
+    password_same: "The new password is the current one.", "新密码不能与当前密码相同。";
+    password_short: "The new password is too short: at least twelve characters.", "新密码太短，至少需要十二个字符。";
+    password_long: "The new password is too long: at most 128 characters.", "新密码太长，最多 128 个字符。";
+    password_guessable: "The new password is too easy to guess.", "新密码太容易被猜到。";
+    password_wrong: "The current password is wrong.", "当前密码不正确。";
+    sessions_title: "Where you are logged in", "已登录的设备";
+    sessions_browser: "Browser", "浏览器";
+    sessions_from: "Address", "地址";
+    sessions_began: "Since", "登录时间";
+    sessions_seen: "Last seen", "最近使用";
+    sessions_this: "this one", "当前";
+    sessions_end: "End", "强制退出";
+
+    people_title: "People", "人员";
+    people_roles: "Roles", "角色";
+    people_since: "Since", "创建时间";
+    people_name: "Name", "姓名";
+    people_add: "Add a person", "添加人员";
+    people_made: "Hand this over", "请转交以下信息";
+    people_once: "The password is shown this once. It has to be changed at the first login.", "密码仅显示这一次，首次登录后必须修改。";
+    people_change_roles: "Change", "修改";
+    people_reset: "New password", "重置密码";
+    people_disable: "Switch off", "停用";
+    people_enable: "Switch on", "启用";
+    people_is_disabled: "Switched off", "已停用";
+    people_is_locked: "Locked for a while", "暂时锁定";
+    people_has_not_come: "has not chosen a password yet", "尚未修改初始密码";
+    people_bad_login: "A login has 1 to 64 letters, digits, dots, hyphens, underscores or @.", "登录名为 1 至 64 个字母、数字、点、连字符、下划线或 @。";
+    people_bad_name: "The name is too long.", "姓名太长。";
+    people_no_role: "Choose at least one role.", "请至少选择一个角色。";
+    people_taken: "This login is taken.", "该登录名已被使用。";
+    people_not_yourself: "You cannot do this to your own account.", "不能对自己的账号执行此操作。";
+    people_elsewhere: "This person belongs to other hospitals too; the operator of the server can do this.", "该人员同时属于其他机构，请由服务器管理员操作。";
+
+    role_administrator: "Administrator", "管理员";
+    role_reader: "Reader", "阅片医生";
+    role_physician: "Physician", "临床医生";
+    role_technician: "Technician", "技师";
+    role_dispatcher: "Dispatcher", "分诊员";
+    role_auditor: "Auditor", "审计员";
+    role_modality: "Modality", "设备";
+    may_read: "Search and read", "检索与阅读";
+    may_store: "Store", "存储";
+    may_delete: "Delete and restore", "删除与恢复";
+    may_settle: "Settle patient conflicts", "处理患者冲突";
+    may_worklist: "Worklist", "工作列表";
+    may_audit: "Read the audit trail", "查看审计记录";
+    may_administer: "Administer", "管理";
+
+    tokens_title: "API tokens", "API 令牌";
+    tokens_text: "For programs: they send a token as Authorization: Bearer, or as the password of Basic.", "供程序使用：以 Authorization: Bearer 发送，或作为 Basic 的密码。";
+    tokens_once: "The token is shown this once; only a digest of it is kept.", "令牌仅显示这一次，服务器只保存其摘要。";
+    tokens_none: "No tokens yet", "还没有令牌";
+    tokens_name: "What it is for", "用途";
+    tokens_may: "Permissions", "权限";
+    tokens_made: "Made", "创建";
+    tokens_ends: "Ends", "到期";
+    tokens_used: "Last used", "最近使用";
+    tokens_days: "Valid for days", "有效天数";
+    tokens_add: "Make a token", "创建令牌";
+    tokens_revoke: "Revoke", "吊销";
+    tokens_revoked: "Revoked", "已吊销";
+    tokens_ended: "Ended", "已到期";
+    tokens_incomplete: "A token needs a name, at least one permission that you have yourself, and an end.", "令牌需要用途、至少一项您自己拥有的权限，以及有效期。";
+
     missing_title: "Nothing here", "页面不存在";
     missing_text: "This page does not exist, or the study is no longer stored.", "页面不存在，或该检查已不在服务器中。";
     failed_title: "This did not work", "暂时无法显示";
     failed_text: "The server could not answer. Try again in a moment; the log of the server says why.", "服务器暂时无法响应，请稍后重试；原因记录在服务器日志中。";
     go_home: "To the overview", "返回概览";
+}
+
+impl Texts {
+    /// A role, as people call it.
+    pub(super) fn role(&self, role: Role) -> &'static str {
+        match role {
+            Role::Administrator => self.role_administrator,
+            Role::Reader => self.role_reader,
+            Role::Physician => self.role_physician,
+            Role::Technician => self.role_technician,
+            Role::Dispatcher => self.role_dispatcher,
+            Role::Auditor => self.role_auditor,
+            Role::Modality => self.role_modality,
+        }
+    }
+
+    /// A permission, as people call it.
+    pub(super) fn permission(&self, permission: Permission) -> &'static str {
+        match permission {
+            Permission::Read => self.may_read,
+            Permission::Store => self.may_store,
+            Permission::Delete => self.may_delete,
+            Permission::Settle => self.may_settle,
+            Permission::Worklist => self.may_worklist,
+            Permission::Audit => self.may_audit,
+            Permission::Administer => self.may_administer,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,19 @@ pub(super) fn document(base: &str, version: &str) -> Value {
         "servers": [{"url": base}],
         "tags": tags,
         "paths": paths,
+        "components": {"securitySchemes": {
+            "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "An API token; also as the password of Basic.",
+            },
+            "session": {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": "qianli",
+                "description": "The session of a browser; over HTTPS the name is __Host-qianli.",
+            },
+        }},
     })
 }
 
@@ -64,13 +77,13 @@ fn operation(route: &Route, group: &str) -> Value {
         "parameters": parameters,
         "responses": responses,
     });
+    operation["security"] = json!([{"token": []}, {"session": []}]);
+    let needs = Some(format!("Needs {}.", route.needs.name()));
     let section =
         (!route.section.is_empty()).then(|| format!("DICOM PS3.18 section {}.", route.section));
     let keys = route.query.contains(&"includefield").then(|| KEYS.to_owned());
-    let description: Vec<String> = section.into_iter().chain(keys).collect();
-    if !description.is_empty() {
-        operation["description"] = json!(description.join(" "));
-    }
+    let description: Vec<String> = section.into_iter().chain(needs).chain(keys).collect();
+    operation["description"] = json!(description.join(" "));
     if !route.takes.is_empty() {
         operation["requestBody"] = json!({"required": true, "content": content(route.takes)});
     }

@@ -1,0 +1,189 @@
+//! People, their roles, sessions and API tokens: the rows that a [`Scope`] is made from. So the
+//! functions that look a caller up take none; those that change what others may do take the scope of
+//! whoever does it, and touch its tenant only.
+//!
+//! Secrets come as digests; nothing here ever sees a password or a token.
+
+mod people;
+mod sessions;
+mod tenants;
+mod tokens;
+
+use qianli_model::{Permissions, Role, TenantId};
+
+/// A tenant: a hospital, a reading centre.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its key.
+    pub id: TenantId,
+    /// Short name in URLs and on command lines.
+    pub name: String,
+    /// Name for people; may be empty.
+    pub title: String,
+}
+
+/// A person with an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Key in the catalog.
+    pub id: i64,
+    /// Login name, in lower case.
+    pub login: String,
+    /// Name for people.
+    pub name: String,
+    /// Whether the password was set by somebody else and must be changed first.
+    pub must_change: bool,
+    /// Whether the account was switched off.
+    pub disabled: bool,
+    /// No login before this moment (ms since 1970), after wrong passwords; 0 for none.
+    pub locked_until_ms: i64,
+    /// When the account was made (ms since 1970).
+    pub created_ms: i64,
+    /// What the person is to the tenant that was asked about.
+    pub roles: Vec<Role>,
+}
+
+/// What a login is checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Key of the person.
+    pub id: i64,
+    /// Hash of the password with its parameters; empty when there is none.
+    pub password: String,
+    /// Whether the account was switched off.
+    pub disabled: bool,
+    /// Wrong passwords since the last right one.
+    pub failures: i64,
+    /// No login before this moment (ms since 1970).
+    pub locked_until_ms: i64,
+}
+
+/// What a new account is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPerson {
+    /// Login name; kept in lower case.
+    pub login: String,
+    /// Name for people.
+    pub name: String,
+    /// Hash of the password with its parameters; empty for none.
+    pub password: String,
+    /// Whether it must be changed at the first login.
+    pub must_change: bool,
+    /// What the person is to the tenant.
+    pub roles: Vec<Role>,
+    /// Now (ms since 1970).
+    pub at_ms: i64,
+}
+
+/// A session that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Key of the person.
+    pub person: i64,
+    /// Login name of the person.
+    pub login: String,
+    /// Name of the person.
+    pub name: String,
+    /// Whether the password must be changed before anything else.
+    pub must_change: bool,
+    /// The tenant that the person works in.
+    pub tenant: Tenant,
+    /// What the person is to it; empty when the membership has ended.
+    pub roles: Vec<Role>,
+    /// Last request (ms since 1970), as far as it was noted.
+    pub seen_ms: i64,
+    /// When it ends at the latest (ms since 1970).
+    pub expires_ms: i64,
+}
+
+/// What a new session is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSession {
+    /// Digest of what the browser holds.
+    pub secret: String,
+    /// Key of the person.
+    pub person: i64,
+    /// The tenant that the person works in.
+    pub tenant: TenantId,
+    /// Now (ms since 1970).
+    pub at_ms: i64,
+    /// When it ends at the latest (ms since 1970).
+    pub expires_ms: i64,
+    /// Address of the browser.
+    pub peer: String,
+    /// What the browser says that it is.
+    pub agent: String,
+}
+
+/// A session as its person sees it in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Digest that names it.
+    pub secret: String,
+    /// When it began (ms since 1970).
+    pub created_ms: i64,
+    /// Last request (ms since 1970), as far as it was noted.
+    pub seen_ms: i64,
+    /// When it ends at the latest (ms since 1970).
+    pub expires_ms: i64,
+    /// Address of the browser.
+    pub peer: String,
+    /// What the browser says that it is.
+    pub agent: String,
+}
+
+/// An API token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiToken {
+    /// Key in the catalog.
+    pub id: i64,
+    /// The tenant that it works in.
+    pub tenant: Tenant,
+    /// What it is for, in the words of whoever made it.
+    pub name: String,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Login of whoever made it.
+    pub created_by: String,
+    /// When it was made (ms since 1970).
+    pub created_ms: i64,
+    /// When it ends (ms since 1970).
+    pub expires_ms: i64,
+    /// When it was revoked (ms since 1970); 0 while it is not.
+    pub revoked_ms: i64,
+    /// Last use (ms since 1970), as far as it was noted; 0 for never.
+    pub used_ms: i64,
+}
+
+/// What a new token is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// Digest of the token.
+    pub secret: String,
+    /// What it is for.
+    pub name: String,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Login of whoever makes it.
+    pub created_by: String,
+    /// Now (ms since 1970).
+    pub at_ms: i64,
+    /// When it ends (ms since 1970).
+    pub expires_ms: i64,
+}
+
+/// Roles of a list of names; a name that this version does not know permits nothing.
+fn roles(names: &str) -> Vec<Role> {
+    let mut roles: Vec<Role> = names.split(',').filter_map(Role::parse).collect();
+    roles.sort_unstable();
+    roles.dedup();
+    roles
+}
+
+/// The SQL function that joins texts by commas.
+fn joining(db: &crate::db::Db, column: &str) -> String {
+    match db {
+        crate::db::Db::Postgres(_) => format!("STRING_AGG({column}, ',')"),
+        crate::db::Db::Sqlite(_) => format!("GROUP_CONCAT({column}, ',')"),
+    }
+}

@@ -1,0 +1,142 @@
+//! API tokens of programs.
+
+use qianli_model::{Permissions, Scope, TenantId};
+use sqlx::AssertSqlSafe;
+
+use super::{ApiToken, NewToken, Tenant};
+use crate::Catalog;
+use crate::db::on_db;
+use crate::error::CatalogError;
+
+type Row = (i64, i64, String, String, String, String, String, i64, i64, i64, i64);
+
+const COLUMNS: &str = "a.id, t.id, t.name, t.title, a.name, a.permissions, a.created_by,
+    a.created_ms, a.expires_ms, a.revoked_ms, a.used_ms
+    FROM api_tokens a JOIN tenants t ON t.id = a.tenant_id";
+
+fn token(row: Row) -> ApiToken {
+    let (
+        id,
+        tenant,
+        tenant_name,
+        title,
+        name,
+        permissions,
+        created_by,
+        created,
+        expires,
+        revoked,
+        used,
+    ) = row;
+    ApiToken {
+        id,
+        tenant: Tenant { id: TenantId(tenant), name: tenant_name, title },
+        name,
+        // A name that this version does not know permits nothing at all.
+        permissions: Permissions::parse(&permissions).unwrap_or_default(),
+        created_by,
+        created_ms: created,
+        expires_ms: expires,
+        revoked_ms: revoked,
+        used_ms: used,
+    }
+}
+
+impl Catalog {
+    /// Makes a token that works in the scope's tenant, and returns its key.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn add_token(&self, scope: &Scope, new: &NewToken) -> Result<i64, CatalogError> {
+        const TEXT: &str = "INSERT INTO api_tokens (secret, tenant_id, name, permissions,
+                created_by, created_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6, $7)
+            RETURNING id";
+        let (id,): (i64,) = on_db!(self.db(), pools => {
+            sqlx::query_as(TEXT)
+                .bind(&new.secret)
+                .bind(scope.tenant().0)
+                .bind(&new.name)
+                .bind(new.permissions.names())
+                .bind(&new.created_by)
+                .bind(new.at_ms)
+                .bind(new.expires_ms)
+                .fetch_one(&pools.write)
+                .await?
+        });
+        Ok(id)
+    }
+
+    /// The token of a digest, when it is neither revoked nor at its end.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn token(&self, secret: &str, now_ms: i64) -> Result<Option<ApiToken>, CatalogError> {
+        let text = format!(
+            "SELECT {COLUMNS} WHERE a.secret = $1 AND a.revoked_ms = 0 AND a.expires_ms > $2"
+        );
+        let row: Option<Row> = on_db!(self.db(), pools => {
+            sqlx::query_as(AssertSqlSafe(text))
+                .bind(secret)
+                .bind(now_ms)
+                .fetch_optional(&pools.read)
+                .await?
+        });
+        Ok(row.map(token))
+    }
+
+    /// Every token of the scope's tenant, revoked ones too, the latest first.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn tokens(&self, scope: &Scope) -> Result<Vec<ApiToken>, CatalogError> {
+        let text = format!("SELECT {COLUMNS} WHERE a.tenant_id = $1 ORDER BY a.id DESC");
+        let rows: Vec<Row> = on_db!(self.db(), pools => {
+            sqlx::query_as(AssertSqlSafe(text))
+                .bind(scope.tenant().0)
+                .fetch_all(&pools.read)
+                .await?
+        });
+        Ok(rows.into_iter().map(token).collect())
+    }
+
+    /// Notes that a token is in use.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn touch_token(&self, token: i64, now_ms: i64) -> Result<(), CatalogError> {
+        const TEXT: &str = "UPDATE api_tokens SET used_ms = $2 WHERE id = $1";
+        on_db!(self.db(), pools => {
+            sqlx::query(TEXT).bind(token).bind(now_ms).execute(&pools.write).await?;
+        });
+        Ok(())
+    }
+
+    /// Revokes a token of the scope's tenant. False when there is none of that key that is valid.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn revoke_token(
+        &self,
+        scope: &Scope,
+        token: i64,
+        now_ms: i64,
+    ) -> Result<bool, CatalogError> {
+        const TEXT: &str = "UPDATE api_tokens SET revoked_ms = $3
+            WHERE tenant_id = $1 AND id = $2 AND revoked_ms = 0";
+        let done = on_db!(self.db(), pools => {
+            sqlx::query(TEXT)
+                .bind(scope.tenant().0)
+                .bind(token)
+                .bind(now_ms)
+                .execute(&pools.write)
+                .await?
+                .rows_affected()
+        });
+        Ok(done == 1)
+    }
+}

@@ -1,0 +1,114 @@
+//! What a route needs of its caller, and what happens to those who lack it.
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use qianli_model::Permission;
+
+use crate::caller::Caller;
+use crate::error::HttpError;
+
+/// What a route needs of its caller. There is no default: a route without one does not compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing: the route gives no data away.
+    Nothing,
+    /// To be somebody.
+    SignIn,
+    /// A permission in the tenant of the request.
+    Permission(Permission),
+}
+
+impl Needs {
+    /// As documents name it, behind "Needs".
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Nothing => "nothing".into(),
+            Self::SignIn => "a login".into(),
+            Self::Permission(permission) => format!("the permission {permission}"),
+        }
+    }
+}
+
+/// Why a request does not pass.
+enum Lack {
+    Login,
+    NewPassword,
+    Permission(Permission),
+}
+
+fn judge(needs: Needs, caller: Option<&Caller>) -> Result<(), Lack> {
+    let permission = match needs {
+        Needs::Nothing => return Ok(()),
+        Needs::SignIn => None,
+        Needs::Permission(permission) => Some(permission),
+    };
+    let caller = caller.ok_or(Lack::Login)?;
+    match permission {
+        Some(permission) if !caller.scope.allows(permission) => {
+            if caller.person.as_ref().is_some_and(|person| person.must_change) {
+                return Err(Lack::NewPassword);
+            }
+            Err(Lack::Permission(permission))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// In front of what programs ask: 401 for nobody, 403 for those who may not.
+pub(crate) async fn guard(needs: Needs, request: Request, next: Next) -> Response {
+    match judge(needs, request.extensions().get::<Caller>()) {
+        Ok(()) => next.run(request).await,
+        Err(lack) => refusal(&lack).into_response(),
+    }
+}
+
+/// Asks for a permission that only some requests of a route need.
+///
+/// # Errors
+///
+/// 403.
+pub(crate) fn require(caller: &Caller, permission: Permission) -> Result<(), HttpError> {
+    judge(Needs::Permission(permission), Some(caller)).map_err(|lack| refusal(&lack))
+}
+
+fn refusal(lack: &Lack) -> HttpError {
+    match lack {
+        Lack::Login => HttpError::unauthorized(
+            "log in first: send an API token as Authorization: Bearer, or open /login in a browser",
+        ),
+        Lack::NewPassword => HttpError::forbidden(
+            "your password was set by somebody else; choose your own at /account first",
+        ),
+        Lack::Permission(permission) => HttpError::forbidden(format!(
+            "you do not have the permission {permission} here; ask an administrator of your tenant"
+        )),
+    }
+}
+
+/// In front of pages: nobody is sent to the login, and comes back after it.
+pub(crate) async fn guard_page(needs: Needs, request: Request, next: Next) -> Response {
+    let lack = match judge(needs, request.extensions().get::<Caller>()) {
+        Ok(()) => return next.run(request).await,
+        Err(lack) => lack,
+    };
+    let to = match lack {
+        Lack::Login => {
+            let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+            let next =
+                percent_encoding::utf8_percent_encode(target, percent_encoding::NON_ALPHANUMERIC);
+            format!("/login?next={next}")
+        }
+        Lack::NewPassword => "/account".to_owned(),
+        // Whoever may not see studies still has an account to look at.
+        Lack::Permission(_) if request.uri().path() == "/" => "/account".to_owned(),
+        Lack::Permission(_) => return refusal(&lack).into_response(),
+    };
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    if let Ok(to) = HeaderValue::try_from(to) {
+        response.headers_mut().insert(header::LOCATION, to);
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,193 @@
+//! Logging in by password, and the cookie that a browser then holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use qianli_catalog::access::{NewPerson, NewSession};
+use qianli_catalog::{Catalog, CatalogError};
+use qianli_model::{Role, Scope, TenantId};
+
+use super::{Logins, now_ms, secret};
+use crate::WebState;
+use crate::error::HttpError;
+
+/// How long a login waits for its turn to be computed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most that is kept of what a browser says that it is (bytes).
+const AGENT: usize = 200;
+
+/// Login of the account that a new archive begins with.
+pub const FIRST: &str = "admin";
+
+/// What came of a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is right: what the browser is to hold.
+    In(String),
+    /// Login or password is wrong, or the account is switched off. Which, nobody is told.
+    Wrong,
+    /// There were too many wrong ones.
+    Locked,
+    /// The person belongs to no tenant.
+    Nowhere,
+}
+
+/// Text of base64, padded or not.
+pub(super) fn base64(text: &str) -> Option<String> {
+    let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
+    let bytes = engine.decode(text.trim_end_matches('=')).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+/// Name of the cookie. A `__Host-` cookie is never sent without TLS and never set by another host.
+pub(super) fn cookie_name(logins: &Logins) -> &'static str {
+    if logins.https { "__Host-qianli" } else { "qianli" }
+}
+
+/// The cookie that begins a session.
+pub(crate) fn set_cookie(logins: &Logins, session: &str) -> String {
+    let (name, age) = (cookie_name(logins), logins.lifetime.as_secs());
+    let secure = if logins.https { "; Secure" } else { "" };
+    format!("{name}={session}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}")
+}
+
+/// The cookie that ends it.
+pub(crate) fn clear_cookie(logins: &Logins) -> String {
+    let secure = if logins.https { "; Secure" } else { "" };
+    format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax{secure}", cookie_name(logins))
+}
+
+/// Computes with passwords: off the threads that serve sockets, and few at a time, since each takes
+/// 19 MiB and tens of milliseconds.
+pub(crate) async fn computed<T: Send + 'static>(
+    state: &WebState,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, HttpError> {
+    let busy = || HttpError::unavailable("too many people log in at once; try again");
+    let turn = Arc::clone(state.hashing()).acquire_owned();
+    let turn = tokio::time::timeout(PATIENCE, turn).await.map_err(|_| busy())?;
+    let turn = turn.map_err(|_| busy())?;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(turn);
+        done
+    });
+    done.await.map_err(HttpError::internal)
+}
+
+/// Checks login and password, and opens a session.
+pub(crate) async fn log_in(
+    state: &WebState,
+    logins: &Logins,
+    (login, password): (&str, &str),
+    (peer, agent): (&str, &str),
+) -> Result<Outcome, HttpError> {
+    let catalog = state.archive().catalog();
+    let known = match login.len() {
+        0..=256 => catalog.credentials(login).await?,
+        _ => None,
+    };
+    let now = now_ms();
+    let locked = match &known {
+        Some(known) => !catalog.attempt_login(known.id, now).await?,
+        None => false,
+    };
+    // An unknown login takes as long as a known one, and so does a locked one.
+    let hash = known.as_ref().map(|known| known.password.clone()).unwrap_or_default();
+    let given: String = password.chars().take(secret::LONGEST + 1).collect();
+    let compared = hash.clone();
+    let right = computed(state, move || secret::verify(&given, &compared)).await?;
+    let Some(known) = known else { return Ok(Outcome::Wrong) };
+    if locked {
+        return Ok(Outcome::Locked);
+    }
+    if !right || !catalog.login_succeeded(known.id, &hash).await? {
+        return Ok(Outcome::Wrong);
+    }
+    let tenants = catalog.tenants_of(known.id).await?;
+    let Some(tenant) = tenants.into_iter().next() else { return Ok(Outcome::Nowhere) };
+    let session = secret::session();
+    let lifetime = i64::try_from(logins.lifetime.as_millis()).unwrap_or(i64::MAX);
+    let end =
+        agent.char_indices().map(|(at, one)| at + one.len_utf8()).take_while(|end| *end <= AGENT);
+    let new = NewSession {
+        secret: secret::digest(&session),
+        person: known.id,
+        tenant: tenant.id,
+        at_ms: now,
+        expires_ms: now.saturating_add(lifetime),
+        peer: peer.to_owned(),
+        agent: agent[..end.last().unwrap_or(0)].to_owned(),
+    };
+    catalog.open_session(&new).await?;
+    Ok(Outcome::In(session))
+}
+
+/// Makes the first administrator of an archive in which nobody has an account, and returns the
+/// password, which is kept nowhere else. `None` when there are accounts already.
+///
+/// # Errors
+///
+/// The catalog failed.
+pub async fn first_administrator(catalog: &Catalog) -> Result<Option<String>, CatalogError> {
+    if catalog.has_people().await? {
+        return Ok(None);
+    }
+    let password = secret::password();
+    let made = add(catalog, FIRST, "", &password, &[Role::Administrator]).await?;
+    Ok(made.then_some(password))
+}
+
+/// Makes an account in the first tenant, whose password must be changed at the first login. False
+/// when the login is taken.
+async fn add(
+    catalog: &Catalog,
+    login: &str,
+    name: &str,
+    password: &str,
+    roles: &[Role],
+) -> Result<bool, CatalogError> {
+    let given = password.to_owned();
+    let hash = tokio::task::spawn_blocking(move || secret::hash(&given)).await;
+    let Ok(Ok(hash)) = hash else { return Err(CatalogError::TooLarge("a password's hash")) };
+    let new = NewPerson {
+        login: login.to_owned(),
+        name: name.to_owned(),
+        password: hash,
+        must_change: true,
+        roles: roles.to_vec(),
+        at_ms: now_ms(),
+    };
+    Ok(catalog.add_person(&Scope::local(TenantId::DEFAULT), &new).await?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_for_this_host_and_for_no_script() {
+        let mut logins = Logins {
+            lifetime: Duration::from_secs(3600),
+            idle: Duration::from_secs(60),
+            https: true,
+        };
+        let cookie = set_cookie(&logins, "s");
+        assert_eq!(cookie, "__Host-qianli=s; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax; Secure");
+        assert!(clear_cookie(&logins).starts_with("__Host-qianli=; Path=/; Max-Age=0;"));
+        logins.https = false;
+        assert_eq!(
+            set_cookie(&logins, "s"),
+            "qianli=s; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax"
+        );
+    }
+
+    #[test]
+    fn base64_is_read_with_and_without_padding() {
+        assert_eq!(base64("YTpiYw==").as_deref(), Some("a:bc"));
+        assert_eq!(base64("YTpiYw").as_deref(), Some("a:bc"));
+        assert_eq!(base64("***"), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! `/people`: the members of the tenant and what they are to it.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use qianli_catalog::access::{NewPerson, Person};
+use qianli_model::Role;
+use serde::Deserialize;
+
+use super::format;
+use super::login::redirect;
+use super::page::Frame;
+use crate::access::{login, now_ms, secret};
+use crate::caller::Caller;
+use crate::origin::SameSite;
+use crate::{HttpError, WebState};
+
+/// Longest login and longest name (characters).
+const LONGEST: usize = 64;
+
+#[derive(Template)]
+#[template(path = "people.html")]
+struct PeoplePage<'a> {
+    frame: &'a Frame,
+    people: Vec<Line>,
+    /// Name and label.
+    roles: Vec<(&'static str, &'static str)>,
+    /// Login and password of an account that was just made or reset.
+    made: Option<(&'a str, &'a str)>,
+    problem: Option<&'a str>,
+}
+
+struct Line {
+    login: String,
+    name: String,
+    made: String,
+    disabled: bool,
+    locked: bool,
+    must_change: bool,
+    itself: bool,
+    /// Name, label, and whether the person has it.
+    roles: Vec<(&'static str, &'static str, bool)>,
+    has: String,
+}
+
+/// A form as pairs, since roles come many times.
+type Pairs = Vec<(String, String)>;
+
+fn value<'p>(pairs: &'p Pairs, name: &str) -> &'p str {
+    pairs.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.trim())
+}
+
+fn chosen(pairs: &Pairs) -> Vec<Role> {
+    pairs.iter().filter(|(key, _)| key == "role").filter_map(|(_, v)| Role::parse(v)).collect()
+}
+
+/// Who is meant.
+#[derive(Deserialize)]
+pub(super) struct Whom {
+    login: String,
+    #[serde(default)]
+    disabled: bool,
+}
+
+/// `GET /people`.
+pub(super) async fn show(State(state): State<WebState>, caller: Caller, frame: Frame) -> Response {
+    let frame = frame.at("people");
+    answer(&state, &caller, &frame, StatusCode::OK, (None, None)).await
+}
+
+async fn answer(
+    state: &WebState,
+    caller: &Caller,
+    frame: &Frame,
+    status: StatusCode,
+    (made, problem): (Option<(&str, &str)>, Option<&str>),
+) -> Response {
+    let people = match state.archive().catalog().people(&caller.scope).await {
+        Ok(people) => people,
+        Err(error) => return frame.failed(error),
+    };
+    let now = now_ms();
+    let itself = caller.person.as_ref().map(|person| person.id);
+    let t = frame.t;
+    let label = |role: &Role| t.role(*role);
+    let line = |person: Person| Line {
+        has: person.roles.iter().map(label).collect::<Vec<_>>().join(", "),
+        roles: Role::ALL
+            .into_iter()
+            .map(|role| (role.name(), t.role(role), person.roles.contains(&role)))
+            .collect(),
+        made: format::instant(person.created_ms),
+        disabled: person.disabled,
+        locked: person.locked_until_ms > now,
+        must_change: person.must_change,
+        itself: itself == Some(person.id),
+        login: person.login,
+        name: person.name,
+    };
+    let page = PeoplePage {
+        frame,
+        people: people.into_iter().map(line).collect(),
+        roles: Role::ALL.into_iter().map(|role| (role.name(), t.role(role))).collect(),
+        made,
+        problem,
+    };
+    frame.answer(status, &page)
+}
+
+/// `POST /people`: makes an account, and shows its password once.
+pub(super) async fn add(
+    State(state): State<WebState>,
+    caller: Caller,
+    _: SameSite,
+    frame: Frame,
+    Form(pairs): Form<Pairs>,
+) -> Response {
+    let (who, name, roles) = (value(&pairs, "login"), value(&pairs, "name"), chosen(&pairs));
+    let fine = |b: char| b.is_alphanumeric() || matches!(b, '.' | '-' | '_' | '@');
+    let refuse = async |problem| {
+        answer(&state, &caller, &frame, StatusCode::BAD_REQUEST, (None, Some(problem))).await
+    };
+    if who.is_empty() || who.chars().count() > LONGEST || !who.chars().all(fine) {
+        return refuse(frame.t.people_bad_login).await;
+    }
+    if name.chars().count() > LONGEST {
+        return refuse(frame.t.people_bad_name).await;
+    }
+    if roles.is_empty() {
+        return refuse(frame.t.people_no_role).await;
+    }
+    let password = secret::password();
+    let hashed = match hashed(&state, password.clone()).await {
+        Ok(hashed) => hashed,
+        Err(error) => return error.into_response(),
+    };
+    let new = NewPerson {
+        login: who.to_owned(),
+        name: name.to_owned(),
+        password: hashed,
+        must_change: true,
+        roles,
+        at_ms: now_ms(),
+    };
+    match state.archive().catalog().add_person(&caller.scope, &new).await {
+        Ok(Some(_)) => {
+            let made = Some((who, password.as_str()));
+            answer(&state, &caller, &frame, StatusCode::OK, (made, None)).await
+        }
+        Ok(None) => refuse(frame.t.people_taken).await,
+        Err(error) => frame.failed(error),
+    }
+}
+
+async fn hashed(state: &WebState, password: String) -> Result<String, HttpError> {
+    let hashed = login::computed(state, move || secret::hash(&password)).await?;
+    hashed.map_err(HttpError::internal)
+}
+
+/// `POST /people/roles`: sets what somebody is to the tenant; nothing ends the membership.
+pub(super) async fn set_roles(
+    State(state): State<WebState>,
+    caller: Caller,
+    _: SameSite,
+    frame: Frame,
+    Form(pairs): Form<Pairs>,
+) -> Response {
+    let (who, roles) = (value(&pairs, "login").to_lowercase(), chosen(&pairs));
+    let catalog = state.archive().catalog();
+    match catalog.person(&caller.scope, &who).await {
+        // Only members: others belong to other tenants, or are nobody.
+        Ok(None) => return frame.missing(),
+        Err(error) => return frame.failed(error),
+        Ok(Some(person)) => {
+            let own = caller.person.as_ref().is_some_and(|own| own.id == person.id);
+            // Nobody locks everybody out by a slip.
+            if own && !roles.contains(&Role::Administrator) {
+                let problem = Some(frame.t.people_not_yourself);
+                return answer(&state, &caller, &frame, StatusCode::BAD_REQUEST, (None, problem))
+                    .await;
+            }
+        }
+    }
+    match catalog.set_roles(&caller.scope, &who, &roles).await {
+        Ok(_) => {
+            state.door().forget();
+            redirect("/people")
+        }
+        Err(error) => frame.failed(error),
+    }
+}
+
+/// Somebody whom the caller may reset or switch off: a member of this tenant and of no other, since
+/// the account opens the other tenants too.
+async fn own_member(
+    state: &WebState,
+    caller: &Caller,
+    frame: &Frame,
+    login: &str,
+) -> Result<Person, Response> {
+    let catalog = state.archive().catalog();
+    let person = catalog.person(&caller.scope, login).await.map_err(|error| frame.failed(error))?;
+    let Some(person) = person else { return Err(frame.missing()) };
+    let tenants = catalog.tenants_of(person.id).await.map_err(|error| frame.failed(error))?;
+    let problem = if tenants.len() > 1 {
+        frame.t.people_elsewhere
+    } else if caller.person.as_ref().is_some_and(|own| own.id == person.id) {
+        frame.t.people_not_yourself
+    } else {
+        return Ok(person);
+    };
+    Err(answer(state, caller, frame, StatusCode::FORBIDDEN, (None, Some(problem))).await)
+}
+
+/// `POST /people/password`: gives somebody a new password, shown once.
+pub(super) async fn reset(
+    State(state): State<WebState>,
+    caller: Caller,
+    _: SameSite,
+    frame: Frame,
+    Form(whom): Form<Whom>,
+) -> Response {
+    let person = match own_member(&state, &caller, &frame, &whom.login).await {
+        Ok(person) => person,
+        Err(response) => return response,
+    };
+    let password = secret::password();
+    let hash = match hashed(&state, password.clone()).await {
+        Ok(hash) => hash,
+        Err(error) => return error.into_response(),
+    };
+    match state.archive().catalog().set_password(person.id, &hash, true, now_ms()).await {
+        Ok(()) => {
+            state.door().forget();
+            let made = Some((person.login.as_str(), password.as_str()));
+            answer(&state, &caller, &frame, StatusCode::OK, (made, None)).await
+        }
+        Err(error) => frame.failed(error),
+    }
+}
+
+/// `POST /people/disabled`: switches an account off or on.
+pub(super) async fn disable(
+    State(state): State<WebState>,
+    caller: Caller,
+    _: SameSite,
+    frame: Frame,
+    Form(whom): Form<Whom>,
+) -> Response {
+    let person = match own_member(&state, &caller, &frame, &whom.login).await {
+        Ok(person) => person,
+        Err(response) => return response,
+    };
+    match state.archive().catalog().set_disabled(person.id, whom.disabled).await {
+        Ok(()) => {
+            state.door().forget();
+            redirect("/people")
+        }
+        Err(error) => frame.failed(error),
+    }
+}

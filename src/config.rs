@@ -20,8 +20,10 @@ use qianli_model::PerAddress;
 use qianli_model::charset::TextEncoding;
 use qianli_model::query::Path as AttributePath;
 use qianli_web::Logins;
+use qianli_web::TrustedProxies;
 use serde::Deserialize;
 
+use crate::tls::TlsFiles;
 pub use environment::unknown_variables;
 pub use units::{Address, Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span};
 
@@ -73,6 +75,44 @@ pub struct Settings {
     /// A login that is not used for this time ends [default: 2h].
     #[arg(long, env = "QIANLI_SESSION_IDLE", value_name = "TIME", global = true)]
     pub session_idle: Option<Span>,
+    /// Certificate of this node for HTTPS, PEM with the whole chain; with it HTTP is spoken over TLS
+    /// only. Read again when it changes.
+    #[arg(long, env = "QIANLI_TLS_CERT", value_name = "FILE", global = true)]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    #[arg(long, env = "QIANLI_TLS_KEY", value_name = "FILE", global = true)]
+    pub tls_key: Option<PathBuf>,
+    /// Address of a second DIMSE listener, over TLS [default: none].
+    #[arg(long, env = "QIANLI_DIMSE_TLS", value_name = "ADDR", global = true)]
+    pub dimse_tls: Option<Address>,
+    /// Certificate for DIMSE over TLS, when it is another than --tls-cert.
+    #[arg(long, env = "QIANLI_DIMSE_TLS_CERT", value_name = "FILE", global = true)]
+    pub dimse_tls_cert: Option<PathBuf>,
+    /// Private key of that certificate.
+    #[arg(long, env = "QIANLI_DIMSE_TLS_KEY", value_name = "FILE", global = true)]
+    pub dimse_tls_key: Option<PathBuf>,
+    /// Authorities, PEM, from which DIMSE peers must have a certificate; without it they need none.
+    #[arg(long, env = "QIANLI_DIMSE_TLS_CLIENT_CA", value_name = "FILE", global = true)]
+    pub dimse_tls_client_ca: Option<PathBuf>,
+    /// Proxies whose Forwarded and X-Forwarded-* headers are believed: addresses and networks
+    /// [default: none].
+    #[arg(
+        long,
+        env = "QIANLI_TRUSTED_PROXIES",
+        value_delimiter = ',',
+        value_name = "NETWORK",
+        global = true
+    )]
+    pub trusted_proxies: Option<Vec<String>>,
+    /// HTTP requests per second from one address, of which five seconds' worth may come at once; 0
+    /// for no limit, loopback is limited only when this is set [default: 1000].
+    #[arg(
+        long,
+        env = "QIANLI_MAX_REQUESTS_PER_SECOND_PER_ADDRESS",
+        value_name = "N",
+        global = true
+    )]
+    pub max_requests_per_second_per_address: Option<u32>,
     /// URL under which people reach us, when a proxy stands in front.
     #[arg(long, env = "QIANLI_PUBLIC_URL", value_name = "URL", global = true)]
     pub public_url: Option<String>,
@@ -209,6 +249,16 @@ pub struct Config {
     pub session_lifetime: Duration,
     /// See [`Settings::session_idle`].
     pub session_idle: Duration,
+    /// See [`Settings::tls_cert`] and [`Settings::tls_key`].
+    pub tls: Option<TlsFiles>,
+    /// See [`Settings::dimse_tls`].
+    pub dimse_tls: Option<SocketAddr>,
+    /// Certificates of DIMSE over TLS, see [`Settings::dimse_tls_cert`].
+    pub dimse_tls_files: Option<TlsFiles>,
+    /// See [`Settings::trusted_proxies`].
+    pub trusted_proxies: TrustedProxies,
+    /// See [`Settings::max_requests_per_second_per_address`]; 0 for no limit.
+    pub requests_per_second: PerAddress,
     /// See [`Settings::public_url`].
     pub public_url: Option<String>,
     /// See [`Settings::cors_origins`].
@@ -331,6 +381,25 @@ impl Settings {
         let listen = |set: Option<Address>, port: u16| {
             set.map_or(SocketAddr::from(([127, 0, 0, 1], port)), |address| address.0)
         };
+        let tls =
+            check::tls_pair("tls", self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key))?;
+        let dimse_pair = check::tls_pair(
+            "dimse_tls",
+            self.dimse_tls_cert.or(file.dimse_tls_cert),
+            self.dimse_tls_key.or(file.dimse_tls_key),
+        )?;
+        let client_ca = self.dimse_tls_client_ca.or(file.dimse_tls_client_ca);
+        let dimse_tls_files =
+            dimse_pair.or_else(|| tls.clone()).map(|files| TlsFiles { client_ca, ..files });
+        let dimse_tls = self.dimse_tls.or(file.dimse_tls).map(|address| address.0);
+        if dimse_tls.is_some() && dimse_tls_files.is_none() {
+            bail!(
+                "dimse_tls needs a certificate: write tls_cert and tls_key, or dimse_tls_cert and \
+                 dimse_tls_key, for example tls_cert = \"/etc/qianli/chain.pem\""
+            );
+        }
+        let proxies = self.trusted_proxies.or(file.trusted_proxies).unwrap_or_default();
+        let trusted_proxies = check::trusted_proxies(&proxies)?;
         let config = Config {
             http: listen(self.http.or(file.http), 8080),
             dimse: listen(self.dimse.or(file.dimse), 11112),
@@ -352,6 +421,19 @@ impl Settings {
             no_auth: self.no_auth.or(file.no_auth).unwrap_or(false),
             session_lifetime: second(self.session_lifetime, file.session_lifetime, 12 * 3600),
             session_idle: second(self.session_idle, file.session_idle, 2 * 3600),
+            tls,
+            dimse_tls,
+            dimse_tls_files,
+            trusted_proxies,
+            requests_per_second: {
+                let set = self
+                    .max_requests_per_second_per_address
+                    .or(file.max_requests_per_second_per_address);
+                PerAddress {
+                    remote: set.unwrap_or(1000) as usize,
+                    loopback: set.unwrap_or(0) as usize,
+                }
+            },
             public_url: self.public_url.or(file.public_url),
             cors_origins: self.cors_origins.or(file.cors_origins).unwrap_or_default(),
             check_called_aet: self.check_called_aet.or(file.check_called_aet).unwrap_or(true),
@@ -401,7 +483,8 @@ impl Settings {
 impl Config {
     /// Whether browsers reach this node by HTTPS only.
     pub fn is_https(&self) -> bool {
-        self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+        let public = self.public_url.as_deref();
+        self.tls.is_some() || public.is_some_and(|url| url.starts_with("https://"))
     }
 
     /// How people log in; `None` with `no_auth`.

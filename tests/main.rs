@@ -14,5 +14,6 @@ mod dicomweb;
 mod dimse;
 mod ingest;
 mod portal;
+mod secure;
 mod support;
 mod tidy;

@@ -118,6 +118,7 @@ pub(super) async fn doctor(config: Config, arguments: DoctorArguments) -> anyhow
     check_store(&config, &mut report).await;
     check_objects(&config, (!arguments.objects).then_some(NEWEST), &mut report).await;
     check_ports(&config, &mut report).await;
+    check_certificates(&config, &mut report);
     check_spool(&config, &mut report);
     check_clock(&mut report);
     match &config.viewer {
@@ -303,7 +304,9 @@ async fn check_disk(root: &std::path::Path, report: &mut Report) {
 }
 
 async fn check_ports(config: &Config, report: &mut Report) {
-    for (name, address) in [("http", config.http), ("dimse", config.dimse)] {
+    let secure = config.dimse_tls.map(|address| ("dimse-tls", address));
+    let listeners = [("http", config.http), ("dimse", config.dimse)];
+    for (name, address) in listeners.into_iter().chain(secure) {
         match TcpListener::bind(address).await {
             Ok(_) => report.good(name, format!("{address} is free")),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -313,6 +316,26 @@ async fn check_ports(config: &Config, report: &mut Report) {
                 );
             }
             Err(error) => report.bad(name, format!("{address}: {error}")),
+        }
+    }
+}
+
+fn check_certificates(config: &Config, report: &mut Report) {
+    let dimse = config.dimse_tls_files.as_ref().filter(|_| config.dimse_tls.is_some());
+    for (name, files) in [("tls", config.tls.as_ref()), ("dimse tls", dimse)] {
+        let Some(files) = files else { continue };
+        match crate::tls::inspect(files) {
+            Ok(facts) => {
+                let text = format!("{} holds until {}", facts.subject, facts.until());
+                match facts.trouble(crate::tls::SOON) {
+                    None => report.good(name, text),
+                    Some(trouble) if trouble.is_serious() => {
+                        report.bad(name, format!("{text}: it {trouble}; renew it"));
+                    }
+                    Some(trouble) => report.hint(name, format!("{text}: it {trouble}; renew it")),
+                }
+            }
+            Err(error) => report.bad(name, format!("{error:#}")),
         }
     }
 }

@@ -25,9 +25,28 @@ const READING: &[&str] = &["unlabelled_charset", "source_charsets"];
 /// What is let in.
 const ADMISSION: &[&str] = &["spool_memory", "max_object", "duplicates", "sop_classes"];
 /// How peers are called.
-const CALLING: &[&str] = &["aet", "max_pdu", "log", "log_format"];
+const CALLING: &[&str] = &[
+    "aet",
+    "max_pdu",
+    "tls_cert",
+    "tls_key",
+    "dimse_tls_cert",
+    "dimse_tls_key",
+    "log",
+    "log_format",
+];
 /// What `doctor` looks at beside the archive.
-const NODE: &[&str] = &["http", "dimse", "viewer"];
+const NODE: &[&str] = &[
+    "http",
+    "dimse",
+    "dimse_tls",
+    "tls_cert",
+    "tls_key",
+    "dimse_tls_cert",
+    "dimse_tls_key",
+    "dimse_tls_client_ca",
+    "viewer",
+];
 
 /// The settings that a command uses, in groups; `None` for all.
 fn groups(command: &str) -> Option<&'static [&'static [&'static str]]> {

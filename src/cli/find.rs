@@ -12,6 +12,7 @@ use qianli_model::{Tag, TransferSyntax, json, tag};
 use super::peer::{Peer, connect};
 use super::say::say;
 use crate::config::Config;
+use crate::tls::client::ClientTls;
 
 /// Study Root Query/Retrieve Information Model - FIND (PS3.4 C.6.2.3).
 pub(super) const STUDY_ROOT_FIND: &str = "1.2.840.10008.5.1.4.1.2.2.1";
@@ -40,6 +41,8 @@ pub(super) struct Arguments {
     /// A key to match or, without a value, to return: PatientName='WANG*', 00080020=20260101-.
     #[arg(short, long = "key", value_name = "KEY[=VALUE]")]
     keys: Vec<String>,
+    #[command(flatten)]
+    tls: ClientTls,
 }
 
 /// Queries and prints one JSON object per match.
@@ -52,7 +55,7 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
     let syntax = TransferSyntax::IMPLICIT_LITTLE;
     let proposed =
         ProposedContext { abstract_syntax: sop_class.into(), transfer_syntaxes: vec![syntax] };
-    let mut association = connect(&config, &arguments.peer, &[proposed]).await?;
+    let mut association = connect(&config, &arguments.peer, &arguments.tls, &[proposed]).await?;
     let Some(context) = association.context(sop_class, syntax).map(|accepted| accepted.id) else {
         bail!("{} does not offer this query (SOP class {sop_class})", arguments.peer.title);
     };

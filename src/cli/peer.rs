@@ -5,11 +5,16 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use qianli_dimse::{Association, Implementation, ProposedContext, ScuConfig, StatusClass};
+use qianli_dimse::secure::Stream;
+use qianli_dimse::{
+    Association, Implementation, ProposedContext, ScuConfig, ScuError, StatusClass,
+};
 use qianli_model::{AeTitle, file_meta};
+use tokio::net::TcpStream;
 
 use super::say::say;
 use crate::config::Config;
+use crate::tls::client::ClientTls;
 
 /// A peer as people write it: `TITLE@host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,20 +45,39 @@ impl FromStr for Peer {
 pub(super) struct EchoArguments {
     /// TITLE@host:port
     peer: Peer,
+    #[command(flatten)]
+    tls: ClientTls,
 }
 
-/// Opens an association with a peer under our own AE title.
+/// Opens an association with a peer under our own AE title, over TLS where that is wanted.
 pub(super) async fn connect(
     config: &Config,
     peer: &Peer,
+    tls: &ClientTls,
     contexts: &[ProposedContext],
-) -> anyhow::Result<Association> {
+) -> anyhow::Result<Association<Box<dyn Stream>>> {
     let settings = ScuConfig {
         max_pdu: config.max_pdu,
         ..ScuConfig::new(config.aet.clone(), peer.title.clone(), implementation())
     };
-    Association::connect(&peer.address, &settings, contexts)
-        .await
+    let open = async {
+        let stream = TcpStream::connect(&peer.address).await.map_err(ScuError::Connect)?;
+        stream.set_nodelay(true).map_err(ScuError::Connect)?;
+        let address = stream.peer_addr().map_err(ScuError::Connect)?;
+        let stream: Box<dyn Stream> = match tls.is_wanted() {
+            true => {
+                let host = peer.address.rsplit_once(':').map_or("", |(host, _)| host);
+                let own = config.dimse_tls_files.as_ref();
+                Box::new(tls.wrap(stream, address, host, own).await?)
+            }
+            false => Box::new(stream),
+        };
+        let association = Association::negotiate(stream, address, &settings, contexts).await?;
+        anyhow::Ok(association)
+    };
+    let opened = tokio::time::timeout(settings.connect_timeout, open).await;
+    opened
+        .unwrap_or_else(|_| Err(ScuError::Timeout(settings.connect_timeout).into()))
         .with_context(|| format!("call {}@{}", peer.title, peer.address))
 }
 
@@ -69,7 +93,7 @@ pub(super) fn implementation() -> Implementation {
 pub(super) async fn echo(config: Config, arguments: EchoArguments) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let contexts = [ProposedContext::verification()];
-    let mut association = connect(&config, &arguments.peer, &contexts).await?;
+    let mut association = connect(&config, &arguments.peer, &arguments.tls, &contexts).await?;
     let answer = association.echo().await.context("C-ECHO")?;
     association.release().await.context("release the association")?;
     if answer.status.class() != StatusClass::Success {

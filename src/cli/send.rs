@@ -18,6 +18,7 @@ use super::peer::{Peer, connect};
 use super::say::say;
 use crate::config::Config;
 use crate::import::MEDIA_DIRECTORY;
+use crate::tls::client::ClientTls;
 
 /// Most presentation contexts of one association (PS3.8 9.3.2.2: odd numbers up to 255).
 const MAX_CONTEXTS: usize = 128;
@@ -30,6 +31,8 @@ pub(super) struct Arguments {
     /// Files and folders.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    tls: ClientTls,
 }
 
 /// A file that can be sent.
@@ -50,7 +53,7 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
     bar.set_length(instances.len() as u64);
     let mut sent = 0_u64;
     for group in associations(instances) {
-        sent += send_group(&config, &arguments.peer, group, &bar, &mut failures).await?;
+        sent += send_group(&config, &arguments, group, &bar, &mut failures).await?;
     }
     bar.finish_and_clear();
     say!("sent      {sent:>8}");
@@ -133,7 +136,7 @@ fn associations(
 
 async fn send_group(
     config: &Config,
-    peer: &Peer,
+    arguments: &Arguments,
     group: BTreeMap<(SopClassUid, &'static str), Vec<Instance>>,
     bar: &ProgressBar,
     failures: &mut Vec<String>,
@@ -149,7 +152,7 @@ async fn send_group(
     if contexts.is_empty() {
         return Ok(0);
     }
-    let mut association = connect(config, peer, &contexts).await?;
+    let mut association = connect(config, &arguments.peer, &arguments.tls, &contexts).await?;
     let mut sent = 0;
     for instance in group.into_values().flatten() {
         bar.inc(1);

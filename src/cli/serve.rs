@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use qianli_dimse::{Scp, ScpConfig};
 use qianli_web::access::login::{FIRST, first_administrator};
+use qianli_web::server::{CurrentTls, Door};
 use qianli_web::{NodeInfo, WebConfig, WebState};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +22,8 @@ use super::say::say;
 use crate::app::{App, OtherAttributes};
 use crate::config::Config;
 use crate::services::NodeServices;
+use crate::tls::dimse::DimseTls;
+use crate::tls::{Tls, TlsFiles};
 
 /// Files that the demonstration loads at a time.
 const DEMO_PARALLEL: usize = 4;
@@ -28,13 +31,22 @@ const DEMO_PARALLEL: usize = 4;
 /// Runs the node until SIGTERM or SIGINT.
 pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let metrics = PrometheusBuilder::new().install_recorder().context("start the metrics")?;
+    let stop = CancellationToken::new();
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let https = match &config.tls {
+        Some(files) => Some(tls("https", files, &[b"h2", b"http/1.1"], &stop)?),
+        None => None,
+    };
+    let secure = match (config.dimse_tls, &config.dimse_tls_files) {
+        (Some(address), Some(files)) => Some((address, tls("dimse-tls", files, &[], &stop)?)),
+        _ => None,
+    };
     let app = App::open_as(config.clone(), OtherAttributes::Refuse).await?;
     let http = bind("http", config.http).await?;
     let dimse = bind("dimse", config.dimse).await?;
     let (http_address, dimse_address) = (http.local_addr()?, dimse.local_addr()?);
     let stop = CancellationToken::new();
-
-    let scp = Scp::new(
+    let mut scp = Scp::new(
         dimse,
         ScpConfig {
             max_associations: config.max_associations as usize,
@@ -52,6 +64,12 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             calling: config.calling_aets.clone(),
         }),
     );
+    let mut secure_address = None;
+    if let Some((address, tls)) = secure {
+        let listener = bind("dimse-tls", address).await?;
+        secure_address = Some(listener.local_addr()?);
+        scp = scp.also_secure(listener, Arc::new(DimseTls(tls)));
+    }
     let state = WebState::new(
         app.archive.clone(),
         WebConfig {
@@ -60,6 +78,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             cors_origins: config.cors_origins.clone(),
             allow_delete: config.allow_delete,
             logins: config.logins(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            requests_per_second: config.requests_per_second,
             node: NodeInfo {
                 aet: config.aet.to_string(),
                 dimse: dimse_address.to_string(),
@@ -79,7 +99,11 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         http,
         qianli_web::router(state),
         Arc::new(move || render.render()),
-        config.max_connections_per_address,
+        Door {
+            per_address: config.max_connections_per_address,
+            tls: https.map(|tls| -> CurrentTls { Arc::new(move || tls.current()) }),
+            trusted: config.trusted_proxies.clone(),
+        },
         stop.clone().cancelled_owned(),
     );
     let mut web_task = tokio::spawn(web);
@@ -105,12 +129,15 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if !config.no_auth && !config.demo {
         people::refuse_demonstration(app.archive.catalog()).await?;
     }
-    say!("http: http://{http_address}");
+    say!("http: {scheme}://{http_address}");
+    if let Some(address) = secure_address {
+        say!("dimse-tls: {}@{address}", config.aet);
+    }
     say!("dimse: {}@{dimse_address}", config.aet);
     if let Some((login, password)) = &first {
         say!();
         say!(
-            "Nobody had an account. Log in at http://{http_address}/login and choose your own password:"
+            "Nobody had an account. Log in at {scheme}://{http_address}/login and choose your own password:"
         );
         say!("  login     {login}");
         say!("  password  {password}");
@@ -122,7 +149,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     tracing::info!(http = %http_address, dimse = %dimse_address, aet = %config.aet,
         database = config.database_for_people(), store = config.store, "ready");
     if config.demo {
-        demo(&app, &http_address.to_string(), &dimse_address.to_string()).await?;
+        demo(&app, &format!("{scheme}://{http_address}"), &dimse_address.to_string()).await?;
     }
 
     // A node without one of its parts is worse than none: whoever watches it starts it again.
@@ -182,6 +209,19 @@ async fn warn_of_lost_index(app: &App) {
     }
 }
 
+/// Opens the certificates of a listener and keeps an eye on their files.
+fn tls(
+    name: &'static str,
+    files: &TlsFiles,
+    alpn: &'static [&'static [u8]],
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<Tls>> {
+    let tls = Tls::open(name, files.clone(), alpn)
+        .with_context(|| format!("the certificate for {name} cannot be used"))?;
+    tokio::spawn(Arc::clone(&tls).watch(stop.clone()));
+    Ok(tls)
+}
+
 async fn bind(name: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!(
@@ -217,8 +257,8 @@ async fn demo(app: &App, http: &str, dimse: &str) -> anyhow::Result<()> {
     let (title, port) = (&app.config.aet, dimse.rsplit(':').next().unwrap_or_default());
     say!();
     say!("Qianli is running. Press Ctrl+C to stop.");
-    say!("  pages     http://{http}/");
-    say!("  DICOMweb  http://{http}/dicom-web");
+    say!("  pages     {http}/");
+    say!("  DICOMweb  {http}/dicom-web");
     say!("  DIMSE     AE title {title}, host 127.0.0.1, port {port}");
     say!();
     let credentials = match app.config.no_auth {
@@ -237,10 +277,8 @@ async fn demo(app: &App, http: &str, dimse: &str) -> anyhow::Result<()> {
         }
     };
     say!("Try next:");
-    say!("  1. Open http://{http}/studies and click a study.");
+    say!("  1. Open {http}/studies and click a study.");
     say!("  2. Send your own images: {program} send {title}@127.0.0.1:{port} FOLDER");
-    say!(
-        "  3. Ask over DICOMweb: curl {credentials}'http://{http}/dicom-web/studies?PatientName=*'"
-    );
+    say!("  3. Ask over DICOMweb: curl {credentials}'{http}/dicom-web/studies?PatientName=*'");
     Ok(())
 }

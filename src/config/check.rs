@@ -1,15 +1,17 @@
 //! Which values can work. Every refusal names the setting, the value, what is wrong, and an example.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use qianli_archive::Blobs;
 use qianli_model::address::is_loopback;
 use qianli_model::query::Path as AttributePath;
-use qianli_web::WebConfig;
+use qianli_web::{TrustedProxies, WebConfig};
 
 use super::{Config, Size, Span};
+use crate::tls::TlsFiles;
 
 const NO_TIME: Span = Span(Duration::ZERO);
 const SECOND: Span = Span(Duration::from_secs(1));
@@ -112,7 +114,9 @@ fn log(filter: &str) -> anyhow::Result<()> {
 
 /// Nothing is served beyond loopback without knowing who asks (DESIGN section 3, invariant 10).
 fn exposure(config: &Config) -> anyhow::Result<()> {
-    for (name, address) in [("http", config.http), ("dimse", config.dimse)] {
+    let secure = config.dimse_tls.map(|address| ("dimse-tls", address));
+    let listeners = [("http", config.http), ("dimse", config.dimse)];
+    for (name, address) in listeners.into_iter().chain(secure) {
         if is_loopback(address.ip()) {
             continue;
         }
@@ -130,9 +134,9 @@ fn exposure(config: &Config) -> anyhow::Result<()> {
     }
     if !is_loopback(config.http.ip()) && !config.is_https() {
         bail!(
-            "refusing to listen on {} (http): passwords would cross the network in the clear; put a \
-             proxy in front that ends TLS and write public_url = \"https://…\", the URL that people \
-             use",
+            "refusing to listen on {} (http): passwords would cross the network in the clear; write \
+             tls_cert and tls_key, or put a proxy in front that ends TLS and write public_url = \
+             \"https://…\", the URL that people use",
             config.http
         );
     }
@@ -143,7 +147,51 @@ fn exposure(config: &Config) -> anyhow::Result<()> {
             config.dimse
         );
     }
+    let anybody = config
+        .dimse_tls_files
+        .as_ref()
+        .is_some_and(|files| files.client_ca.is_none() && config.calling_aets.is_empty());
+    if let Some(address) = config.dimse_tls
+        && !is_loopback(address.ip())
+        && anybody
+    {
+        bail!(
+            "refusing to listen on {address} (dimse_tls): any machine of the network could store; \
+             write dimse_tls_client_ca = \"/etc/qianli/hospital-ca.pem\" so that peers show a \
+             certificate, or name those that may call, for example calling_aets = [\"CT1\", \"MR1\"]"
+        );
+    }
     Ok(())
+}
+
+/// A certificate and its key, which go together.
+pub(super) fn tls_pair(
+    name: &str,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> anyhow::Result<Option<TlsFiles>> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key, client_ca: None })),
+        (None, None) => Ok(None),
+        (given, _) => {
+            let missing = if given.is_some() { "key" } else { "cert" };
+            bail!(
+                "{name}_cert and {name}_key go together, and {name}_{missing} is missing; write for \
+                 example {name}_cert = \"/etc/qianli/chain.pem\" and {name}_key = \
+                 \"/etc/qianli/key.pem\""
+            )
+        }
+    }
+}
+
+/// The proxies that are believed.
+pub(super) fn trusted_proxies(list: &[String]) -> anyhow::Result<TrustedProxies> {
+    TrustedProxies::parse(list).map_err(|entry| {
+        anyhow::anyhow!(
+            "trusted_proxies: {entry:?} is neither an address nor a network; write for example \
+             trusted_proxies = [\"127.0.0.1\", \"10.1.0.0/16\"]"
+        )
+    })
 }
 
 /// Attributes that can be indexed, or what is wrong with the first that cannot.

@@ -29,13 +29,18 @@ impl Ran {
 /// Runs one of DCMTK's tools against a node: title, peer and port are put after `options`, files
 /// or further arguments last.
 pub fn dcmtk(node: &Node, tool: &str, options: &[&str], rest: &[&str]) -> Ran {
+    dcmtk_at(node.dimse().port(), tool, options, rest)
+}
+
+/// As [`dcmtk`], towards any port of this machine.
+pub fn dcmtk_at(port: u16, tool: &str, options: &[&str], rest: &[&str]) -> Ran {
     let mut command = Command::new(tool);
     // Debian's DCMTK waits for Nagle's algorithm otherwise.
     command.env("TCP_NODELAY", "1").args(options);
     if !options.contains(&"-aec") {
         command.args(["-aec", AE]);
     }
-    command.arg("127.0.0.1").arg(node.dimse().port().to_string()).args(rest);
+    command.arg("127.0.0.1").arg(port.to_string()).args(rest);
     run(&mut command)
 }
 

@@ -13,6 +13,7 @@ pub mod s3;
 pub mod sample;
 pub mod setup;
 pub mod synth;
+pub mod tls;
 pub mod web;
 
 use std::fs::{self, File, OpenOptions};

@@ -36,6 +36,7 @@ pub struct Node {
     starts: u32,
     http: String,
     dimse: String,
+    dimse_tls: String,
 }
 
 impl Plan {
@@ -98,6 +99,7 @@ impl Plan {
             starts: 0,
             http: String::new(),
             dimse: String::new(),
+            dimse_tls: String::new(),
         };
         node.restart();
         node
@@ -154,6 +156,10 @@ impl Node {
             });
             if let Some(url) = line.strip_prefix("http: ") {
                 http = Some(url.trim().trim_end_matches('/').to_owned());
+            } else if let Some((_, address)) =
+                line.strip_prefix("dimse-tls: ").and_then(|peer| peer.split_once('@'))
+            {
+                self.dimse_tls = address.trim().to_owned();
             } else if let Some(address) = line.strip_prefix("dimse: ") {
                 dimse = address.trim().split_once('@').map(|(_, address)| address.to_owned());
             }
@@ -212,6 +218,11 @@ impl Node {
     /// Where DIMSE peers connect.
     pub fn dimse(&self) -> SocketAddr {
         self.dimse.parse().expect("the dimse address")
+    }
+
+    /// Where DIMSE peers connect over TLS, when the plan has a listener for them.
+    pub fn dimse_tls(&self) -> SocketAddr {
+        self.dimse_tls.parse().expect("the address of DIMSE over TLS")
     }
 
     /// `AET@host:port`, as the command line takes it.

@@ -51,6 +51,8 @@ impl Default for Implementation {
 pub struct AssociationRequest {
     /// Address of the peer.
     pub peer: SocketAddr,
+    /// Subject of its TLS certificate, where it had to show one.
+    pub certificate: Option<String>,
     /// Whom it wants to talk to.
     pub called: AeTitle,
     /// Who it says it is.
@@ -76,6 +78,8 @@ pub struct AssociationInfo {
     pub id: u64,
     /// Address of the peer.
     pub peer: SocketAddr,
+    /// Subject of its TLS certificate, where it had to show one.
+    pub certificate: Option<String>,
     /// Its AE title.
     pub calling: AeTitle,
     /// The AE title it called.
@@ -205,6 +209,7 @@ impl AssociationRequest {
         }
         let mut request = Self {
             peer,
+            certificate: None,
             called,
             calling,
             contexts: pdu.presentation_contexts,
@@ -251,6 +256,7 @@ impl AssociationRequest {
         AssociationInfo {
             id,
             peer: self.peer,
+            certificate: self.certificate.clone(),
             calling: self.calling.clone(),
             called: self.called.clone(),
             implementation_class_uid: self.implementation_class_uid.clone(),

@@ -1,4 +1,4 @@
-//! DIMSE over TCP: PDUs, association negotiation, typed messages, and the two drivers.
+//! DIMSE over TCP or whatever secures it: PDUs, association negotiation, typed messages, and the two drivers.
 //!
 //! [`scp::Scp`] listens and hands instances to the node through [`services::Services`];
 //! [`scu::Association`] calls other nodes. Nothing here knows the archive, the catalog or a file:
@@ -15,6 +15,7 @@ pub mod message;
 pub mod pdu;
 pub mod scp;
 pub mod scu;
+pub mod secure;
 pub mod services;
 pub mod status;
 #[cfg(test)]

@@ -7,6 +7,8 @@ mod limits;
 mod operation;
 mod session;
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +20,10 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::association::Implementation;
 pub use crate::connection::READ_BUFFER;
+use crate::secure::{Handshake, Secured, Stream};
 use crate::services::Services;
 use limits::Limits;
+use session::Caller;
 
 /// How the acceptor behaves.
 #[derive(Debug, Clone)]
@@ -64,6 +68,7 @@ impl ScpConfig {
 /// The acceptor of a node.
 pub struct Scp {
     listener: TcpListener,
+    secure: Option<(TcpListener, Arc<dyn Handshake>)>,
     node: Arc<Node>,
 }
 
@@ -81,22 +86,32 @@ impl Scp {
     /// An acceptor over a bound listener.
     pub fn new(listener: TcpListener, config: ScpConfig, services: Arc<dyn Services>) -> Self {
         let limits = Limits::new(config.max_associations, config.max_associations_per_address);
-        Self { listener, node: Arc::new(Node { config, services, limits: Arc::new(limits) }) }
+        let node = Arc::new(Node { config, services, limits: Arc::new(limits) });
+        Self { listener, secure: None, node }
+    }
+
+    /// Also serves a second listener, whose connections begin with a handshake (PS3.15 B.12). All
+    /// limits hold for both together.
+    pub fn also_secure(mut self, listener: TcpListener, handshake: Arc<dyn Handshake>) -> Self {
+        self.secure = Some((listener, handshake));
+        self
     }
 
     /// Serves until `shutdown` is cancelled, then drains: no new connections; associations between
     /// two operations are aborted, the others after their operation; what is left after the drain
     /// timeout is cut, and its sinks are dropped.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { listener, node } = self;
+        let Self { listener, secure, node } = self;
         let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(ended) = tasks.join_next() => report_panic(ended),
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => start(&mut tasks, &node, stream, peer, &shutdown),
+                (accepted, handshake) = accept(&listener, secure.as_ref()) => match accepted {
+                    Ok((stream, peer)) => {
+                        start(&mut tasks, &node, stream, peer, handshake, &shutdown);
+                    }
                     Err(error) => {
                         error!(%error, "cannot accept DICOM connections; if this repeats, raise the \
                             limit of open files");
@@ -105,7 +120,7 @@ impl Scp {
                 },
             }
         }
-        drop(listener);
+        drop((listener, secure));
         if !tasks.is_empty() {
             info!(
                 connections = tasks.len(),
@@ -129,11 +144,24 @@ impl Scp {
     }
 }
 
+/// The next connection of either listener, and the handshake that it begins with.
+async fn accept(
+    plain: &TcpListener,
+    secure: Option<&(TcpListener, Arc<dyn Handshake>)>,
+) -> (io::Result<(TcpStream, SocketAddr)>, Option<Arc<dyn Handshake>>) {
+    let Some((listener, handshake)) = secure else { return (plain.accept().await, None) };
+    tokio::select! {
+        accepted = plain.accept() => (accepted, None),
+        accepted = listener.accept() => (accepted, Some(Arc::clone(handshake))),
+    }
+}
+
 fn start(
     tasks: &mut JoinSet<()>,
     node: &Arc<Node>,
     stream: TcpStream,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
+    handshake: Option<Arc<dyn Handshake>>,
     shutdown: &CancellationToken,
 ) {
     let pending = match node.limits.connect(peer.ip()) {
@@ -157,9 +185,47 @@ fn start(
     let id = session::next_id();
     let span = info_span!("association", id, %peer);
     tasks.spawn(
-        async move { session::serve(&node, stream, peer, id, pending, shutdown).await }
-            .instrument(span),
+        async move {
+            let Some(handshake) = handshake else {
+                let caller = Caller { peer, certificate: None };
+                return session::serve(&node, stream, caller, id, pending, shutdown).await;
+            };
+            let Some((stream, caller)) = secured(&node, stream, peer, &*handshake, &shutdown).await
+            else {
+                return;
+            };
+            session::serve(&node, stream, caller, id, pending, shutdown).await;
+        }
+        .instrument(span),
     );
+}
+
+/// Does the handshake, which is over when the time for an association request is.
+async fn secured(
+    node: &Node,
+    stream: TcpStream,
+    peer: SocketAddr,
+    handshake: &dyn Handshake,
+    shutdown: &CancellationToken,
+) -> Option<(Box<dyn Stream>, Caller)> {
+    let artim = node.config.artim_timeout;
+    let done = tokio::select! {
+        () = shutdown.cancelled() => return None,
+        done = tokio::time::timeout(artim, handshake.shake(stream)) => done,
+    };
+    match done {
+        Ok(Ok(Secured { stream, certificate })) => Some((stream, Caller { peer, certificate })),
+        Ok(Err(error)) => {
+            session::count_association("handshake_failed");
+            warn!(%peer, error, "a DICOM peer could not be talked to over TLS");
+            None
+        }
+        Err(_) => {
+            session::count_association("no_request");
+            warn!(%peer, "closed a connection: no TLS handshake within {artim:?}");
+            None
+        }
+    }
 }
 
 fn report_panic(ended: Result<(), JoinError>) {

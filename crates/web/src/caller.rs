@@ -11,6 +11,7 @@ use qianli_model::{Role, Scope, SeriesUid, SopInstanceUid, StudyUid};
 use crate::WebState;
 use crate::access::TenantPath;
 use crate::error::HttpError;
+use crate::forwarded::Reached;
 
 /// The caller of an HTTP request, as [`crate::access`] found it.
 #[derive(Debug, Clone)]
@@ -60,9 +61,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// URL of the DICOMweb root as the client reaches it, without a trailing slash.
 ///
-/// Configured where a proxy stands in front; else from the Host header. `Forwarded` and its
-/// relatives are not believed, since any client can send them. Holds no character that JSON or a
-/// header would have to escape.
+/// Configured, or from the Host header and how the request came, which [`crate::forwarded`] settles.
+/// Holds no character that JSON or a header would have to escape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
@@ -95,15 +95,26 @@ impl BaseUrl {
     /// A base URL without a request.
     #[cfg(test)]
     pub(crate) fn for_tests(public_url: &str) -> Self {
-        Self::new(Some(public_url), None, "")
+        Self::new(Some(public_url), None, Reached::default(), "")
     }
 
     /// From the setting, the Host of the request and the address on which this node listens.
-    fn new(public_url: Option<&str>, host: Option<&str>, listening: &str) -> Self {
+    fn new(
+        public_url: Option<&str>,
+        host: Option<&str>,
+        reached: Reached,
+        listening: &str,
+    ) -> Self {
+        let scheme = if reached.https { "https" } else { "http" };
         let root = match (public_url, host) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
             (None, Some(host)) if is_host(host) => {
-                format!("http://{host}{}", missing_port(host, listening))
+                // A proxy has a port of its own, and says it where it is not the scheme's.
+                let port = match reached.proxied {
+                    true => String::new(),
+                    false => missing_port(host, reached, listening),
+                };
+                format!("{scheme}://{host}{port}")
             }
             // A path alone is a legal reference too, and right from wherever it was fetched.
             (None, _) => String::new(),
@@ -121,7 +132,9 @@ impl FromRequestParts<WebState> for BaseUrl {
         let authority = parts.uri.authority().map(|authority| authority.as_str());
         let config = state.config();
         let host = header.or(authority);
-        let mut base = Self::new(config.public_url.as_deref(), host, &config.node.http);
+        let reached = parts.extensions.get::<Reached>().copied().unwrap_or_default();
+        let public = config.public_url.as_deref();
+        let mut base = Self::new(public, host, reached, &config.node.http);
         if let Some(TenantPath(name)) = parts.extensions.get() {
             let root = base.0.trim_end_matches("/dicom-web");
             base = Self(format!("{root}/tenants/{name}/dicom-web"));
@@ -133,17 +146,19 @@ impl FromRequestParts<WebState> for BaseUrl {
 /// `:port` of the address on which we listen, for a Host without one; else nothing.
 ///
 /// Without `public_url` clients come straight to this node, so a Host without a port (the Python
-/// dicomweb-client sends none) still means ours. A proxy on port 80 has to be named by `public_url`.
-fn missing_port(host: &str, listening: &str) -> String {
+/// dicomweb-client sends none) still means ours. A proxy that is not trusted and has the scheme's own
+/// port has to be named by `public_url`.
+fn missing_port(host: &str, reached: Reached, listening: &str) -> String {
+    let usual = if reached.https { "443" } else { "80" };
     let named = host.rsplit_once(']').map_or(host, |(_, rest)| rest).contains(':');
     match listening.rsplit_once(':') {
-        Some((_, port)) if !named && port != "80" => format!(":{port}"),
+        Some((_, port)) if !named && port != usual => format!(":{port}"),
         _ => String::new(),
     }
 }
 
 /// Whether a text is a host with an optional port and nothing else: it comes back in answers.
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     let legal =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
     !text.is_empty() && text.len() <= 255 && text.bytes().all(legal)
@@ -156,7 +171,8 @@ mod tests {
     #[test]
     fn configured_then_host_then_path_alone() {
         let check = |public, host, expected: &str| {
-            assert_eq!(BaseUrl::new(public, host, "[::]:8080").as_str(), expected);
+            let direct = Reached::default();
+            assert_eq!(BaseUrl::new(public, host, direct, "[::]:8080").as_str(), expected);
         };
         check(None, Some("localhost"), "http://localhost:8080/dicom-web");
         check(None, Some("[::1]"), "http://[::1]:8080/dicom-web");
@@ -169,8 +185,22 @@ mod tests {
     }
 
     #[test]
+    fn schemes_and_ports_are_those_that_the_client_used() {
+        let check = |https, proxied, host, listening, expected: &str| {
+            let url = BaseUrl::new(None, Some(host), Reached { https, proxied }, listening);
+            assert_eq!(url.as_str(), expected);
+        };
+        check(true, false, "a:8443", "[::]:8443", "https://a:8443/dicom-web");
+        check(true, false, "a", "[::]:8443", "https://a:8443/dicom-web");
+        check(true, false, "a", "[::]:443", "https://a/dicom-web");
+        check(true, true, "a", "[::]:8080", "https://a/dicom-web");
+        check(false, true, "a", "[::]:8080", "http://a/dicom-web");
+        check(true, true, "a:8443", "[::]:8080", "https://a:8443/dicom-web");
+    }
+
+    #[test]
     fn resources_have_their_urls() {
-        let base = BaseUrl::new(None, Some("h"), "127.0.0.1:80");
+        let base = BaseUrl::new(None, Some("h"), Reached::default(), "127.0.0.1:80");
         let study = StudyUid::parse("1.2").expect("a UID");
         let series = SeriesUid::parse("1.3").expect("a UID");
         let instance = SopInstanceUid::parse("1.4").expect("a UID");

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::WebState;
 use crate::error::HttpError;
+use crate::forwarded::{OverTls, Reached};
 
 /// Paths for monitors, which call by whatever name they have and get no data.
 const OPEN: &[&str] = &["/healthz", "/readyz"];
@@ -23,9 +24,15 @@ const OPEN: &[&str] = &["/healthz", "/readyz"];
 pub(crate) async fn check(State(state): State<WebState>, request: Request, next: Next) -> Response {
     let public = state.config().public_url.as_deref().and_then(host_of_url);
     let (version, uri) = (request.version(), request.uri());
+    let reached = request.extensions().get::<Reached>().copied().unwrap_or_default();
+    // A page whose name was pointed here gets no further than the handshake: our certificate is not
+    // in its name. A trusted proxy answers for what it lets through.
+    // With logins such a page gets nothing: it has no cookie of ours.
+    let vouched = reached.proxied
+        || request.extensions().get::<OverTls>().is_some()
+        || state.config().logins.is_some();
     if !OPEN.contains(&uri.path())
-        && let Err(error) = judge(version, uri, request.headers(), public)
-        && (state.config().logins.is_none() || error.status() != StatusCode::MISDIRECTED_REQUEST)
+        && let Err(error) = judge(version, uri, request.headers(), public, vouched)
     {
         return error.into_response();
     }
@@ -33,12 +40,13 @@ pub(crate) async fn check(State(state): State<WebState>, request: Request, next:
 }
 
 /// Every host that the request names must be ours: the one of its target (HTTP/2, proxies) and the
-/// one of its Host header.
+/// one of its Host header. Where somebody else vouches for the name it only has to be one.
 fn judge(
     version: Version,
     uri: &Uri,
     headers: &HeaderMap,
     public: Option<&str>,
+    vouched: bool,
 ) -> Result<(), HttpError> {
     let malformed = || HttpError::bad_request("the Host of this request is not a host");
     let mut named = headers.get_all(header::HOST).iter();
@@ -56,7 +64,7 @@ fn judge(
     }
     for authority in [header, target].into_iter().flatten() {
         let host = host_of(authority).ok_or_else(malformed)?;
-        if !is_ours(host, public) {
+        if !vouched && !is_ours(host, public) {
             return Err(HttpError::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "this server does not answer to that host name; if clients reach it by that name, \
@@ -123,7 +131,7 @@ mod tests {
         }
         let uri = uri.parse().expect("a target");
         let public = public.and_then(host_of_url);
-        judge(version, &uri, &headers, public).map_or_else(|e| e.status().as_u16(), |()| 200)
+        judge(version, &uri, &headers, public, false).map_or_else(|e| e.status().as_u16(), |()| 200)
     }
 
     #[test]
@@ -177,7 +185,7 @@ mod tests {
         for host in ["localhost", "evil.example"] {
             twice.append(header::HOST, host.parse().expect("a header"));
         }
-        let judged = judge(Version::HTTP_11, &Uri::from_static("/"), &twice, None);
+        let judged = judge(Version::HTTP_11, &Uri::from_static("/"), &twice, None, true);
         assert_eq!(judged.map_err(|e| e.status().as_u16()), Err(400));
     }
 }

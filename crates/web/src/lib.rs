@@ -9,10 +9,13 @@ mod caller;
 mod dicomweb;
 mod error;
 pub mod facts;
+mod forwarded;
+mod headers;
 mod host;
 mod origin;
 mod pixels;
 mod portal;
+pub mod rate;
 mod request;
 pub mod server;
 
@@ -20,11 +23,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use qianli_archive::Archive;
+use qianli_model::PerAddress;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceBuilder;
 use tower_http::CompressionLevel;
@@ -35,6 +39,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 pub use access::Logins;
 pub use caller::{BaseUrl, Caller};
 pub use error::HttpError;
+pub use forwarded::TrustedProxies;
 
 use access::Door;
 use dicomweb::ups::Channels;
@@ -48,6 +53,10 @@ const PASSWORDS_AT_ONCE: usize = 2;
 
 /// JSON and text shorter than this is not worth compressing (bytes).
 const COMPRESS_FROM: u64 = 1024;
+
+/// Largest form or JSON document that a page takes (bytes). What takes more, as STOW-RS does, reads
+/// its body itself and has a limit of its own.
+const MAX_FORM: usize = 256 << 10;
 
 /// What the HTTP faces need to know beside the archive.
 #[derive(Debug, Clone)]
@@ -66,6 +75,11 @@ pub struct WebConfig {
     /// How people and programs log in. Without, whoever reaches the listener may do everything: for
     /// listeners on loopback only.
     pub logins: Option<Logins>,
+    /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Requests per second from one address, of which a few seconds' worth may come at once; 0 for no
+    /// limit.
+    pub requests_per_second: PerAddress,
     /// What the pages say about this node.
     pub node: NodeInfo,
 }
@@ -79,6 +93,8 @@ impl Default for WebConfig {
             cors_origins: Vec::new(),
             allow_delete: false,
             logins: None,
+            trusted_proxies: TrustedProxies::default(),
+            requests_per_second: PerAddress { remote: 1000, loopback: 0 },
             node: NodeInfo::default(),
         }
     }
@@ -152,6 +168,7 @@ struct Inner {
     config: WebConfig,
     pixels: Pixels,
     turns: Arc<Semaphore>,
+    per_address: rate::PerAddress,
     channels: Channels,
     door: Door,
     hashing: Arc<Semaphore>,
@@ -171,10 +188,12 @@ impl WebState {
         config.check()?;
         let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
         let pixels = Pixels::new(archive.workers().clone());
+        let per_address = rate::PerAddress::new(config.requests_per_second);
         let channels = Channels::new();
         let hashing = Arc::new(Semaphore::new(PASSWORDS_AT_ONCE));
         let door = Door::new();
-        Ok(Self(Arc::new(Inner { archive, config, pixels, turns, channels, door, hashing })))
+        let inner = Inner { archive, config, pixels, turns, per_address, channels, door, hashing };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The archive.
@@ -204,6 +223,11 @@ impl WebState {
     /// Turns to compute with passwords.
     pub(crate) fn hashing(&self) -> &Arc<Semaphore> {
         &self.0.hashing
+    }
+
+    /// How often addresses may ask.
+    pub(crate) fn per_address(&self) -> &rate::PerAddress {
+        &self.0.per_address
     }
 
     /// A place among the requests that are worked on, or `None` when all are taken.
@@ -236,7 +260,11 @@ pub fn router(state: WebState) -> Router {
     let router = router
         .layer(from_fn_with_state(state.clone(), audit::observe))
         .layer(from_fn_with_state(state.clone(), access::identify))
+        .layer(DefaultBodyLimit::max(MAX_FORM))
         .layer(from_fn_with_state(state.clone(), host::check))
+        .layer(from_fn_with_state(state.clone(), rate::limit))
+        .layer(from_fn_with_state(state.clone(), forwarded::resolve))
+        .layer(from_fn(headers::complete))
         .layer(CatchPanicLayer::custom(request::after_panic))
         .layer(from_fn(request::observe))
         .with_state(state);

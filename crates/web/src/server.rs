@@ -2,6 +2,7 @@
 
 mod places;
 mod stall;
+mod tls;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,6 +17,7 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::get;
 use axum::serve::Listener;
@@ -24,12 +26,17 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use qianli_model::PerAddress;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
 use self::places::{Admission, Places};
 use self::stall::Stalling;
+pub use self::tls::CurrentTls;
+use crate::forwarded::{OverTls, TrustedProxies};
+use crate::headers;
 
 /// Renders the process's metrics in the text format of Prometheus.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -70,8 +77,19 @@ impl Limits {
     }
 }
 
-/// Serves `router` and `/metrics` on `listener`, each address as many connections at once as
-/// `per_address` says. After `shutdown` no connection is accepted, and it
+/// How connections are taken.
+#[derive(Clone)]
+pub struct Door {
+    /// Connections at once from one address; proxies that are trusted bring in others and are not
+    /// counted.
+    pub per_address: PerAddress,
+    /// TLS, when it is spoken here. Who speaks plain HTTP then is told so.
+    pub tls: Option<CurrentTls>,
+    /// Proxies that are trusted.
+    pub trusted: TrustedProxies,
+}
+
+/// Serves `router` and `/metrics` on `listener`. After `shutdown` no connection is accepted, and it
 /// returns once the answers under way are complete.
 ///
 /// # Errors
@@ -81,21 +99,24 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     metrics: RenderMetrics,
-    per_address: PerAddress,
+    door: Door,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let render = move || {
         let text = metrics();
         async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
     };
-    let router = router.route("/metrics", get(render));
-    run(listener, router, Limits::new(per_address), shutdown).await;
+    let metrics = get(render).layer(from_fn(headers::complete));
+    let router = router.route("/metrics", metrics);
+    let limits = Limits::new(door.per_address);
+    run(listener, router, door, limits, shutdown).await;
     Ok(())
 }
 
 async fn run(
     mut listener: TcpListener,
     router: Router,
+    door: Door,
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
@@ -118,16 +139,26 @@ async fn run(
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let admission = places.admit(peer.ip());
+        let admission = match door.trusted.contains(peer.ip()) {
+            true => Admission::Serve(None),
+            false => places.admit(peer.ip()),
+        };
         let (router, own) = match admission {
             Admission::Serve(own) => (&router, Ok(own)),
             Admission::Refuse(own) => (&refusing, Err(own)),
             Admission::Close => continue,
         };
-        let service = Connection { router: router.clone(), peer, asked: Arc::default() };
+        let service =
+            Connection { router: router.clone(), peer, tls: false, asked: Arc::default() };
         let watcher = graceful.watcher();
+        let tls = door.tls.as_ref().map(|current| current());
         tokio::spawn(async move {
-            let conversation = converse(socket, service, limits, watcher);
+            let conversation = async {
+                match tls {
+                    Some(tls) => shake_hands(socket, tls.into(), service, limits, watcher).await,
+                    None => converse(socket, service, limits, watcher).await,
+                }
+            };
             if own.is_ok() {
                 conversation.await;
             } else {
@@ -147,8 +178,45 @@ async fn too_many() -> impl axum::response::IntoResponse {
     (StatusCode::TOO_MANY_REQUESTS, headers, "too many connections from this address\n")
 }
 
+/// Goes on inside TLS; tells who speaks plain HTTP where to go. The handshake has as long as the
+/// headers of a request, and holds the connection's places.
+async fn shake_hands(
+    socket: TcpStream,
+    acceptor: TlsAcceptor,
+    mut service: Connection,
+    limits: Limits,
+    watcher: Watcher,
+) {
+    let first = tokio::time::timeout(limits.headers, tls::begins(&socket)).await;
+    match first {
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => {
+            service.router = Router::new().fallback(tls::plain);
+            return converse(socket, service, limits, watcher).await;
+        }
+        Ok(Err(_)) | Err(_) => return,
+    }
+    // Below TLS, so that a client that takes nothing is noticed while records wait to be sent, too.
+    let handshake = acceptor.accept(Stalling::new(socket, limits.stall));
+    match tokio::time::timeout(limits.headers, handshake).await {
+        Ok(Ok(stream)) => {
+            service.tls = true;
+            talk(stream, service, limits, watcher).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, peer = %service.peer, "TLS handshake failed"),
+        Err(_) => tracing::debug!(peer = %service.peer, "TLS handshake took too long"),
+    }
+}
+
 /// Answers the requests of one connection until either side ends it.
 async fn converse(socket: TcpStream, service: Connection, limits: Limits, watcher: Watcher) {
+    talk(Stalling::new(socket, limits.stall), service, limits, watcher).await;
+}
+
+async fn talk<S>(stream: S, service: Connection, limits: Limits, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let asked = Arc::clone(&service.asked);
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -165,10 +233,8 @@ async fn converse(socket: TcpStream, service: Connection, limits: Limits, watche
         .keep_alive_interval(limits.headers)
         .keep_alive_timeout(limits.headers);
     // A WebSocket leaves this connection when it is upgraded, and has limits of its own.
-    let connection = builder.serve_connection_with_upgrades(
-        TokioIo::new(Stalling::new(socket, limits.stall)),
-        TowerToHyperService::new(service),
-    );
+    let connection = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = pin!(watcher.watch(connection));
     // The timer of HTTP/1 starts when the version is known. A client that never says enough for
     // that, or speaks HTTP/2 and asks for nothing, is found out here.
@@ -187,6 +253,8 @@ async fn converse(socket: TcpStream, service: Connection, limits: Limits, watche
 struct Connection {
     router: Router,
     peer: SocketAddr,
+    /// Inside TLS.
+    tls: bool,
     /// A request has come.
     asked: Arc<AtomicBool>,
 }
@@ -206,6 +274,9 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         self.asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(ConnectInfo(self.peer));
+        if self.tls {
+            request.extensions_mut().insert(OverTls);
+        }
         self.router.call(request)
     }
 }
@@ -263,7 +334,8 @@ mod tests {
             let address = listener.local_addr().expect("an address");
             let (stop, stopped) = oneshot::channel();
             let limits = Limits { connections, per_address, headers: HEADERS, stall: HEADERS };
-            let running = tokio::spawn(run(listener, router, limits, async {
+            let door = Door { per_address, tls: None, trusted: TrustedProxies::default() };
+            let running = tokio::spawn(run(listener, router, door, limits, async {
                 stopped.await.unwrap_or_default();
             }));
             Self { address, stop, running }

@@ -74,15 +74,23 @@ impl End {
     }
 }
 
-fn count_association(result: &'static str) {
+pub(super) fn count_association(result: &'static str) {
     counter!("qianli_dimse_associations_total", "result" => result).increment(1);
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) peer: SocketAddr,
+    /// Subject of its certificate, where it had to show one.
+    pub(super) certificate: Option<String>,
 }
 
 /// Serves one connection until it is closed.
 pub(super) async fn serve<S>(
     node: &Node,
     stream: S,
-    peer: SocketAddr,
+    caller: Caller,
     id: u64,
     pending: Pending,
     shutdown: CancellationToken,
@@ -90,6 +98,7 @@ pub(super) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let artim = node.config.artim_timeout;
+    let peer = caller.peer;
     let mut connection = Connection::new(stream, node.config.max_pdu, artim);
     // The whole request has to be there before ARTIM expires (Sta2), not just a byte of it.
     let request = tokio::select! {
@@ -111,6 +120,7 @@ pub(super) async fn serve<S>(
             return count_association("no_request");
         }
     };
+    let request = AssociationRequest { certificate: caller.certificate, ..request };
     if let Err(rejection) = admit(node, &request) {
         return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
     }
@@ -281,6 +291,7 @@ fn log_accepted(info: &AssociationInfo, agreement: &Agreement) {
         calling = %info.calling,
         called = %info.called,
         contexts = agreement.contexts.len(),
+        certificate = info.certificate.as_deref().unwrap_or_default(),
         implementation = info.implementation_version.as_deref().unwrap_or_default(),
         "accepted an association from {} ({}) to {}",
         info.calling, info.peer, info.called,

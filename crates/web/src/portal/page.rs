@@ -14,10 +14,7 @@ use super::language::{self, Language};
 use super::text::Texts;
 use crate::caller::{Caller, Person};
 use crate::dicomweb::params;
-
-/// Scripts, styles and pictures come from this server only, and no other site may frame a page.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
-    img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+use crate::headers;
 
 /// The frame around a page: what its request says about the reader.
 #[derive(Debug, Clone)]
@@ -149,25 +146,25 @@ impl Frame {
             }
         };
         let mut response = (status, body).into_response();
-        let headers = response.headers_mut();
+        let given = response.headers_mut();
         for (name, value) in [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
             // Pages hold patient data: neither proxies nor shared browsers keep them.
             (header::CACHE_CONTROL, "no-store"),
-            (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+            (header::CONTENT_SECURITY_POLICY, headers::PAGE),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "same-origin"),
             (header::VARY, "accept-language, cookie"),
         ] {
-            headers.insert(name, HeaderValue::from_static(value));
+            given.insert(name, HeaderValue::from_static(value));
         }
-        headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(self.language.tag()));
+        given.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(self.language.tag()));
         if self.remember {
             let cookie = match self.language {
                 Language::English => "lang=en; Path=/; Max-Age=31536000; SameSite=Lax",
                 Language::Chinese => "lang=zh-CN; Path=/; Max-Age=31536000; SameSite=Lax",
             };
-            headers.insert(header::SET_COOKIE, HeaderValue::from_static(cookie));
+            given.insert(header::SET_COOKIE, HeaderValue::from_static(cookie));
         }
         response
     }

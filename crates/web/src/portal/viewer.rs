@@ -17,6 +17,7 @@ use super::page::Frame;
 use super::viewer_tag;
 use crate::WebState;
 use crate::error::HttpError;
+use crate::headers;
 
 /// OHIF's settings for this server, all paths relative to it. The first lines bring
 /// `/viewer?…` under `/ohif` before OHIF's router looks at the address.
@@ -58,13 +59,10 @@ pub(super) async fn open(
     if response.status().is_client_error() {
         return frame.failed("the viewer's index.html cannot be read");
     }
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Only this: OHIF evaluates code, and starts workers from blobs.
-    let framing = HeaderValue::from_static("frame-ancestors 'self'");
-    headers.insert(header::CONTENT_SECURITY_POLICY, framing);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    let document = tokio::fs::read_to_string(&path).await.unwrap_or_default();
+    let given = response.headers_mut();
+    given.insert(header::CONTENT_SECURITY_POLICY, headers::viewer(&document));
+    given.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
@@ -109,9 +107,10 @@ async fn viewer_file(folder: &Path, path: &str, request: Request) -> Option<Resp
         return None;
     }
     let caching = if is_hashed(path) { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let given = response.headers_mut();
+    given.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
+    let policy = HeaderValue::from_static(headers::VIEWER);
+    given.insert(header::CONTENT_SECURITY_POLICY, policy);
     Some(response)
 }
 

@@ -27,8 +27,8 @@ struct Held {
 /// What becomes of a connection.
 #[derive(Debug)]
 pub(super) enum Admission {
-    /// It is served.
-    Serve(Place),
+    /// It is served; `None` where nobody counts.
+    Serve(Option<Place>),
     /// It is told that there are too many of its address.
     Refuse(Place),
     /// It is closed.
@@ -67,7 +67,7 @@ impl Places {
         }
         held.connections += 1;
         let place = Place { places: Arc::clone(self), caller };
-        if over { Admission::Refuse(place) } else { Admission::Serve(place) }
+        if over { Admission::Refuse(place) } else { Admission::Serve(Some(place)) }
     }
 }
 

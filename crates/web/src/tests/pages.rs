@@ -265,8 +265,14 @@ async fn tags_of_the_viewer_follow_the_content_and_not_the_time() {
         assert_eq!((changed.status, changed.text().as_str()), (200, "two"), "{path}");
         assert_ne!(changed.header("etag"), tag, "{path}");
     }
+    // Scripts inside the document are named by what they say, nothing else inside it may run.
+    write("index.html", "<script>alert(1)</script><script src=\"/x.js\"></script>");
     let page = node.get("/viewer").await;
-    assert_eq!(page.header("content-security-policy"), "frame-ancestors 'self'");
+    let policy = page.header("content-security-policy");
+    let script = policy.rsplit("script-src ").next().expect("a rule for scripts");
+    let expected = "'self' 'wasm-unsafe-eval' 'unsafe-eval' 'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='";
+    assert_eq!(script, expected, "{policy}");
+    assert!(policy.contains("frame-ancestors 'self'"), "{policy}");
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use crate::WebState;
 use crate::caller::Caller;
 use crate::dicomweb::respond;
 use crate::error::HttpError;
+use crate::headers::REPORT;
 use html::Html;
 use set::Set;
 
@@ -35,10 +36,6 @@ pub(super) const HTML_UTF8: &str = "text/html; charset=utf-8";
 
 /// Longest waveform that is fetched (bytes): 24 hours of one lead are not for a page.
 const MOST_WAVEFORM: u64 = 32 << 20;
-
-/// Nothing is run, and pictures come from this server only.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
-    img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
 /// Answers with the page of an instance.
 pub(super) async fn answer(
@@ -58,7 +55,7 @@ pub(super) async fn answer(
     let headers = response.headers_mut();
     respond::cacheable(headers, &tag);
     headers.append(header::VARY, HeaderValue::from_static("accept-language, cookie"));
-    let policy = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
+    let policy = HeaderValue::from_static(REPORT);
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     Ok(response)
 }

@@ -1,0 +1,105 @@
+//! What browsers are told about every answer: the one place that knows the policies.
+//!
+//! Handlers of pages name the policy of theirs; everything else is data, and gets the strictest.
+//! DICOM objects come from strangers: whatever of them a browser can show runs in a sandbox, apart
+//! from this server's own pages.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use crate::forwarded::Reached;
+
+/// Our own pages: scripts, styles and pictures come from this server only, nothing stands in the
+/// page itself, and nobody frames them.
+pub(crate) const PAGE: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+    img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Everything that is no page: pictures, JSON, parts, errors.
+const DATA: &str = "default-src 'none'; sandbox; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'self'";
+
+/// Pages that we make of DICOM objects: nothing in them runs or is sent. Their pictures are this
+/// server's, and need the reader's session, which a sandbox keeps only with `allow-same-origin`;
+/// without scripts that opens nothing.
+pub(crate) const REPORT: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; \
+    sandbox allow-same-origin allow-popups allow-popups-to-escape-sandbox allow-downloads; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+/// Documents that came inside DICOM objects: they may look as they like and do nothing.
+const DOCUMENT: &str = "default-src 'none'; sandbox; style-src 'unsafe-inline'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+/// Browsers show no PDF in a sandbox or where plug-ins are forbidden, and run none of it in this
+/// server's name either.
+const PDF: &str = "base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+/// The OHIF viewer and its files, from which its workers take their policy: WebAssembly for the
+/// codecs, which make the glue around it from text (in workers, and for segmentations in the page as
+/// well), workers and pictures that scripts make, and styles that stand in elements.
+pub(crate) const VIEWER: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' blob: data:; font-src 'self' data:; media-src 'self' blob:; \
+    connect-src 'self' blob: data:; worker-src 'self' blob:; object-src 'self' blob:; \
+    frame-src 'self' blob:; base-uri 'self'; form-action 'self'; frame-ancestors 'self'; \
+    script-src 'self' 'wasm-unsafe-eval' 'unsafe-eval'";
+
+/// The viewer's `document`: scripts inside it are allowed by what they say.
+pub(crate) fn viewer(document: &str) -> HeaderValue {
+    let scripts =
+        document.split("<script>").skip(1).filter_map(|rest| rest.split_once("</script>"));
+    let policy = scripts.fold(VIEWER.to_owned(), |policy, (script, _)| {
+        let digest = STANDARD.encode(Sha256::digest(script));
+        policy + " 'sha256-" + &digest + "'"
+    });
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(VIEWER))
+}
+
+/// A year; sub-domains are not ours to decide about.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// What no page of ours, and not the viewer, asks a browser for.
+const PERMISSIONS: &str = "accelerometer=(), autoplay=(self), camera=(), display-capture=(), \
+    fullscreen=(self), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), \
+    payment=(), publickey-credentials-get=(self), usb=()";
+
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+const OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// Completes the headers of every answer.
+pub(crate) async fn complete(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let https = response.extensions().get::<Reached>().is_some_and(|reached| reached.https);
+    let headers = response.headers_mut();
+    let policy = match media(headers) {
+        "application/pdf" => PDF,
+        "text/html" | "application/xhtml+xml" | "image/svg+xml" => DOCUMENT,
+        _ => DATA,
+    };
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        // What does not know frame-ancestors knows this.
+        (header::X_FRAME_OPTIONS, "SAMEORIGIN"),
+        (PERMISSIONS_POLICY, PERMISSIONS),
+        (OPENER, "same-origin"),
+        (RESOURCE, "same-origin"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if https {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+    response
+}
+
+/// Type and subtype of an answer.
+fn media(headers: &HeaderMap) -> &str {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    text.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+}

@@ -1,4 +1,4 @@
-//! Tenants.
+//! Tenants: the hospitals and centres that share an archive, and their names.
 
 use qianli_model::TenantId;
 

@@ -1,6 +1,7 @@
 //! The command line: arguments, and one file per command.
 
 mod admin;
+mod audit;
 mod concern;
 mod conformance;
 mod delete;
@@ -67,6 +68,8 @@ enum Command {
     Token(people::TokenCommand),
     /// Print the tables of the conformance statement (docs/CONFORMANCE.md).
     Conformance(conformance::Arguments),
+    /// Prove, show or export the audit trail.
+    Audit(audit::Arguments),
     /// Remove objects that no row points at, left by a crash.
     Sweep(admin::SweepArguments),
     /// Make the rows of objects that have none, after the index was lost. Objects stay in place.
@@ -127,6 +130,7 @@ pub fn run() -> ExitCode {
             Command::Tenant(command) => people::tenants(config, command).await,
             Command::Token(command) => people::token(config, command).await,
             Command::Conformance(arguments) => conformance::run(&arguments),
+            Command::Audit(arguments) => audit::run(config, arguments).await,
             Command::Sweep(arguments) => admin::sweep(config, arguments).await,
             Command::Rebuild(arguments) => rebuild::run(config, arguments).await,
         }

@@ -56,6 +56,7 @@ fn groups(command: &str) -> Option<&'static [&'static [&'static str]]> {
         "rebuild" => Some(&[ARCHIVE, READING]),
         "delete" => Some(&[ARCHIVE, &["delete_grace"]]),
         "doctor" => Some(&[ARCHIVE, NODE]),
+        "audit" => Some(&[ARCHIVE, &["aet"]]),
         "restore" | "sweep" | "migrate" | "user" | "tenant" | "token" => Some(&[ARCHIVE]),
         "send" | "echo" | "find" => Some(&[CALLING]),
         _ => Some(&[]),

@@ -1,5 +1,7 @@
 //! The command line beside `serve` and `import`: what it checks, what it says, how it exits.
 
+mod audit;
+
 use crate::on_both_setups;
 use crate::support::clients::{Served, source};
 use crate::support::node::Node;
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 on_both_setups! {
     /// `migrate` may run as often as one likes; `doctor` is content with a node that works.
     migrate_and_doctor = maintenance;
+    /// Everything that happened is in the audit trail, and nothing of it can be altered unnoticed.
+    audit_trail = audit::trail;
     /// All nodes of an archive index the same attributes; only `migrate` changes them.
     one_list_of_attributes = attributes;
 }

@@ -130,6 +130,11 @@ pub fn browser(node: &Node, script: &str, arguments: &[&str]) -> Option<Ran> {
     Some(run(&mut command))
 }
 
+/// Whether the shell of SQLite is there, for looking into an index from outside.
+pub fn has_sqlite() -> bool {
+    present("sqlite3", &["--version"], "the shell of SQLite")
+}
+
 /// A path inside the repository.
 pub fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

@@ -205,6 +205,27 @@ impl Node {
         self.command(name).args(arguments).output().expect("run the binary")
     }
 
+    /// Runs a statement on the index behind the node's back.
+    pub fn sql(&self, text: &str) {
+        let mut shell = match &self.plan.database {
+            Some(url) => {
+                let mut shell = Command::new("psql");
+                shell.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--command"]);
+                shell.arg(text).arg(url);
+                shell
+            }
+            None => {
+                let mut shell = Command::new("sqlite3");
+                shell.args(["-bail", "-cmd", ".timeout 10000"]);
+                shell.arg(self.data().join("qianli.db")).arg(text);
+                shell
+            }
+        };
+        let output = shell.output().expect("run a shell of the database");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the database refused {text}: {message}");
+    }
+
     /// The DICOMweb client for this node.
     pub fn web(&self) -> Web {
         Web::new(&self.http)

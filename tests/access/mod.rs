@@ -1,0 +1,136 @@
+//! Who is let in, tried on the running binary: the first start, the command line, and a person at a
+//! browser.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::on_both_setups;
+use crate::portal::{import_samples, viewer};
+use crate::support::node::{Node, Plan};
+use crate::support::setup::Setup;
+use crate::support::{artifacts, clients, eventually};
+
+on_both_setups! {
+    /// Accounts, tenants and tokens by the command line, beside a running node.
+    an_operator_lets_in_and_shuts_out = operator;
+}
+
+fn with_logins(setup: &Setup) -> Plan {
+    Node::plan(setup).arg("--no-auth=false")
+}
+
+/// Runs a command and its arguments, which must succeed, and returns what it answers.
+#[track_caller]
+fn command(node: &Node, name: &str, verb: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qianli"));
+    let plain = node.command(name);
+    command.args(plain.get_args()).current_dir(node.scratch());
+    for (variable, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(variable, value),
+            None => command.env_remove(variable),
+        };
+    }
+    let output = command.arg(verb).args(arguments).output().expect("run the binary");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{name} {verb}: {words}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn after<'t>(text: &'t str, label: &str) -> &'t str {
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(label));
+    line.unwrap_or_else(|| panic!("no {label:?} in {text}")).trim()
+}
+
+fn operator(setup: &Setup) {
+    let node = with_logins(setup).start();
+    let token = command(&node, "token", "add", &["station", "--may", "read,store"]);
+    let token = token.trim();
+    let status = |token: &str, path: &str| {
+        let request = node.web().dicom(path).header("Authorization", &format!("Bearer {token}"));
+        request.send().status
+    };
+    assert_eq!(node.web().dicom("/studies").send().status, 401);
+    assert_eq!(status(token, "/studies"), 200);
+    assert_eq!(status(token, "/deletions"), 403);
+    let listed = command(&node, "token", "list", &[]);
+    let line = listed.lines().find(|line| line.contains("station")).expect("the token");
+    assert!(!listed.contains(token), "a secret is shown once");
+    let number = line.split_whitespace().next().expect("a number");
+    command(&node, "token", "revoke", &[number]);
+    eventually("the token ends", Duration::from_secs(20), || {
+        (status(token, "/studies") == 401).then_some(())
+    });
+
+    let said = command(&node, "tenant", "add", &["county-1", "--title", "县医院"]);
+    assert!(said.contains("/tenants/county-1/dicom-web"), "{said}");
+    let theirs = command(&node, "token", "add", &["t", "--may", "read", "--tenant", "county-1"]);
+    let bearer = format!("Bearer {}", theirs.trim());
+    let own = node.web().get("/tenants/county-1/dicom-web/studies");
+    assert_eq!(own.header("Authorization", &bearer).send().status, 200);
+    let other = node.web().get("/tenants/default/dicom-web/studies");
+    assert_eq!(other.header("Authorization", &bearer).send().status, 404);
+
+    let made = command(&node, "user", "add", &["wang", "--role", "reader", "--name", "王小东"]);
+    let first = after(&made, "password").to_owned();
+    let again = command(&node, "user", "password", &["wang"]);
+    assert_ne!(after(&again, "password"), first);
+    assert!(command(&node, "user", "list", &[]).contains("王小东"));
+    command(&node, "user", "disable", &["wang"]);
+    command(&node, "user", "enable", &["wang"]);
+}
+
+/// The first start of an archive says how to get in, and later ones do not.
+#[test]
+fn a_new_archive_begins_with_one_administrator() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qianli"));
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("QIANLI_") {
+                command.env_remove(variable);
+            }
+        }
+        let (words, log) = (folder.path().join("words"), folder.path().join("log"));
+        let mut child = command
+            .args(["serve", "--http", "127.0.0.1:0", "--dimse", "127.0.0.1:0", "--data", "data"])
+            .current_dir(folder.path())
+            .stdout(File::create(&words).expect("a file"))
+            .stderr(File::create(&log).expect("a log"))
+            .spawn()
+            .expect("start the node");
+        let read = |path: &Path| std::fs::read_to_string(path).expect("what it says");
+        eventually("the node is ready", Duration::from_secs(60), || {
+            read(&log).contains("ready").then_some(())
+        });
+        child.kill().expect("stop the node");
+        child.wait().expect("its end");
+        (read(&words), read(&log))
+    };
+    let (first, log) = said();
+    assert_eq!(after(&first, "login"), "admin");
+    let password = after(&first, "password").to_owned();
+    assert!(password.len() >= 16 && !log.contains(&password), "a password is in no log");
+    let (second, _) = said();
+    assert!(second.contains("dimse:") && !second.contains("password"), "{second}");
+}
+
+/// A person comes with the password of an administrator, chooses another, reads a study in OHIF, and
+/// leaves; nothing opens before or after.
+#[test]
+fn a_person_logs_in_reads_and_leaves() {
+    let Some(viewer) = viewer() else { return };
+    let node = with_logins(&Setup::Embedded).arg("--viewer").arg(viewer.to_string_lossy()).start();
+    import_samples(&node);
+    let doctor = command(&node, "user", "add", &["doctor", "--role", "reader"]);
+    let admin = command(&node, "user", "add", &["chief", "--role", "administrator"]);
+    let passwords = [after(&doctor, "password"), after(&admin, "password")];
+    if let Some(ran) = clients::browser(&node, "access.js", &passwords) {
+        println!("{}", ran.ok());
+        for picture in ["access-login-zh-CN.png", "access-people-zh-CN.png", "access-ohif.png"] {
+            assert!(artifacts().join(picture).is_file(), "{picture} was not written");
+        }
+    }
+}

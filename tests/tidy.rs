@@ -160,3 +160,28 @@ fn the_architecture_names_files_that_exist() {
     assert!(named > 10, "the document names only {named} files");
     expect_none(&wrong);
 }
+
+/// Tests and settings in code spans of the security document exist.
+#[test]
+fn the_security_document_names_tests_that_exist() {
+    let sources: String = rust_files().iter().map(|path| read(path)).collect();
+    let config = read(&source("src/config.rs"));
+    let text = read(&source("docs/SECURITY.md"));
+    let mut named = 0;
+    let mut wrong = Vec::new();
+    for span in text.split('`').skip(1).step_by(2) {
+        let plain = span.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        // Names of three words and more: shorter ones may be commands or crates.
+        if !plain || span.matches('_').count() < 2 {
+            continue;
+        }
+        named += 1;
+        let known =
+            sources.contains(&format!("fn {span}(")) || config.contains(&format!("pub {span}:"));
+        if !known {
+            wrong.push(format!("docs/SECURITY.md names {span}, which does not exist"));
+        }
+    }
+    assert!(named > 15, "the document names only {named} tests");
+    expect_none(&wrong);
+}

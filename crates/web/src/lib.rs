@@ -169,6 +169,7 @@ struct Inner {
     pixels: Pixels,
     turns: Arc<Semaphore>,
     per_address: rate::PerAddress,
+    guesses: rate::Guesses,
     channels: Channels,
     door: Door,
     hashing: Arc<Semaphore>,
@@ -189,10 +190,12 @@ impl WebState {
         let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
         let pixels = Pixels::new(archive.workers().clone());
         let per_address = rate::PerAddress::new(config.requests_per_second);
+        let guesses = rate::Guesses::new();
         let channels = Channels::new();
         let hashing = Arc::new(Semaphore::new(PASSWORDS_AT_ONCE));
         let door = Door::new();
-        let inner = Inner { archive, config, pixels, turns, per_address, channels, door, hashing };
+        let inner =
+            Inner { archive, config, pixels, turns, per_address, guesses, channels, door, hashing };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -223,6 +226,11 @@ impl WebState {
     /// Turns to compute with passwords.
     pub(crate) fn hashing(&self) -> &Arc<Semaphore> {
         &self.0.hashing
+    }
+
+    /// Failed logins by address.
+    pub(crate) fn guesses(&self) -> &rate::Guesses {
+        &self.0.guesses
     }
 
     /// How often addresses may ask.

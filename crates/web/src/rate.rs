@@ -64,6 +64,19 @@ impl<K: Eq + Hash> RateLimiter<K> {
     ///
     /// There is none left; how long until there is one.
     pub fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
+        self.turn(key, now, true)
+    }
+
+    /// Whether `key` has a turn; takes none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::take`].
+    pub fn check(&self, key: K, now: Instant) -> Result<(), Duration> {
+        self.turn(key, now, false)
+    }
+
+    fn turn(&self, key: K, now: Instant, take: bool) -> Result<(), Duration> {
         let mut buckets = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Buckets { full_at, others, swept } = &mut *buckets;
         if full_at.len() >= self.most && !full_at.contains_key(&key) {
@@ -81,17 +94,50 @@ impl<K: Eq + Hash> RateLimiter<K> {
         // What was full for a while holds no more than what is full now.
         let taken = (*bucket).max(now) + self.every;
         let over = taken.duration_since(now).saturating_sub(self.full);
-        if over.is_zero() {
-            *bucket = taken;
-            Ok(())
-        } else {
-            Err(over)
+        if !over.is_zero() {
+            return Err(over);
         }
+        if take {
+            *bucket = taken;
+        }
+        Ok(())
+    }
+}
+
+/// Failed logins from one address at once, and the time after which as many are possible again. The
+/// account itself is locked much earlier; this is against guesses at many accounts.
+const GUESSES: (u32, Duration) = (30, Duration::from_secs(15 * 60));
+
+/// Failed logins of addresses; those of loopback, where a proxy may stand, are not counted.
+pub(crate) struct Guesses(Option<RateLimiter<IpAddr>>);
+
+impl Guesses {
+    pub(crate) fn new() -> Self {
+        Self(RateLimiter::new(GUESSES.0, GUESSES.1))
     }
 
-    /// Gives a key all its turns back: a login that succeeded was no guess.
-    pub fn forgive(&self, key: &K) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).full_at.remove(key);
+    /// Whether `peer` may try; if not, how long until it may.
+    pub(crate) fn check(&self, peer: &str) -> Result<(), Duration> {
+        self.with(peer, RateLimiter::check)
+    }
+
+    /// Notes that `peer` failed.
+    pub(crate) fn failed(&self, peer: &str) {
+        // The answer to this one is given; the next is asked for by `check`.
+        let _ = self.with(peer, RateLimiter::take);
+    }
+
+    fn with(
+        &self,
+        peer: &str,
+        ask: impl FnOnce(&RateLimiter<IpAddr>, IpAddr, Instant) -> Result<(), Duration>,
+    ) -> Result<(), Duration> {
+        match (&self.0, peer.parse::<IpAddr>()) {
+            (Some(limiter), Ok(peer)) if !address::is_loopback(peer) => {
+                ask(limiter, address::caller(peer), Instant::now())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -157,8 +203,10 @@ mod tests {
         // A long rest gives no more than a full bucket.
         let results: Vec<_> = (0..4).map(|_| limiter.take("a", at(1000)).is_ok()).collect();
         assert_eq!(results, [true, true, true, false]);
-        limiter.forgive(&"a");
-        assert_eq!(limiter.take("a", at(1000)), Ok(()));
+        assert!(limiter.check("a", at(1000)).is_err());
+        for _ in 0..9 {
+            assert_eq!(limiter.check("a", at(1010)), Ok(()), "looking takes no turn");
+        }
     }
 
     #[test]

@@ -8,11 +8,11 @@ use axum::{Extension, Form};
 use serde::Deserialize;
 
 use super::page::Frame;
-use crate::WebState;
 use crate::access::login::{self, Outcome};
 use crate::caller::Caller;
 use crate::origin::SameSite;
 use crate::request::Peer;
+use crate::{WebState, rate};
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -85,6 +85,9 @@ pub(super) async fn log_in(
 ) -> Response {
     let Some(logins) = &state.config().logins else { return redirect("/") };
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    if let Err(wait) = state.guesses().check(&peer) {
+        return rate::too_many(wait, "too many logins failed from this address; try again later");
+    }
     let pair = (entered.login.trim(), entered.password.as_str());
     let from = (peer.as_str(), agent.unwrap_or_default());
     let outcome = match login::log_in(&state, logins, pair, from).await {
@@ -102,6 +105,7 @@ pub(super) async fn log_in(
         Outcome::Locked => (StatusCode::TOO_MANY_REQUESTS, frame.t.login_locked),
         Outcome::Nowhere => (StatusCode::FORBIDDEN, frame.t.login_nowhere),
     };
+    state.guesses().failed(&peer);
     tracing::warn!(peer, ?status, "a login failed");
     answer(&state, &frame, status, (pair.0, here(&entered.next)), Some(problem)).await
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
@@ -14,42 +15,35 @@ use super::data::Instance;
 use super::node::{Answer, Node};
 use crate::dicomweb::routes;
 use crate::forwarded::OverTls;
-use crate::{PerAddress, TrustedProxies, WebConfig};
+use crate::portal;
+use crate::{Logins, PerAddress, TrustedProxies, WebConfig};
 
-/// Paths beside DICOMweb.
-const PAGES: &[&str] = &[
-    "/",
-    "/api",
-    "/studies",
-    "/studies/1.2.826.1",
-    "/studies/nonsense",
-    "/static/0/style.css",
-    "/favicon.ico",
-    "/app-config.js",
-    "/viewer",
-    "/ohif/viewer",
-    "/healthz",
-    "/readyz",
-    "/nothing/here",
-    "/dicom-web/nothing",
-];
+/// Paths that no table holds.
+const OTHERS: &[&str] =
+    &["/studies/nonsense", "/healthz", "/readyz", "/nothing/here", "/dicom-web/nothing"];
+
+/// Every page there is, from their table, and other paths.
+fn pages() -> Vec<String> {
+    let own = portal::PAGES.iter().map(|page| filled(page.path));
+    own.chain(OTHERS.iter().map(|path| (*path).to_owned())).collect()
+}
+
+/// A path with its variables filled in.
+fn filled(path: &str) -> String {
+    let path = path
+        .replace("{study}", "1.2.826.1")
+        .replace("{series}", "1.2.826.1.1")
+        .replace("{instance}", "1.2.826.1.1.1")
+        .replace("{frames}", "1");
+    let segments = path.split('/').map(|part| if part.starts_with('{') { "1.2.3" } else { part });
+    segments.collect::<Vec<_>>().join("/")
+}
 
 /// Every route of DICOMweb with its method, its variables filled in.
 fn routes() -> impl Iterator<Item = (Method, String)> {
     routes::all().map(|route| {
-        let path = route
-            .path
-            .replace("{study}", "1.2.826.1")
-            .replace("{series}", "1.2.826.1.1")
-            .replace("{instance}", "1.2.826.1.1.1")
-            .replace("{frames}", "1");
-        let path: String = path
-            .split('/')
-            .map(|segment| if segment.starts_with('{') { "1.2.3" } else { segment })
-            .collect::<Vec<_>>()
-            .join("/");
         let method = Method::from_bytes(route.verb.name().as_bytes()).expect("a method");
-        (method, format!("/dicom-web{path}"))
+        (method, format!("/dicom-web{}", filled(route.path)))
     })
 }
 
@@ -83,7 +77,9 @@ fn check(answer: &Answer, what: &str) {
 async fn every_answer_says_what_it_may_do() {
     let node = Node::start().await;
     node.store(&[Instance::new(1, 1, 1)]).await;
-    let pages = PAGES.iter().map(|path| (Method::GET, (*path).to_owned()));
+    let pages = pages()
+        .into_iter()
+        .flat_map(|path| [Method::GET, Method::POST].map(|method| (method, path.clone())));
     for (method, path) in routes().chain(pages) {
         let answer = node.request(method.clone(), &path, &[], Vec::new()).await;
         check(&answer, &format!("{method} {path}"));
@@ -98,8 +94,8 @@ async fn every_answer_says_what_it_may_do() {
 async fn pages_hold_no_scripts_and_styles_of_their_own() {
     let node = Node::start().await;
     node.store(&[Instance::new(1, 1, 1)]).await;
-    for path in PAGES {
-        let answer = node.get(path).await;
+    for path in pages() {
+        let answer = node.get(&path).await;
         if !answer.header("content-type").starts_with("text/html") {
             continue;
         }
@@ -178,6 +174,33 @@ async fn addresses_have_their_turns_whatever_they_say_of_themselves() {
     }
 }
 
+/// Guesses at one account are stopped by its lock, those at many accounts by the address.
+#[tokio::test]
+async fn an_address_that_guesses_is_turned_away() {
+    let logins = Logins {
+        lifetime: Duration::from_secs(3600),
+        idle: Duration::from_secs(3600),
+        https: false,
+    };
+    let node = Node::start_with(WebConfig { logins: Some(logins), ..WebConfig::default() }).await;
+    let guess = async |peer: [u8; 4], login: usize| {
+        let request = Request::post("/login")
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let body = Body::from(format!("login=somebody{login}&password=not+the+right+one&next="));
+        let mut request = request.body(body).expect("a request");
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from((peer, 1))));
+        node.send(request).await
+    };
+    for login in 0..30 {
+        assert_eq!(guess([192, 0, 2, 1], login).await.status, 401, "{login}");
+    }
+    let refused = guess([192, 0, 2, 1], 30).await;
+    assert_eq!(refused.status, 429);
+    assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|wait| wait > 1));
+    assert_eq!(guess([192, 0, 2, 2], 31).await.status, 401, "others are not concerned");
+}
+
 /// However much is sent, a route reads no more than what it can use: STOW-RS as much as it is
 /// allowed, workitems and forms a little, all others nothing to speak of.
 #[tokio::test]
@@ -185,7 +208,7 @@ async fn no_route_reads_a_body_without_end() {
     const MOST: u64 = 8 << 20;
     let config = WebConfig { max_body: 4 << 20, allow_delete: true, ..WebConfig::default() };
     let node = Node::start_with(config).await;
-    let pages = PAGES.iter().map(|path| (Method::POST, (*path).to_owned()));
+    let pages = pages().into_iter().map(|path| (Method::POST, path));
     for (method, path) in routes().chain(pages) {
         for kind in [
             "application/dicom+json",

@@ -1,35 +1,19 @@
 //! The audit trail as other systems read it: lines of JSON, and DICOM audit messages.
 
 pub mod message;
+pub mod ship;
+pub mod syslog;
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use qianli_catalog::AuditRow;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// A row as one JSON object. What the hash covers is all there.
+/// A row as one JSON object, with its time as people read it.
 pub fn json(row: &AuditRow) -> Value {
-    let entry = &row.entry;
-    json!({
-        "chain": row.chain,
-        "number": row.number,
-        "time": time(entry.at_ms),
-        "at_ms": entry.at_ms,
-        "tenant": entry.tenant,
-        "principal_kind": entry.principal_kind,
-        "principal": entry.principal,
-        "peer": entry.peer,
-        "action": entry.action,
-        "outcome": entry.outcome,
-        "study": entry.study,
-        "series": entry.series,
-        "instance": entry.instance,
-        "instances": entry.instances,
-        "requests": entry.requests,
-        "details": details(row),
-        "previous_hash": row.previous_hash,
-        "hash": row.hash,
-    })
+    let mut json = row.to_json();
+    json["time"] = time(row.entry.at_ms).into();
+    json
 }
 
 /// The details as they were meant; as text where they are not JSON, which only happens when somebody

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use qianli_model::PerAddress;
 use qianli_model::charset::TextEncoding;
 use qianli_model::query::Path as AttributePath;
@@ -23,7 +23,9 @@ use qianli_web::Logins;
 use qianli_web::TrustedProxies;
 use serde::Deserialize;
 
+use crate::audit::syslog::Destination;
 use crate::tls::TlsFiles;
+
 pub use environment::unknown_variables;
 pub use units::{Address, Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span};
 
@@ -171,6 +173,10 @@ pub struct Settings {
     /// How long a finished workitem is kept [default: 30d].
     #[arg(long, env = "QIANLI_WORKITEM_RETENTION", value_name = "TIME", global = true)]
     pub workitem_retention: Option<Span>,
+    /// Send the audit trail to a syslog server or a file: udp://HOST:514, tls://HOST:6514 or
+    /// file:///PATH [default: nowhere].
+    #[arg(long, env = "QIANLI_AUDIT_SYSLOG", value_name = "URL", global = true)]
+    pub audit_syslog: Option<String>,
     /// SOP classes let in [default: all].
     #[arg(long, env = "QIANLI_SOP_CLASSES", value_enum, global = true)]
     pub sop_classes: Option<SopClasses>,
@@ -289,6 +295,8 @@ pub struct Config {
     pub delete_grace: Duration,
     /// See [`Settings::workitem_retention`].
     pub workitem_retention: Duration,
+    /// See [`Settings::audit_syslog`].
+    pub audit_syslog: Option<Destination>,
     /// See [`Settings::sop_classes`].
     pub sop_classes: SopClasses,
     /// See [`Settings::unlabelled_charset`].
@@ -454,6 +462,11 @@ impl Settings {
             duplicates: self.duplicates.or(file.duplicates).unwrap_or(Duplicates::KeepBoth),
             allow_delete: self.allow_delete.or(file.allow_delete).unwrap_or(false),
             delete_grace: second(self.delete_grace, file.delete_grace, 24 * 3600),
+            audit_syslog: self
+                .audit_syslog
+                .or(file.audit_syslog)
+                .map(|text| text.parse().map_err(|error| anyhow!("audit_syslog: {error}")))
+                .transpose()?,
             workitem_retention: second(
                 self.workitem_retention,
                 file.workitem_retention,

@@ -7,10 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use metrics_exporter_prometheus::PrometheusBuilder;
+use qianli_catalog::AuditEntry;
 use qianli_dimse::{Scp, ScpConfig};
+use qianli_model::audit::{Action, Outcome};
+use qianli_model::{Scope, TenantId};
 use qianli_web::access::login::{FIRST, first_administrator};
 use qianli_web::server::{CurrentTls, Door};
 use qianli_web::{NodeInfo, WebConfig, WebState};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +23,8 @@ use super::admin::NEWEST;
 use super::peer::implementation;
 use super::people;
 use super::say::say;
-use crate::app::{App, OtherAttributes};
+use crate::app::{App, OtherAttributes, now_ms};
+use crate::audit::ship::Shipper;
 use crate::config::Config;
 use crate::services::NodeServices;
 use crate::tls::dimse::DimseTls;
@@ -108,6 +113,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     );
     let mut web_task = tokio::spawn(web);
     let mut jobs_task = tokio::spawn(crate::jobs::run(app.clone(), stop.clone()));
+    note(&app, Action::Start).await?;
+    let shipper = config.audit_syslog.clone().map(|destination| {
+        let catalog = app.archive.catalog().clone();
+        Shipper::new(catalog, destination, config.aet.as_str()).run(stop.clone())
+    });
+    let shipping = tokio::spawn(async move {
+        if let Some(shipper) = shipper {
+            shipper.await;
+        }
+    });
     let upkeep = tokio::spawn(async move {
         // Without upkeep the exporter's histograms would grow for ever.
         loop {
@@ -166,13 +181,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     tracing::info!("stopping: no new connections, work under way may finish");
     stop.cancel();
     let drained = tokio::time::timeout(config.drain_timeout, async {
-        let (scp, web, jobs) = tokio::join!(scp_task, web_task, jobs_task);
+        let (scp, web, jobs, _) = tokio::join!(scp_task, web_task, jobs_task, shipping);
         scp.context("the DIMSE listener")?;
         web.context("the web listener")?.context("the web listener")?;
         jobs.context("the worker")
     })
     .await;
     upkeep.abort();
+    if let Err(error) = note(&app, Action::Stop).await {
+        tracing::warn!("the stop is not in the audit trail: {error:#}");
+    }
     app.archive.catalog().close().await;
     match drained {
         Ok(result) => result?,
@@ -180,6 +198,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds the start or stop of this node to the audit trail.
+async fn note(app: &App, action: Action) -> anyhow::Result<()> {
+    let scope = Scope::system(TenantId::DEFAULT, "serve");
+    let entry = AuditEntry::new(&scope, action, Outcome::Success, now_ms());
+    let entry = entry.with(&json!({
+        "aet": app.config.aet.as_str(), "version": env!("CARGO_PKG_VERSION")
+    }));
+    app.archive.catalog().write_audit(vec![entry]).await.context("write to the audit trail")
 }
 
 /// An empty index beside a store that holds objects is what a lost or mistyped database looks like.

@@ -28,6 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Attributes of a search that are named in its entry.
 const NAMED: usize = 16;
 
+/// What has a row of its transaction's own when it is done.
+const OWN_ROWS: [Action; 6] = [
+    Action::Store,
+    Action::Delete,
+    Action::Restore,
+    Action::SettleConflict,
+    Action::CreateWorkitem,
+    Action::ChangeWorkitem,
+];
+
 /// Notes what a request did or tried to do.
 pub(crate) async fn observe(
     State(state): State<WebState>,
@@ -44,12 +54,11 @@ pub(crate) async fn observe(
     let Some(caller) = parts.extensions.get::<Caller>().cloned() else {
         return next.run(Request::from_parts(parts, body)).await;
     };
-    let is_change = !is_read(&parts.method) && action != Action::Subscribe;
     let about = About::of(&route, parts.uri.path(), parts.uri.query().unwrap_or_default());
     let response = next.run(Request::from_parts(parts, body)).await;
 
     let outcome = Outcome::of_status(response.status().as_u16());
-    if is_change && outcome == Outcome::Success {
+    if outcome == Outcome::Success && OWN_ROWS.contains(&action) {
         return response;
     }
     let mut entry = AuditEntry::new(&caller.scope, action, outcome, now_ms());
@@ -83,6 +92,14 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         // The first page lists the latest studies.
         (true, "/" | "/studies" | "/studies/") => Some(Action::Search),
         (true, "/studies/{study}") => Some(Action::ReadPage),
+        (true, "/api/audit") => Some(Action::ReadAudit),
+        (false, "/people" | "/people/password" | "/people/disabled" | "/account/password") => {
+            Some(Action::ChangeUser)
+        }
+        (false, "/people/roles") => Some(Action::ChangeRole),
+        (false, "/tokens" | "/tokens/revoke") => Some(Action::ChangeToken),
+        (false, "/logout" | "/account/sessions") => Some(Action::Logout),
+        // Who logs in is nobody before: the login notes itself.
         _ => None,
     }
 }
@@ -190,6 +207,22 @@ mod tests {
     /// Only these tell nothing of patients.
     const SILENT: [(&str, &str); 3] = [("OPTIONS", "/"), ("GET", "/"), ("GET", "/openapi.json")];
 
+    /// Pages that change nothing, or only what nobody was before.
+    const SILENT_FORMS: [&str; 1] = ["/login"];
+
+    /// A new form is noted under some name, or it stands above.
+    #[test]
+    fn every_form_leaves_an_entry() {
+        for page in crate::portal::PAGES {
+            let form = page.path.starts_with("/people")
+                || page.path.starts_with("/tokens")
+                || page.path.starts_with("/account/")
+                || ["/login", "/logout"].contains(&page.path);
+            let noted = action(&Method::POST, page.path).is_some();
+            assert_eq!(noted, form && !SILENT_FORMS.contains(&page.path), "{}", page.path);
+        }
+    }
+
     /// A new route is noted under some name, or it stands above.
     #[test]
     fn every_route_leaves_an_entry() {
@@ -218,6 +251,8 @@ mod tests {
         check(Method::POST, "/dicom-web/deletions/{id}/restore", Action::Restore);
         check(Method::PUT, "/dicom-web/workitems/{workitem}/state", Action::ChangeWorkitem);
         check(Method::GET, "/studies/{study}", Action::ReadPage);
+        check(Method::POST, "/people/roles", Action::ChangeRole);
+        check(Method::GET, "/api/audit", Action::ReadAudit);
         assert_eq!(action(&Method::GET, "/healthz"), None);
     }
 

@@ -7,6 +7,7 @@
 mod account;
 mod api;
 mod assets;
+mod audit;
 mod documents;
 mod format;
 mod home;
@@ -64,6 +65,7 @@ const ADMINISTER: Needs = Needs::Permission(Permission::Administer);
 pub(crate) const PAGES: &[Page] = &[
     page!("/", READ, get(home::show)),
     page!("/api", Needs::SignIn, get(api::show)),
+    page!("/api/audit", Needs::Permission(Permission::Audit), get(audit::list)),
     page!("/studies", READ, get(studies::show)),
     page!("/studies/", READ, get(studies::show)),
     page!("/studies/{study}", READ, get(study::show)),

@@ -2,6 +2,7 @@
 
 use qianli_model::audit::{Action, Outcome};
 use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid};
+use serde_json::{Value, json};
 
 use crate::keys::bounded;
 use crate::types::Target;
@@ -76,7 +77,7 @@ impl AuditEntry {
 
     /// With details, which must not hold patient data.
     #[must_use]
-    pub fn with(mut self, details: &serde_json::Value) -> Self {
+    pub fn with(mut self, details: &Value) -> Self {
         // Postgres cannot keep NUL in text; JSON has it as an escape, which is no such byte.
         self.details = details.to_string();
         self
@@ -99,6 +100,33 @@ pub struct AuditRow {
 }
 
 impl AuditRow {
+    /// The row as a JSON object: everything that its hash covers, and the hash.
+    pub fn to_json(&self) -> Value {
+        let entry = &self.entry;
+        // Details that are no JSON were not written by us; they are shown as the text that they are.
+        let details = serde_json::from_str(&entry.details)
+            .unwrap_or_else(|_| Value::String(entry.details.clone()));
+        json!({
+            "chain": self.chain,
+            "number": self.number,
+            "at_ms": entry.at_ms,
+            "tenant": entry.tenant,
+            "principal_kind": entry.principal_kind,
+            "principal": entry.principal,
+            "peer": entry.peer,
+            "action": entry.action,
+            "outcome": entry.outcome,
+            "study": entry.study,
+            "series": entry.series,
+            "instance": entry.instance,
+            "instances": entry.instances,
+            "requests": entry.requests,
+            "details": details,
+            "previous_hash": self.previous_hash,
+            "hash": self.hash,
+        })
+    }
+
     /// The hash that a row with this content must have: BLAKE3 over every other column, numbers as
     /// eight bytes, texts with their length in front, in a fixed order. No two rows have the same
     /// encoding.

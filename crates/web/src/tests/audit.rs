@@ -67,6 +67,12 @@ async fn reads_and_refusals_leave_rows() {
     assert_eq!(frames.entry.instances, 1);
     let search = rows.iter().find(|row| row.entry.action == "search").expect("a search");
     assert_eq!(search.entry.details, r#"{"by":["PatientName"]}"#);
+    let of_api = node.get("/api/audit?action=delete").await;
+    assert_eq!(of_api.status, 200, "{}", of_api.text());
+    let of_api = of_api.json();
+    assert_eq!(of_api["rows"].as_array().map(Vec::len), Some(1), "{of_api}");
+    assert_eq!(of_api["rows"][0]["outcome"], "refused");
+    assert_eq!(node.get("/api/audit?limit=0").await.status, 400);
     let reports = node.catalog.verify_audit(&Default::default()).await.expect("a check");
     assert!(reports.iter().all(|report| report.fault.is_none()));
 }

@@ -106,6 +106,11 @@ fn values_that_make_no_sense_are_refused() {
         ("spool", &["''"]),
         ("viewer", &["''", "'/no/such'"]),
         ("aet", &["''", "'   '", "'SEVENTEEN-LETTERS'"]),
+        ("trusted_proxies", &["['proxy.example']", "['10.0.0.0/33']", "['']"]),
+        ("dimse_tls", &["''", "'2762'", "'127.0.0.1:2762'"]),
+        ("tls_key", &["'/etc/key.pem'"]),
+        ("dimse_tls_cert", &["'/etc/chain.pem'"]),
+        ("max_requests_per_second_per_address", &["-1", "4294967296"]),
         ("calling_aets", &["['']", "['CT1', 'SEVENTEEN-LETTERS']"]),
         ("public_url", &["''", "'images.example'", "'https://'", "'https:///x'", "'https://a b'"]),
         ("cors_origins", &["['']", "['*']", "['https://']", "['https://a/b']"]),
@@ -155,4 +160,19 @@ fn sizes_are_shown_as_they_are_written() {
     {
         assert_eq!(Size(bytes).to_string(), shown);
     }
+}
+
+/// TLS opens HTTP to the network, and certificates of peers open DIMSE over TLS.
+#[test]
+fn tls_opens_what_plain_text_does_not() {
+    let tls = "tls_cert = '/c.pem'\ntls_key = '/k.pem'";
+    assert!(decide("http = '10.0.0.1:80'").is_err());
+    assert!(decide(&format!("{tls}\nhttp = '10.0.0.1:443'")).is_ok());
+    let dimse = format!("{tls}\ndimse_tls = '10.0.0.1:2762'");
+    let error = format!("{:#}", decide(&dimse).unwrap_err());
+    assert!(error.contains("dimse_tls_client_ca"), "{error}");
+    assert!(decide(&format!("{dimse}\ncalling_aets = ['CT1']")).is_ok());
+    let config = decide(&format!("{dimse}\ndimse_tls_client_ca = '/ca.pem'")).unwrap();
+    assert_eq!(config.dimse_tls_files.unwrap().client_ca, Some("/ca.pem".into()));
+    assert!(decide(&format!("{dimse}\ndimse_tls_client_ca = '/ca.pem'\nno_auth = true")).is_err());
 }

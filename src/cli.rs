@@ -5,6 +5,7 @@ mod audit;
 mod concern;
 mod conformance;
 mod delete;
+mod export;
 mod find;
 mod import;
 mod peer;
@@ -42,6 +43,9 @@ enum Command {
     Serve,
     /// Bring files in: folders, zip archives, media with a DICOMDIR. Running it again is harmless.
     Import(import::Arguments),
+    /// Take studies out into a folder or a zip file, also without the patients' identities. Running
+    /// it again finishes what was broken off.
+    Export(export::Arguments),
     /// Send files to a DIMSE peer (C-STORE).
     Send(send::Arguments),
     /// Ask a DIMSE peer whether it is there (C-ECHO).
@@ -119,6 +123,7 @@ pub fn run() -> ExitCode {
         match arguments.command {
             Command::Serve => serve::run(config).await,
             Command::Import(arguments) => import::run(config, arguments).await,
+            Command::Export(arguments) => export::run(config, arguments).await,
             Command::Send(arguments) => send::run(config, arguments).await,
             Command::Echo(arguments) => peer::echo(config, arguments).await,
             Command::Find(arguments) => find::run(config, arguments).await,

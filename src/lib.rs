@@ -5,6 +5,7 @@ pub mod app;
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod export;
 pub mod import;
 pub mod jobs;
 pub mod services;

@@ -11,6 +11,7 @@
 mod access;
 mod commands;
 mod conformance;
+mod deidentify;
 mod dicomweb;
 mod dimse;
 mod ingest;

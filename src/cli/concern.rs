@@ -53,7 +53,7 @@ fn groups(command: &str) -> Option<&'static [&'static [&'static str]]> {
     match command {
         "serve" => None,
         "import" => Some(&[ARCHIVE, READING, ADMISSION]),
-        "rebuild" => Some(&[ARCHIVE, READING]),
+        "rebuild" | "export" => Some(&[ARCHIVE, READING]),
         "delete" => Some(&[ARCHIVE, &["delete_grace"]]),
         "doctor" => Some(&[ARCHIVE, NODE]),
         "audit" => Some(&[ARCHIVE, &["aet"]]),

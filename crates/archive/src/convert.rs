@@ -3,6 +3,7 @@
 //! The data set is rewritten in steps and the pixels frame by frame, each when the receiver has
 //! taken what came before: a slow receiver holds a little memory and no thread.
 
+mod deidentify;
 mod describe;
 mod pixels;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use qianli_catalog::types::Location;
+use qianli_catalog::types::{Detail, Location};
 use qianli_imaging::ImagingError;
 use qianli_model::dataset::vr::VR;
 use qianli_model::dataset::{
@@ -29,6 +30,8 @@ use crate::source::BlobSource;
 use crate::{Archive, ArchiveError, Memory};
 use describe::{derived_uid, describe};
 use pixels::{Packed, Pixels};
+
+pub use deidentify::{Deidentified, Outgoing, Pseudonymous};
 
 /// An object on its way out.
 pub struct Opened {
@@ -89,18 +92,7 @@ impl Archive {
             let content = self.open(scope, location).await?;
             return Ok(Opened { content, length: Some(location.blob_size), syntax });
         }
-        let Location { study, series, instance, .. } = location;
-        let detail = self.detail(scope, study, series, instance).await?;
-        // Superseded or deleted since it was located; either way not what was asked for.
-        let detail = detail.filter(|found| found.location.blob_key == location.blob_key);
-        let detail = match detail {
-            Some(detail) => detail,
-            None => {
-                self.0.details.forget(scope, study, series, instance);
-                let found = self.detail(scope, study, series, instance).await?;
-                found.ok_or_else(|| ArchiveError::Damaged("an instance is gone".into()))?
-            }
-        };
+        let detail = self.detail_of(scope, location).await?;
         if detail.location.transfer_syntax == syntax {
             let content = self.open(scope, &detail.location).await?;
             return Ok(Opened { content, length: Some(detail.location.blob_size), syntax });
@@ -113,6 +105,23 @@ impl Archive {
             other => ConvertError::from(other),
         })?;
         Ok(Opened { content: conversion.stream(), length: None, syntax })
+    }
+
+    /// The details of an object that was located, or of what took its place since.
+    async fn detail_of(
+        &self,
+        scope: &Scope,
+        location: &Location,
+    ) -> Result<Arc<Detail>, ArchiveError> {
+        let Location { study, series, instance, .. } = location;
+        let detail = self.detail(scope, study, series, instance).await?;
+        // Superseded or deleted since it was located; either way not what was asked for.
+        if let Some(detail) = detail.filter(|found| found.location.blob_key == location.blob_key) {
+            return Ok(detail);
+        }
+        self.0.details.forget(scope, study, series, instance);
+        let found = self.detail(scope, study, series, instance).await?;
+        found.ok_or_else(|| ArchiveError::Damaged("an instance is gone".into()))
     }
 }
 
@@ -161,7 +170,7 @@ impl Conversion {
                 instance = derived_uid(&detail, to);
                 changes.insert(tag::SOP_INSTANCE_UID, Change::text(VR::UI, &instance));
             }
-            pixels = Some(Pixels::new(reader, first, to)?);
+            pixels = Some(Pixels::new(reader, first, to, None)?);
         } else if has_pixels || !is_native(to) {
             let what = "pixel data without a readable frame";
             return Err(ImagingError::Unsupported(what.into()).into());

@@ -1,10 +1,13 @@
 //! Frames that take the place of the stored ones, transcoded one after another.
 
+use std::sync::Arc;
+
 use futures_util::stream::{self, BoxStream, StreamExt};
 use qianli_imaging::ImagingError;
 use qianli_model::dataset::vr::VR;
 use qianli_model::{TransferSyntax, tag};
 
+use super::deidentify::Mask;
 use crate::frames::{ConvertError, FrameReader, MadeFrame};
 
 /// Frames that are read and transcoded ahead of the receiver.
@@ -23,9 +26,13 @@ pub(super) struct Pixels {
 impl Pixels {
     pub(super) fn new(
         reader: FrameReader,
-        first: MadeFrame,
+        mut first: MadeFrame,
         to: TransferSyntax,
+        mask: Option<Arc<Mask>>,
     ) -> Result<Self, ConvertError> {
+        if let Some(mask) = &mask {
+            mask.apply(&mut first.frame)?;
+        }
         let count = reader.detail().frames.count();
         let bits = reader.description().frame_bits();
         let bits_allocated = reader.description().number(tag::BITS_ALLOCATED).unwrap_or(8);
@@ -47,9 +54,12 @@ impl Pixels {
         let ahead = reader.ahead(AHEAD);
         let rest = stream::iter(2..=count)
             .map(move |number| {
-                let reader = reader.clone();
+                let (reader, mask) = (reader.clone(), mask.clone());
                 async move {
-                    let made = reader.transcoded(number, to, true).await?;
+                    let mut made = reader.transcoded(number, to, true).await?;
+                    if let Some(mask) = mask {
+                        mask.apply(&mut made.frame)?;
+                    }
                     if native && made.frame.bytes.len() != size {
                         let what = "frames of different sizes";
                         return Err(ImagingError::Malformed(what.into()).into());

@@ -357,7 +357,9 @@ impl<S: Source> Rewriter<S> {
             return Ok(true);
         }
         let fate = self.editor.as_mut().map(|editor| editor.element(&element));
-        if fate.is_some_and(|fate| fate != Fate::Copy) {
+        // Compressed pixels in a sequence of a native data set have no place in any syntax.
+        let misplaced = self.depth > 0 && !self.target.is_encapsulated();
+        if fate.is_some_and(|fate| misplaced || fate != Fate::Copy) {
             self.replaced = true;
             return Ok(false);
         }

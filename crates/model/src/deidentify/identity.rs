@@ -21,6 +21,7 @@ const MODEL_NAME: Tag = tag::tag(0x0008, 0x1090);
 /// Attributes, beside those of VR PN, whose values are looked for in texts that stay.
 const IDENTIFIERS: &[Tag] = &[
     tag::ACCESSION_NUMBER,
+    tag::STUDY_ID,
     tag::PATIENT_ID,
     OTHER_PATIENT_IDS,
     tag::tag(0x0010, 0x1040), // Patient's Address
@@ -70,6 +71,8 @@ pub struct Subject {
     pub document: bool,
     /// It holds pixel data.
     pub pixels: bool,
+    /// Its pixel data is in fragments, as compressed pixel data is.
+    pub fragments: bool,
     /// An overlay lies in unused bits of the pixel data (retired).
     pub overlay_in_pixels: bool,
 }
@@ -120,6 +123,7 @@ impl Identity {
                 }
                 Event::FragmentsStart(element) if depth == 0 => {
                     identity.subject.pixels |= element.tag == tag::PIXEL_DATA;
+                    identity.subject.fragments = true;
                     break;
                 }
                 Event::Element(element) => {
@@ -166,6 +170,12 @@ impl Identity {
         matches!(vr, VR::PN | VR::DA | VR::DT)
             || tag == tag::SPECIFIC_CHARACTER_SET
             || is_identifier(tag, options)
+    }
+
+    /// Takes in that the outermost data set has an attribute.
+    pub(super) fn note_presence(&mut self, tag: Tag) {
+        self.subject.document |= tag == tag::ENCAPSULATED_DOCUMENT;
+        self.subject.pixels |= tag == tag::PIXEL_DATA;
     }
 
     /// Takes in a number of the outermost data set.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::edit::{Editor, Fate, SequenceFate};
-use super::identity::Identity;
+use super::identity::{Identity, Subject};
 use super::rules::Action;
 use super::{Deidentification, Options};
 use crate::charset::Knowledge;
@@ -18,12 +18,13 @@ use crate::tag::Tag;
 const ESCAPED_MARK: &str = "\\u0001";
 
 impl Deidentification {
-    /// De-identifies a header in DICOM JSON; URLs of bulk values keep their mark.
+    /// De-identifies a header in DICOM JSON, and says what kind of object it is of; URLs of bulk
+    /// values keep their mark.
     ///
     /// # Errors
     ///
     /// It is not a JSON object.
-    pub fn json(&self, header: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    pub fn json(&self, header: &[u8]) -> Result<(Vec<u8>, Subject), serde_json::Error> {
         let mut text = Vec::with_capacity(header.len() + 256);
         for byte in header {
             match *byte {
@@ -46,7 +47,8 @@ impl Deidentification {
         ordered.sort_by(|(a, _), (b, _)| a.cmp(b));
         let ordered: Map<String, Value> = ordered.into_iter().collect();
         let text = serde_json::to_string(&ordered)?;
-        Ok(text.replace(ESCAPED_MARK, "\u{1}").into_bytes())
+        let json = text.replace(ESCAPED_MARK, "\u{1}").into_bytes();
+        Ok((json, identity.subject().clone()))
     }
 }
 
@@ -87,6 +89,9 @@ fn note(
     for (name, element) in data_set {
         let Some(tag) = Tag::from_hex(name) else { continue };
         let vr = read_vr(element);
+        if outermost {
+            identity.note_presence(tag);
+        }
         if vr == VR::SQ {
             for item in values(element).iter().filter_map(Value::as_object) {
                 note(identity, item, false, options);

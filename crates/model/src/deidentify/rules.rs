@@ -54,6 +54,13 @@ const CLASSES: &[Tag] = &[
     tag::tag(0x0400, 0x0010), // MAC Calculation Transfer Syntax UID
 ];
 
+/// Attributes that the table removes and that presentation states must have (PS3.3 section C.11.10);
+/// their dummies tell nobody anything.
+const REQUIRED: &[Tag] = &[
+    tag::tag(0x0070, 0x0082), // Presentation Creation Date
+    tag::tag(0x0070, 0x0083), // Presentation Creation Time
+];
+
 /// The rule for an attribute that is no sequence and not private; `vr` as it is encoded.
 pub(super) fn element(tag: Tag, vr: VR, options: &Options) -> Action {
     if let Some(action) = group(tag, options) {
@@ -64,6 +71,7 @@ pub(super) fn element(tag: Tag, vr: VR, options: &Options) -> Action {
         return action;
     }
     match row.code {
+        Code::Remove if REQUIRED.contains(&tag) => Action::Dummy,
         Code::Remove => Action::Remove,
         Code::Uid => Action::Uid,
         // The receiver may need a value where X/Z/D leaves it open: what is valid for type 1 is
@@ -106,6 +114,8 @@ pub(super) fn sequence(tag: Tag, options: &Options) -> Items {
         // Institution Code, Person Identification Code.
         (_, Tag { group: 0x0008, element: 0x0082 })
         | (_, Tag { group: 0x0040, element: 0x1101 }) => Items::Code,
+        // Referenced Study is of type 3 in every composite object, and then not without items.
+        (_, Tag { group: 0x0008, element: 0x1110 }) => Items::Remove,
         (Code::Empty | Code::RemoveOrEmpty, _) => Items::Empty,
         _ => Items::Remove,
     }

@@ -230,7 +230,8 @@ fn json_follows_the_same_rules() {
         let syntax = TransferSyntax::EXPLICIT_LITTLE;
         let limits = Limits::default();
         let stored = json::document(&mut SliceSource::new(&built.bytes), syntax, &limits).unwrap();
-        let edited = how.json(&stored.json).expect("JSON");
+        let (edited, subject) = how.json(&stored.json).expect("JSON");
+        assert!(subject.pixels && subject.modality == "CT", "{subject:?}");
         assert!(edited.contains(&crate::header::BASE_URL_MARK), "URLs keep their mark");
         let plain = |json: &[u8]| -> Value {
             let text: Vec<u8> = json.iter().copied().filter(|byte| *byte != 1).collect();

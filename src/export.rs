@@ -12,11 +12,15 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use indicatif::ProgressBar;
 use qianli_archive::{Archive, ByteStream, Deidentified, Pseudonymous};
+use qianli_catalog::AuditEntry;
 use qianli_catalog::types::{Location, StudyRow, Target};
+use qianli_model::audit::{Action, Outcome};
 use qianli_model::{Query, Scope, StudyUid};
 use tokio::task::JoinSet;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
+
+use crate::app::now_ms;
 
 /// Studies that are asked for at once.
 const PAGE: u32 = 500;
@@ -55,14 +59,14 @@ impl Summary {
         self.failed.values().sum()
     }
 
-    fn count(&mut self, location: &Location, outcome: anyhow::Result<Outcome>) {
+    fn count(&mut self, location: &Location, outcome: anyhow::Result<Fate>) {
         match outcome {
-            Ok(Outcome::Written(bytes)) => {
+            Ok(Fate::Written(bytes)) => {
                 self.written += 1;
                 self.bytes += bytes;
             }
-            Ok(Outcome::AlreadyThere) => self.already_there += 1,
-            Ok(Outcome::LeftOut(reason)) => {
+            Ok(Fate::AlreadyThere) => self.already_there += 1,
+            Ok(Fate::LeftOut(reason)) => {
                 *self.left_out.entry(reason.to_owned()).or_default() += 1;
             }
             Err(error) => {
@@ -96,7 +100,7 @@ pub struct Export {
     pub parallel: usize,
 }
 
-enum Outcome {
+enum Fate {
     Written(u64),
     AlreadyThere,
     LeftOut(&'static str),
@@ -134,7 +138,7 @@ pub async fn export(
             let folder: Arc<Path> = folder.as_path().into();
             let mut running = JoinSet::new();
             for (uid, row) in &studies {
-                for location in locate(archive, scope, uid).await? {
+                for location in locate(archive, scope, uid, export).await? {
                     while running.len() >= export.parallel.max(1) {
                         finish(&mut running, &mut summary, progress).await;
                     }
@@ -145,7 +149,7 @@ pub async fn export(
                         let opened = open(&archive, &scope, &export, &location, &patient).await;
                         let outcome = match opened {
                             Ok(Ok(ready)) => to_file(&folder, ready).await,
-                            Ok(Err(reason)) => Ok(Outcome::LeftOut(reason)),
+                            Ok(Err(reason)) => Ok(Fate::LeftOut(reason)),
                             Err(error) => Err(error),
                         };
                         (location, outcome)
@@ -159,11 +163,11 @@ pub async fn export(
         Destination::Zip(file) => {
             let mut zip = Zip::create(file)?;
             for (uid, row) in &studies {
-                for location in locate(archive, scope, uid).await? {
+                for location in locate(archive, scope, uid, export).await? {
                     let patient = patient_folder(row);
                     let outcome = match open(archive, scope, export, &location, &patient).await {
-                        Ok(Ok(ready)) => Ok(Outcome::Written(zip.add(ready).await?)),
-                        Ok(Err(reason)) => Ok(Outcome::LeftOut(reason)),
+                        Ok(Ok(ready)) => Ok(Fate::Written(zip.add(ready).await?)),
+                        Ok(Err(reason)) => Ok(Fate::LeftOut(reason)),
                         Err(error) => Err(error),
                     };
                     summary.count(&location, outcome);
@@ -177,7 +181,7 @@ pub async fn export(
 }
 
 async fn finish(
-    running: &mut JoinSet<(Location, anyhow::Result<Outcome>)>,
+    running: &mut JoinSet<(Location, anyhow::Result<Fate>)>,
     summary: &mut Summary,
     progress: &ProgressBar,
 ) {
@@ -213,10 +217,24 @@ async fn studies(
     Ok(studies)
 }
 
-async fn locate(archive: &Archive, scope: &Scope, uid: &str) -> anyhow::Result<Vec<Location>> {
+/// Where a study's objects lie. That they leave is in the audit trail before the first of them does.
+async fn locate(
+    archive: &Archive,
+    scope: &Scope,
+    uid: &str,
+    export: &Export,
+) -> anyhow::Result<Vec<Location>> {
     let study = StudyUid::parse(uid).context("a study's UID")?;
     let target = Target { study, series: None, instance: None };
-    archive.locate(scope, &target).await.context("locate a study's instances")
+    let found = archive.locate(scope, &target).await.context("locate a study's instances")?;
+    let project = export.pseudonymous.as_ref().map(|how| how.how().project.name());
+    let mut entry = AuditEntry::new(scope, Action::Export, Outcome::Success, now_ms())
+        .about(&target)
+        .with(&serde_json::json!({ "deidentified": project }));
+    entry.instances = i64::try_from(found.len()).unwrap_or(i64::MAX);
+    let written = archive.catalog().write_audit(vec![entry]).await;
+    written.context("write the audit trail")?;
+    Ok(found)
 }
 
 /// Opens an object, or says why it stays.
@@ -245,13 +263,13 @@ async fn open(
 }
 
 /// Writes beside the final name first, so that a file under its final name is complete.
-async fn to_file(folder: &Path, mut ready: Ready) -> anyhow::Result<Outcome> {
+async fn to_file(folder: &Path, mut ready: Ready) -> anyhow::Result<Fate> {
     let path = folder.join(&ready.path);
     if let Ok(there) = tokio::fs::symlink_metadata(&path).await {
         if ready.length.is_some_and(|length| length != there.len()) {
             bail!("another file of this name is there");
         }
-        return Ok(Outcome::AlreadyThere);
+        return Ok(Fate::AlreadyThere);
     }
     let parent = path.parent().unwrap_or(folder);
     tokio::fs::create_dir_all(parent).await.context("make a folder")?;
@@ -277,7 +295,7 @@ async fn to_file(folder: &Path, mut ready: Ready) -> anyhow::Result<Outcome> {
         }
         Err(_) => tokio::fs::rename(&partial, &path).await.context("rename a file")?,
     }
-    Ok(Outcome::Written(written))
+    Ok(Fate::Written(written))
 }
 
 async fn copy(content: &mut ByteStream, file: &mut tokio::fs::File) -> anyhow::Result<u64> {

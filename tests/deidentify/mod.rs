@@ -170,6 +170,9 @@ fn plain(setup: &Setup) {
         let exported = fs::read(&there[&instance.uid]).expect("an exported file");
         assert_eq!(exported, node.web().file(instance), "the stored bytes");
     }
+    let trail = node.run("audit", &["list"]);
+    let trail = words(&trail);
+    assert!(trail.contains("export") && trail.contains(&place.study), "{trail}");
     // What was cut off is finished; what is there is left.
     fs::remove_file(&there[&instances[2].uid]).expect("remove a file");
     let again = words(&node.run("export", &["--all", &path]));

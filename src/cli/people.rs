@@ -205,15 +205,29 @@ pub(super) async fn user(config: Config, command: UserCommand) -> anyhow::Result
             let key = key_of(&catalog, &login).await?;
             let password = secret::password();
             let hash = hashed(password.clone()).await?;
-            catalog.set_password(key, &hash, true, now_ms()).await?;
+            catalog
+                .set_password(&Scope::local(TenantId::DEFAULT), key, &hash, true, now_ms())
+                .await?;
             say!("login     {login}");
             say!("password  {password}");
         }
         UserCommand::Disable { login } => {
-            catalog.set_disabled(key_of(&catalog, &login).await?, true).await?;
+            catalog
+                .set_disabled(
+                    &Scope::local(TenantId::DEFAULT),
+                    key_of(&catalog, &login).await?,
+                    true,
+                )
+                .await?;
         }
         UserCommand::Enable { login } => {
-            catalog.set_disabled(key_of(&catalog, &login).await?, false).await?;
+            catalog
+                .set_disabled(
+                    &Scope::local(TenantId::DEFAULT),
+                    key_of(&catalog, &login).await?,
+                    false,
+                )
+                .await?;
         }
     }
     catalog.close().await;

@@ -103,6 +103,8 @@ pub struct NewSession {
     pub secret: String,
     /// Key of the person.
     pub person: i64,
+    /// Login name of the person.
+    pub login: String,
     /// The tenant that the person works in.
     pub tenant: TenantId,
     /// Now (ms since 1970).

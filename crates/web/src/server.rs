@@ -26,6 +26,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use qianli_model::PerAddress;
+use qianli_model::address::is_loopback;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -35,6 +36,7 @@ use tower::Service;
 use self::places::{Admission, Places};
 use self::stall::Stalling;
 pub use self::tls::CurrentTls;
+use crate::error::HttpError;
 use crate::forwarded::{OverTls, TrustedProxies};
 use crate::headers;
 
@@ -102,9 +104,13 @@ pub async fn serve(
     door: Door,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let render = move || {
-        let text = metrics();
-        async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
+    // They name AE titles and say how much is going on: for this machine's own agents.
+    let render = move |ConnectInfo(peer): ConnectInfo<SocketAddr>| {
+        let text = is_loopback(peer.ip()).then(|| metrics());
+        async move {
+            let text = text.ok_or_else(|| HttpError::forbidden("only from this machine"))?;
+            Ok::<_, HttpError>(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+        }
     };
     let metrics = get(render).layer(from_fn(headers::complete));
     let router = router.route("/metrics", metrics);

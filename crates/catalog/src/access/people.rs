@@ -1,11 +1,15 @@
 //! Accounts and memberships.
 
+use qianli_model::audit::{Action, Outcome};
 use qianli_model::{Role, Scope};
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use super::{Credentials, NewPerson, Person, joining, roles};
 use crate::Catalog;
+use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
+use crate::deletion::{begin, now_ms};
 use crate::error::CatalogError;
 
 type Row = (i64, String, String, bool, bool, i64, i64, Option<String>);
@@ -73,10 +77,11 @@ impl Catalog {
         const PERSON: &str = "INSERT INTO users (login, name, password, must_change, created_ms,
                 password_ms) VALUES ($1, $2, $3, $4, $5, $5)
             ON CONFLICT (login) DO NOTHING RETURNING id";
+        let login = new.login.to_lowercase();
         on_db!(self.db(), pools => {
-            let mut transaction = pools.write.begin().await?;
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
             let row: Option<(i64,)> = sqlx::query_as(PERSON)
-                .bind(new.login.to_lowercase())
+                .bind(&login)
                 .bind(&new.name)
                 .bind(&new.password)
                 .bind(new.must_change)
@@ -92,6 +97,9 @@ impl Catalog {
                     .execute(&mut *transaction)
                     .await?;
             }
+            let details = json!({"did": "add", "login": login, "roles": names(&new.roles)});
+            let entry = AuditEntry::new(scope, Action::ChangeUser, Outcome::Success, new.at_ms);
+            transaction.append_audit(vec![entry.with(&details)]).await?;
             transaction.commit().await?;
             Ok(Some(id))
         })
@@ -111,10 +119,11 @@ impl Catalog {
     ) -> Result<bool, CatalogError> {
         const FIND: &str = "SELECT id FROM users WHERE login = $1";
         const CLEAR: &str = "DELETE FROM memberships WHERE user_id = $1 AND tenant_id = $2";
+        let login = login.to_lowercase();
         on_db!(self.db(), pools => {
-            let mut transaction = pools.write.begin().await?;
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
             let row: Option<(i64,)> = sqlx::query_as(FIND)
-                .bind(login.to_lowercase())
+                .bind(&login)
                 .fetch_optional(&mut *transaction)
                 .await?;
             let Some((id,)) = row else { return Ok(false) };
@@ -131,6 +140,9 @@ impl Catalog {
                     .execute(&mut *transaction)
                     .await?;
             }
+            let details = json!({"login": login, "roles": names(roles)});
+            let entry = AuditEntry::new(scope, Action::ChangeRole, Outcome::Success, now_ms());
+            transaction.append_audit(vec![entry.with(&details)]).await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -141,14 +153,23 @@ impl Catalog {
     /// # Errors
     ///
     /// See [`CatalogError`].
-    pub async fn set_disabled(&self, person: i64, disabled: bool) -> Result<(), CatalogError> {
+    pub async fn set_disabled(
+        &self,
+        scope: &Scope,
+        person: i64,
+        disabled: bool,
+    ) -> Result<(), CatalogError> {
         const TEXT: &str = "UPDATE users SET disabled = $2 WHERE id = $1";
+        let did = if disabled { "switch off" } else { "switch on" };
         on_db!(self.db(), pools => {
-            let mut transaction = pools.write.begin().await?;
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
             sqlx::query(TEXT).bind(person).bind(disabled).execute(&mut *transaction).await?;
             if disabled {
                 sqlx::query(END_SESSIONS).bind(person).execute(&mut *transaction).await?;
             }
+            let entry = AuditEntry::new(scope, Action::ChangeUser, Outcome::Success, now_ms())
+                .with(&json!({"did": did, "person": person}));
+            transaction.append_audit(vec![entry]).await?;
             transaction.commit().await?;
         });
         Ok(())
@@ -162,6 +183,7 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn set_password(
         &self,
+        scope: &Scope,
         person: i64,
         password: &str,
         must_change: bool,
@@ -170,7 +192,7 @@ impl Catalog {
         const TEXT: &str = "UPDATE users SET password = $2, must_change = $3, password_ms = $4,
             failures = 0, locked_until_ms = 0 WHERE id = $1";
         on_db!(self.db(), pools => {
-            let mut transaction = pools.write.begin().await?;
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
             sqlx::query(TEXT)
                 .bind(person)
                 .bind(password)
@@ -179,6 +201,9 @@ impl Catalog {
                 .execute(&mut *transaction)
                 .await?;
             sqlx::query(END_SESSIONS).bind(person).execute(&mut *transaction).await?;
+            let entry = AuditEntry::new(scope, Action::ChangeUser, Outcome::Success, at_ms)
+                .with(&json!({"did": "password", "person": person}));
+            transaction.append_audit(vec![entry]).await?;
             transaction.commit().await?;
         });
         Ok(())
@@ -249,6 +274,10 @@ impl Catalog {
         });
         Ok(done == 1)
     }
+}
+
+fn names(roles: &[Role]) -> Vec<&'static str> {
+    roles.iter().map(|role| role.name()).collect()
 }
 
 const ADD_ROLE: &str = "INSERT INTO memberships (user_id, tenant_id, role) VALUES ($1, $2, $3)

@@ -1,11 +1,15 @@
 //! Sessions of browsers.
 
-use qianli_model::{Role, TenantId};
+use qianli_model::audit::{Action, Outcome};
+use qianli_model::scope::Principal;
+use qianli_model::{Permissions, Role, Scope, TenantId};
 use sqlx::AssertSqlSafe;
 
 use super::{NewSession, Session, SessionRow, Tenant, joining, roles};
 use crate::Catalog;
+use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
+use crate::deletion::{begin, now_ms};
 use crate::error::CatalogError;
 
 impl Catalog {
@@ -18,8 +22,11 @@ impl Catalog {
         const SWEEP: &str = "DELETE FROM sessions WHERE expires_ms <= $1";
         const TEXT: &str = "INSERT INTO sessions (secret, user_id, tenant_id, created_ms, seen_ms,
                 expires_ms, peer, agent) VALUES ($1, $2, $3, $4, $4, $5, $6, $7)";
+        let principal = Principal::Person(new.person, new.login.clone());
+        let scope = Scope::new(new.tenant, principal, Permissions::NONE).at(&new.peer);
         on_db!(self.db(), pools => {
-            sqlx::query(SWEEP).bind(new.at_ms).execute(&pools.write).await?;
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            sqlx::query(SWEEP).bind(new.at_ms).execute(&mut *transaction).await?;
             sqlx::query(TEXT)
                 .bind(&new.secret)
                 .bind(new.person)
@@ -28,8 +35,11 @@ impl Catalog {
                 .bind(new.expires_ms)
                 .bind(&new.peer)
                 .bind(&new.agent)
-                .execute(&pools.write)
+                .execute(&mut *transaction)
                 .await?;
+            let entry = AuditEntry::new(&scope, Action::Login, Outcome::Success, new.at_ms);
+            transaction.append_audit(vec![entry]).await?;
+            transaction.commit().await?;
         });
         Ok(())
     }
@@ -98,17 +108,29 @@ impl Catalog {
     /// # Errors
     ///
     /// See [`CatalogError`].
-    pub async fn close_session(&self, person: i64, secret: &str) -> Result<bool, CatalogError> {
+    pub async fn close_session(
+        &self,
+        scope: &Scope,
+        person: i64,
+        secret: &str,
+    ) -> Result<bool, CatalogError> {
         const TEXT: &str = "DELETE FROM sessions WHERE user_id = $1 AND secret = $2";
-        let done = on_db!(self.db(), pools => {
-            sqlx::query(TEXT)
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            let done = sqlx::query(TEXT)
                 .bind(person)
                 .bind(secret)
-                .execute(&pools.write)
+                .execute(&mut *transaction)
                 .await?
-                .rows_affected()
-        });
-        Ok(done == 1)
+                .rows_affected();
+            if done == 0 {
+                return Ok(false);
+            }
+            let entry = AuditEntry::new(scope, Action::Logout, Outcome::Success, now_ms());
+            transaction.append_audit(vec![entry]).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
     }
 
     /// Open sessions of a person, the latest first.

@@ -1,10 +1,14 @@
 //! Tenants: the hospitals and centres that share an archive, and their names.
 
-use qianli_model::TenantId;
+use qianli_model::audit::{Action, Outcome};
+use qianli_model::{Scope, TenantId};
+use serde_json::json;
 
 use super::Tenant;
 use crate::Catalog;
+use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
+use crate::deletion::begin;
 use crate::error::CatalogError;
 
 type Row = (i64, String, String);
@@ -52,14 +56,22 @@ impl Catalog {
     ) -> Result<Option<Tenant>, CatalogError> {
         const TEXT: &str = "INSERT INTO tenants (name, title, created_ms) VALUES ($1, $2, $3)
             ON CONFLICT (name) DO NOTHING RETURNING id, name, title";
-        let row: Option<Row> = on_db!(self.db(), pools => {
-            sqlx::query_as(TEXT)
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            let row: Option<Row> = sqlx::query_as(TEXT)
                 .bind(name)
                 .bind(title)
                 .bind(at_ms)
-                .fetch_optional(&pools.write)
-                .await?
-        });
-        Ok(row.map(tenant))
+                .fetch_optional(&mut *transaction)
+                .await?;
+            let Some(made) = row.map(tenant) else { return Ok(None) };
+            // Only whoever sits at the server makes tenants.
+            let scope = Scope::local(made.id);
+            let entry = AuditEntry::new(&scope, Action::ChangeTenant, Outcome::Success, at_ms)
+                .with(&json!({"did": "add", "tenant": made.name}));
+            transaction.append_audit(vec![entry]).await?;
+            transaction.commit().await?;
+            Ok(Some(made))
+        })
     }
 }

@@ -1,11 +1,15 @@
 //! API tokens of programs.
 
+use qianli_model::audit::{Action, Outcome};
 use qianli_model::{Permissions, Scope, TenantId};
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use super::{ApiToken, NewToken, Tenant};
 use crate::Catalog;
+use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
+use crate::deletion::begin;
 use crate::error::CatalogError;
 
 type Row = (i64, i64, String, String, String, String, String, i64, i64, i64, i64);
@@ -52,8 +56,9 @@ impl Catalog {
         const TEXT: &str = "INSERT INTO api_tokens (secret, tenant_id, name, permissions,
                 created_by, created_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6, $7)
             RETURNING id";
-        let (id,): (i64,) = on_db!(self.db(), pools => {
-            sqlx::query_as(TEXT)
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            let (id,): (i64,) = sqlx::query_as(TEXT)
                 .bind(&new.secret)
                 .bind(scope.tenant().0)
                 .bind(&new.name)
@@ -61,10 +66,15 @@ impl Catalog {
                 .bind(&new.created_by)
                 .bind(new.at_ms)
                 .bind(new.expires_ms)
-                .fetch_one(&pools.write)
-                .await?
-        });
-        Ok(id)
+                .fetch_one(&mut *transaction)
+                .await?;
+            let permissions = new.permissions.names();
+            let entry = AuditEntry::new(scope, Action::ChangeToken, Outcome::Success, new.at_ms)
+                .with(&json!({"did": "add", "token": id, "permissions": permissions}));
+            transaction.append_audit(vec![entry]).await?;
+            transaction.commit().await?;
+            Ok(id)
+        })
     }
 
     /// The token of a digest, when it is neither revoked nor at its end.
@@ -128,15 +138,23 @@ impl Catalog {
     ) -> Result<bool, CatalogError> {
         const TEXT: &str = "UPDATE api_tokens SET revoked_ms = $3
             WHERE tenant_id = $1 AND id = $2 AND revoked_ms = 0";
-        let done = on_db!(self.db(), pools => {
-            sqlx::query(TEXT)
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            let done = sqlx::query(TEXT)
                 .bind(scope.tenant().0)
                 .bind(token)
                 .bind(now_ms)
-                .execute(&pools.write)
+                .execute(&mut *transaction)
                 .await?
-                .rows_affected()
-        });
-        Ok(done == 1)
+                .rows_affected();
+            if done == 0 {
+                return Ok(false);
+            }
+            let entry = AuditEntry::new(scope, Action::ChangeToken, Outcome::Success, now_ms)
+                .with(&json!({"did": "revoke", "token": token}));
+            transaction.append_audit(vec![entry]).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
     }
 }

@@ -13,6 +13,7 @@ super::on_both!(
     roles_are_those_of_the_moment,
     tokens_end_by_time_and_decision,
     tenants_have_one_name_each,
+    what_is_changed_is_audited,
 );
 
 fn person(login: &str, roles: &[Role]) -> NewPerson {
@@ -30,6 +31,7 @@ fn session(person: i64, secret: &str) -> NewSession {
     NewSession {
         secret: secret.into(),
         person,
+        login: "a".into(),
         tenant: TenantId::DEFAULT,
         at_ms: 1000,
         expires_ms: 100_000,
@@ -71,7 +73,7 @@ async fn guesses_lock_an_account_however_many_come_at_once(catalog: &Catalog) {
     assert!(!catalog.login_succeeded(id, "an older hash").await.unwrap());
     assert!(catalog.login_succeeded(id, "hash").await.unwrap());
     assert!(catalog.attempt_login(id, 65_002).await.unwrap());
-    catalog.set_disabled(id, true).await.unwrap();
+    catalog.set_disabled(&scope(), id, true).await.unwrap();
     assert!(!catalog.login_succeeded(id, "hash").await.unwrap());
 }
 
@@ -90,14 +92,14 @@ async fn sessions_end_by_time_silence_and_decision(catalog: &Catalog) {
     catalog.touch_session("one", 1500).await.unwrap();
     assert!(catalog.session("one", 2000, 1500).await.unwrap().is_some());
     assert_eq!(catalog.sessions(id, 2000).await.unwrap().len(), 3);
-    assert!(!catalog.close_session(id + 1, "one").await.unwrap(), "another's");
-    assert!(catalog.close_session(id, "one").await.unwrap());
+    assert!(!catalog.close_session(&scope(), id + 1, "one").await.unwrap(), "another's");
+    assert!(catalog.close_session(&scope(), id, "one").await.unwrap());
     assert_eq!(catalog.session("one", 2000, 0).await.unwrap(), None);
-    catalog.set_password(id, "new hash", false, 3000).await.unwrap();
+    catalog.set_password(&scope(), id, "new hash", false, 3000).await.unwrap();
     assert_eq!(catalog.session("two", 2000, 0).await.unwrap(), None, "a new password ends all");
     catalog.open_session(&session(id, "five")).await.unwrap();
-    catalog.set_disabled(id, true).await.unwrap();
-    catalog.set_disabled(id, false).await.unwrap();
+    catalog.set_disabled(&scope(), id, true).await.unwrap();
+    catalog.set_disabled(&scope(), id, false).await.unwrap();
     assert_eq!(catalog.session("five", 2000, 0).await.unwrap(), None);
 }
 
@@ -136,6 +138,37 @@ async fn tokens_end_by_time_and_decision(catalog: &Catalog) {
     assert!(!catalog.revoke_token(&other, id, 6000).await.unwrap());
     assert_eq!(catalog.token("digest", 5000).await.unwrap(), None);
     assert_eq!(catalog.tokens(&other).await.unwrap()[0].revoked_ms, 5000);
+}
+
+async fn what_is_changed_is_audited(catalog: &Catalog) {
+    let new = person("a", &[Role::Reader]);
+    let id = catalog.add_person(&scope(), &new).await.unwrap().unwrap();
+    catalog.set_roles(&scope(), "a", &[Role::Auditor]).await.unwrap();
+    catalog.set_password(&scope(), id, "another", true, 5).await.unwrap();
+    catalog.open_session(&session(id, "s")).await.unwrap();
+    catalog.close_session(&scope(), id, "s").await.unwrap();
+    catalog.close_session(&scope(), id, "s").await.unwrap();
+    catalog.set_disabled(&scope(), id, true).await.unwrap();
+    let token = NewToken {
+        secret: "digest".into(),
+        name: "n".into(),
+        permissions: Permissions::ALL,
+        created_by: String::new(),
+        at_ms: 1,
+        expires_ms: 2,
+    };
+    let token = catalog.add_token(&scope(), &token).await.unwrap();
+    catalog.revoke_token(&scope(), token, 2).await.unwrap();
+    catalog.revoke_token(&scope(), token, 2).await.unwrap();
+    let text =
+        "SELECT COUNT(*) FROM audit WHERE outcome = 'success' AND details NOT LIKE '%digest%'
+        AND details NOT LIKE '%another%' AND action = ";
+    for (action, count) in
+        [("change user", 3), ("change role", 1), ("login", 1), ("logout", 1), ("change token", 2)]
+    {
+        let found = super::fixture::number(catalog, format!("{text}'{action}'")).await;
+        assert_eq!(found, count, "{action}");
+    }
 }
 
 async fn tenants_have_one_name_each(catalog: &Catalog) {

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use qianli_catalog::access::{NewPerson, NewSession};
-use qianli_catalog::{Catalog, CatalogError};
-use qianli_model::{Role, Scope, TenantId};
+use qianli_catalog::{AuditEntry, Catalog, CatalogError};
+use qianli_model::audit::Action;
+use qianli_model::audit::Outcome::Refused;
+use qianli_model::scope::Principal;
+use qianli_model::{Permissions, Role, Scope, TenantId};
 
 use super::{Logins, now_ms, secret};
 use crate::WebState;
@@ -99,12 +102,14 @@ pub(crate) async fn log_in(
     let given: String = password.chars().take(secret::LONGEST + 1).collect();
     let compared = hash.clone();
     let right = computed(state, move || secret::verify(&given, &compared)).await?;
-    let Some(known) = known else { return Ok(Outcome::Wrong) };
-    if locked {
-        return Ok(Outcome::Locked);
-    }
-    if !right || !catalog.login_succeeded(known.id, &hash).await? {
+    // What an unknown login was is not noted: people type passwords into the wrong field.
+    let Some(known) = known else {
+        note_failure(catalog, Principal::Person(0, String::new()), peer).await?;
         return Ok(Outcome::Wrong);
+    };
+    if locked || !right || !catalog.login_succeeded(known.id, &hash).await? {
+        note_failure(catalog, Principal::Person(known.id, login.to_lowercase()), peer).await?;
+        return Ok(if locked { Outcome::Locked } else { Outcome::Wrong });
     }
     let tenants = catalog.tenants_of(known.id).await?;
     let Some(tenant) = tenants.into_iter().next() else { return Ok(Outcome::Nowhere) };
@@ -115,6 +120,7 @@ pub(crate) async fn log_in(
     let new = NewSession {
         secret: secret::digest(&session),
         person: known.id,
+        login: login.to_lowercase(),
         tenant: tenant.id,
         at_ms: now,
         expires_ms: now.saturating_add(lifetime),
@@ -123,6 +129,16 @@ pub(crate) async fn log_in(
     };
     catalog.open_session(&new).await?;
     Ok(Outcome::In(session))
+}
+
+async fn note_failure(
+    catalog: &Catalog,
+    principal: Principal,
+    peer: &str,
+) -> Result<(), CatalogError> {
+    let scope = Scope::new(TenantId::DEFAULT, principal, Permissions::NONE).at(peer);
+    let entry = AuditEntry::new(&scope, Action::LoginFailed, Refused, now_ms());
+    catalog.note_audit(entry).await
 }
 
 /// Makes the first administrator of an archive in which nobody has an account, and returns the

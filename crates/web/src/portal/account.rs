@@ -5,6 +5,7 @@ use axum::Form;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use qianli_model::Scope;
 use serde::Deserialize;
 
 use super::format;
@@ -97,7 +98,7 @@ pub(super) async fn change_password(
     Form(given): Form<Passwords>,
 ) -> Response {
     let Some(person) = &caller.person else { return redirect("/") };
-    let problem = match change(&state, person, given, &frame).await {
+    let problem = match change(&state, (&caller.scope, person), given, &frame).await {
         Ok(None) => return redirect("/login"),
         Ok(Some(problem)) => problem,
         Err(error) => return error.into_response(),
@@ -107,7 +108,7 @@ pub(super) async fn change_password(
 
 async fn change<'t>(
     state: &WebState,
-    person: &Person,
+    (scope, person): (&Scope, &Person),
     given: Passwords,
     frame: &Frame,
 ) -> Result<Option<&'t str>, HttpError> {
@@ -137,7 +138,7 @@ async fn change<'t>(
     }
     let hashed = login::computed(state, move || secret::hash(&given.new)).await?;
     let hashed = hashed.map_err(HttpError::internal)?;
-    catalog.set_password(known.id, &hashed, false, now_ms()).await?;
+    catalog.set_password(scope, known.id, &hashed, false, now_ms()).await?;
     state.door().forget();
     Ok(None)
 }
@@ -150,7 +151,7 @@ pub(super) async fn end_session(
     Form(which): Form<Which>,
 ) -> Response {
     let Some(person) = &caller.person else { return redirect("/") };
-    match state.archive().catalog().close_session(person.id, &which.session).await {
+    match state.archive().catalog().close_session(&caller.scope, person.id, &which.session).await {
         Ok(_) => {
             state.door().forget();
             redirect("/account")

@@ -154,8 +154,9 @@ pub(super) async fn log_out(
 ) -> Response {
     let mut response = redirect("/login");
     let Some(logins) = &state.config().logins else { return redirect("/") };
-    if let Some(person) = caller.and_then(|Extension(caller)| caller.person) {
-        let closed = state.archive().catalog().close_session(person.id, &person.session).await;
+    if let Some(Extension(Caller { scope, person: Some(person), .. })) = caller {
+        let catalog = state.archive().catalog();
+        let closed = catalog.close_session(&scope, person.id, &person.session).await;
         if let Err(error) = closed {
             return crate::HttpError::from(error).into_response();
         }

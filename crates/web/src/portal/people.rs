@@ -231,7 +231,12 @@ pub(super) async fn reset(
         Ok(hash) => hash,
         Err(error) => return error.into_response(),
     };
-    match state.archive().catalog().set_password(person.id, &hash, true, now_ms()).await {
+    match state
+        .archive()
+        .catalog()
+        .set_password(&caller.scope, person.id, &hash, true, now_ms())
+        .await
+    {
         Ok(()) => {
             state.door().forget();
             let made = Some((person.login.as_str(), password.as_str()));
@@ -253,7 +258,7 @@ pub(super) async fn disable(
         Ok(person) => person,
         Err(response) => return response,
     };
-    match state.archive().catalog().set_disabled(person.id, whom.disabled).await {
+    match state.archive().catalog().set_disabled(&caller.scope, person.id, whom.disabled).await {
         Ok(()) => {
             state.door().forget();
             redirect("/people")

@@ -241,7 +241,7 @@ async fn sessions_begin_with_the_right_password_and_end_with_the_logout() {
     assert_eq!(page.header("location"), "/login?next=%2Fstudies");
 
     let cookie = log_in(&node, "wang", PASSWORD).await.ok().expect("a session");
-    node.catalog.set_disabled(id, true).await.expect("a catalog");
+    node.catalog.set_disabled(&of(TenantId::DEFAULT), id, true).await.expect("a catalog");
     assert_eq!(log_in(&node, "wang", PASSWORD).await.expect_err("switched off").status, 401);
     let page = get(&node, "/studies", header::COOKIE, &cookie).await;
     assert_eq!(page.status, 303);

@@ -29,13 +29,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const NAMED: usize = 16;
 
 /// What has a row of its transaction's own when it is done.
-const OWN_ROWS: [Action; 6] = [
+const OWN_ROWS: [Action; 10] = [
     Action::Store,
     Action::Delete,
     Action::Restore,
     Action::SettleConflict,
     Action::CreateWorkitem,
     Action::ChangeWorkitem,
+    Action::ChangeUser,
+    Action::ChangeRole,
+    Action::ChangeToken,
+    Action::Logout,
 ];
 
 /// Notes what a request did or tried to do.

@@ -104,15 +104,19 @@ pub(crate) async fn log_in(
     let right = computed(state, move || secret::verify(&given, &compared)).await?;
     // What an unknown login was is not noted: people type passwords into the wrong field.
     let Some(known) = known else {
-        note_failure(catalog, Principal::Person(0, String::new()), peer).await?;
+        note_failure(catalog, (0, ""), peer, "unknown login").await?;
         return Ok(Outcome::Wrong);
     };
     if locked || !right || !catalog.login_succeeded(known.id, &hash).await? {
-        note_failure(catalog, Principal::Person(known.id, login.to_lowercase()), peer).await?;
+        let why = if locked { "locked" } else { "wrong password, or switched off" };
+        note_failure(catalog, (known.id, login), peer, why).await?;
         return Ok(if locked { Outcome::Locked } else { Outcome::Wrong });
     }
     let tenants = catalog.tenants_of(known.id).await?;
-    let Some(tenant) = tenants.into_iter().next() else { return Ok(Outcome::Nowhere) };
+    let Some(tenant) = tenants.into_iter().next() else {
+        note_failure(catalog, (known.id, login), peer, "no tenant").await?;
+        return Ok(Outcome::Nowhere);
+    };
     let session = secret::session();
     let lifetime = i64::try_from(logins.lifetime.as_millis()).unwrap_or(i64::MAX);
     let end =
@@ -133,11 +137,14 @@ pub(crate) async fn log_in(
 
 async fn note_failure(
     catalog: &Catalog,
-    principal: Principal,
+    (person, login): (i64, &str),
     peer: &str,
+    why: &str,
 ) -> Result<(), CatalogError> {
+    let principal = Principal::Person(person, login.to_lowercase());
     let scope = Scope::new(TenantId::DEFAULT, principal, Permissions::NONE).at(peer);
     let entry = AuditEntry::new(&scope, Action::LoginFailed, Refused, now_ms());
+    let entry = entry.with(&serde_json::json!({ "why": why }));
     catalog.note_audit(entry).await
 }
 

@@ -5,15 +5,10 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Form};
-use qianli_catalog::AuditEntry;
-use qianli_model::audit::{Action, Outcome as AuditOutcome};
-use qianli_model::scope::Principal;
-use qianli_model::{Permissions, Scope, TenantId};
 use serde::Deserialize;
 
 use super::page::Frame;
 use crate::access::login::{self, Outcome};
-use crate::access::now_ms;
 use crate::caller::Caller;
 use crate::origin::SameSite;
 use crate::request::Peer;
@@ -99,17 +94,6 @@ pub(super) async fn log_in(
         Ok(outcome) => outcome,
         Err(error) => return error.into_response(),
     };
-    let why = match outcome {
-        Outcome::In(_) => None,
-        Outcome::Wrong => Some("wrong login or password"),
-        Outcome::Locked => Some("locked"),
-        Outcome::Nowhere => Some("no tenant"),
-    };
-    // What was typed for a login that is not known may be a password.
-    let login = if outcome == Outcome::Wrong { "" } else { pair.0 };
-    if let Err(error) = note(&state, login, &peer, why).await {
-        return error.into_response();
-    }
     let (status, problem) = match outcome {
         Outcome::In(session) => {
             tracing::info!(peer, "a person logged in");
@@ -124,26 +108,6 @@ pub(super) async fn log_in(
     state.guesses().failed(&peer);
     tracing::warn!(peer, ?status, "a login failed");
     answer(&state, &frame, status, (pair.0, here(&entered.next)), Some(problem)).await
-}
-
-/// Notes a login in the audit trail, or one that failed and why.
-async fn note(
-    state: &WebState,
-    login: &str,
-    peer: &str,
-    why: Option<&str>,
-) -> Result<(), crate::HttpError> {
-    let principal = Principal::Person(0, login.to_owned());
-    let scope = Scope::new(TenantId::DEFAULT, principal, Permissions::NONE).at(peer);
-    let (action, outcome) = match why {
-        None => (Action::Login, AuditOutcome::Success),
-        Some(_) => (Action::LoginFailed, AuditOutcome::Refused),
-    };
-    let mut entry = AuditEntry::new(&scope, action, outcome, now_ms());
-    if let Some(why) = why {
-        entry = entry.with(&serde_json::json!({ "why": why }));
-    }
-    Ok(state.archive().catalog().note_audit(entry).await?)
 }
 
 /// `POST /logout`.

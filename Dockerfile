@@ -38,8 +38,8 @@ VOLUME /data
 ENV QIANLI_DATA=/data \
     QIANLI_VIEWER=/usr/share/qianli/viewer \
     QIANLI_DEMO_FOLDER=/usr/share/qianli/sample-dicom
-# Until people can log in, a node listens on loopback only: run it with the host's network
-# (`docker run --network host`), as compose.yaml does. Publishing ports would reach nothing.
+# As it starts here it listens on loopback only: run it with the host's network, or give it TLS and
+# addresses (see qianli.toml). With loopback, publishing ports would reach nothing.
 EXPOSE 8080 11112
 # SIGTERM drains: stores under way are finished within QIANLI_DRAIN_TIMEOUT (30 s by default).
 STOPSIGNAL SIGTERM

@@ -1,4 +1,4 @@
-//! People, their roles, sessions and API tokens: the rows that a [`Scope`] is made from. So the
+//! People, their roles, sessions and API tokens: the rows that a `Scope` is made from. So the
 //! functions that look a caller up take none; those that change what others may do take the scope of
 //! whoever does it, and touch its tenant only.
 //!

@@ -1,7 +1,7 @@
 //! The one door: who is behind an HTTP request, and whether they may do what it asks.
 //!
-//! [`identify`] looks at each request once and leaves a [`Caller`] with it, or none. Every route
-//! carries a [`Needs`], which [`guard`] holds the caller against; handlers take the caller from the
+//! `identify` looks at each request once and leaves a `Caller` with it, or none. Every route
+//! carries a `Needs`, which `guard` holds the caller against; handlers take the caller from the
 //! request, so that one without a guard in front cannot be reached by nobody.
 
 mod guard;

@@ -61,7 +61,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// URL of the DICOMweb root as the client reaches it, without a trailing slash.
 ///
-/// Configured, or from the Host header and how the request came, which [`crate::forwarded`] settles.
+/// Configured, or from the Host header and how the request came, which `forwarded` settles.
 /// Holds no character that JSON or a header would have to escape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(String);

@@ -140,6 +140,14 @@ fn permissions(names: &str) -> Result<Permissions, String> {
     })
 }
 
+/// Names go to terminals and pages.
+fn plain(what: &str, text: &str) -> anyhow::Result<()> {
+    if text.chars().count() > 64 || text.chars().any(char::is_control) {
+        bail!("{what} is too long or holds control characters");
+    }
+    Ok(())
+}
+
 async fn open(config: Config) -> anyhow::Result<Catalog> {
     std::fs::create_dir_all(&config.data)?;
     let catalog = open_catalog(&config).await?;
@@ -172,6 +180,14 @@ pub(super) async fn user(config: Config, command: UserCommand) -> anyhow::Result
     match command {
         UserCommand::Add { login, role, name, tenant: of } => {
             let scope = Scope::local(tenant(&catalog, &of).await?.id);
+            let fine = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
+            if login.is_empty() || login.chars().count() > 64 || !login.chars().all(fine) {
+                bail!(
+                    "{login:?} is no login: it has 1 to 64 letters, digits, dots, hyphens, \
+                     underscores or @"
+                );
+            }
+            plain("the name", &name)?;
             let password = secret::password();
             let new = NewPerson {
                 password: hashed(password.clone()).await?,
@@ -265,6 +281,10 @@ pub(super) async fn token(config: Config, command: TokenCommand) -> anyhow::Resu
     let catalog = open(config).await?;
     match command {
         TokenCommand::Add { name, may, days, tenant: of } => {
+            plain("what the token is for", &name)?;
+            if name.is_empty() {
+                bail!("say what the token is for");
+            }
             let scope = Scope::local(tenant(&catalog, &of).await?.id);
             say!("{}", make_token(&catalog, &scope, &name, may, days).await?);
         }

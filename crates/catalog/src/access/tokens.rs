@@ -77,14 +77,17 @@ impl Catalog {
         })
     }
 
-    /// The token of a digest, when it is neither revoked nor at its end.
+    /// The token of a digest, when it is neither revoked nor at its end, and whoever made it is not
+    /// switched off.
     ///
     /// # Errors
     ///
     /// See [`CatalogError`].
     pub async fn token(&self, secret: &str, now_ms: i64) -> Result<Option<ApiToken>, CatalogError> {
+        // A token of somebody who was switched off would be a way back in.
         let text = format!(
-            "SELECT {COLUMNS} WHERE a.secret = $1 AND a.revoked_ms = 0 AND a.expires_ms > $2"
+            "SELECT {COLUMNS} WHERE a.secret = $1 AND a.revoked_ms = 0 AND a.expires_ms > $2
+            AND NOT EXISTS (SELECT 1 FROM users u WHERE u.login = a.created_by AND u.disabled)"
         );
         let row: Option<Row> = on_db!(self.db(), pools => {
             sqlx::query_as(AssertSqlSafe(text))

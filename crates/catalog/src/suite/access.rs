@@ -130,6 +130,13 @@ async fn tokens_end_by_time_and_decision(catalog: &Catalog) {
     assert_eq!((found.id, found.tenant.id), (id, TenantId(2)));
     assert_eq!(found.permissions, new.permissions);
     assert_eq!(catalog.token("digest", 9000).await.unwrap(), None, "at its end");
+    let admin = person("admin", &[Role::Administrator]);
+    let admin = catalog.add_person(&other, &admin).await.unwrap().unwrap();
+    for (disabled, valid) in [(true, false), (false, true)] {
+        catalog.set_disabled(&other, admin, disabled).await.unwrap();
+        let found = catalog.token("digest", 4000).await.unwrap();
+        assert_eq!(found.is_some(), valid, "its maker was switched off: {disabled}");
+    }
     catalog.touch_token(id, 4000).await.unwrap();
     assert_eq!(catalog.tokens(&other).await.unwrap()[0].used_ms, 4000);
     assert_eq!(catalog.tokens(&scope()).await.unwrap(), []);

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use qianli_model::Permission;
+use qianli_model::scope::Principal;
 
 use crate::caller::Caller;
 use crate::error::HttpError;
@@ -36,6 +37,8 @@ enum Lack {
     Login,
     NewPassword,
     Permission(Permission),
+    /// A person, who can be asked about it.
+    Person,
 }
 
 fn judge(needs: Needs, caller: Option<&Caller>) -> Result<(), Lack> {
@@ -46,6 +49,12 @@ fn judge(needs: Needs, caller: Option<&Caller>) -> Result<(), Lack> {
     };
     let caller = caller.ok_or(Lack::Login)?;
     match permission {
+        // A program that could make accounts would be above all that its token says.
+        Some(Permission::Administer)
+            if matches!(caller.scope.principal(), Principal::Token(..)) =>
+        {
+            Err(Lack::Person)
+        }
         Some(permission) if !caller.scope.allows(permission) => {
             if caller.person.as_ref().is_some_and(|person| person.must_change) {
                 return Err(Lack::NewPassword);
@@ -81,6 +90,9 @@ fn refusal(lack: &Lack) -> HttpError {
         Lack::NewPassword => HttpError::forbidden(
             "your password was set by somebody else; choose your own at /account first",
         ),
+        Lack::Person => HttpError::forbidden(
+            "accounts and tokens are managed by people: log in at /login, not with an API token",
+        ),
         Lack::Permission(permission) => HttpError::forbidden(format!(
             "you do not have the permission {permission} here; ask an administrator of your tenant"
         )),
@@ -103,7 +115,7 @@ pub(crate) async fn guard_page(needs: Needs, request: Request, next: Next) -> Re
         Lack::NewPassword => "/account".to_owned(),
         // Whoever may not see studies still has an account to look at.
         Lack::Permission(_) if request.uri().path() == "/" => "/account".to_owned(),
-        Lack::Permission(_) => return refusal(&lack).into_response(),
+        Lack::Permission(_) | Lack::Person => return refusal(&lack).into_response(),
     };
     let mut response = StatusCode::SEE_OTHER.into_response();
     if let Ok(to) = HeaderValue::try_from(to) {

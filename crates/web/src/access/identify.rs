@@ -139,7 +139,12 @@ async fn known(
         (None, None) => return Ok(None),
     };
     let digest = presented.digest();
-    let key = (digest.clone(), named.clone());
+    // A session is no token, although both are secrets.
+    let kind = match &presented {
+        Presented::Token(_) => "token",
+        Presented::Session(_) => "session",
+    };
+    let key = (format!("{kind} {digest}"), named.clone());
     let door = state.door();
     if let Some((at, known)) = door.known.get(&key)
         && at.elapsed() < FRESH

@@ -125,7 +125,7 @@ pub(super) async fn add(
     if who.is_empty() || who.chars().count() > LONGEST || !who.chars().all(fine) {
         return refuse(frame.t.people_bad_login).await;
     }
-    if name.chars().count() > LONGEST {
+    if name.chars().count() > LONGEST || name.chars().any(char::is_control) {
         return refuse(frame.t.people_bad_name).await;
     }
     if roles.is_empty() {

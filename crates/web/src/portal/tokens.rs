@@ -121,7 +121,8 @@ pub(super) async fn add(
     // Nobody hands out more than they have.
     let permissions = Permissions::of(&chosen).within(caller.scope.permissions());
     let name = value("name");
-    let named = !name.is_empty() && name.chars().count() <= LONGEST;
+    let named =
+        !name.is_empty() && name.chars().count() <= LONGEST && !name.chars().any(char::is_control);
     let (true, Some(days), false) = (named, days, permissions.is_none()) else {
         let problem = Some(frame.t.tokens_incomplete);
         return answer(&state, &caller, &frame, StatusCode::BAD_REQUEST, (None, problem)).await;

@@ -379,3 +379,17 @@ async fn a_configured_url_stands_in_every_answer() {
         "https://pacs.example/x/dicom-web/studies/1.2.826.1"
     );
 }
+
+/// A client that holds nothing must not be told that it is still right.
+#[tokio::test]
+async fn conditions_do_not_hide_that_nothing_is_here() {
+    let node = Node::start().await;
+    for level in ["/studies/1.2.3", "/studies/1.2.3/series/1.2.4"] {
+        let path = format!("/dicom-web{level}/metadata");
+        for condition in [header::IF_NONE_MATCH, header::IF_MATCH] {
+            let headers = [(condition.clone(), "*")];
+            let answer = node.request(Method::GET, &path, &headers, Vec::new()).await;
+            assert_eq!(answer.status, 404, "{path} {condition}");
+        }
+    }
+}

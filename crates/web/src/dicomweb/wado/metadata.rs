@@ -46,6 +46,9 @@ pub(crate) async fn metadata(
     let conditional = [header::IF_NONE_MATCH, header::IF_MATCH];
     if conditional.iter().any(|name| headers.contains_key(name)) || target.series.is_none() {
         locations = state.archive().locate(&caller.scope, &target).await?;
+        if locations.is_empty() {
+            return Err(nothing_here());
+        }
         let hashes = locations.iter().map(|location| location.content_hash.as_str());
         let tag = respond::entity_tag(hashes, &variant);
         if let Some(answer) = respond::conditional(&headers, &tag) {

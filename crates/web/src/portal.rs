@@ -15,6 +15,7 @@ mod language;
 mod login;
 mod page;
 mod people;
+mod qr;
 mod studies;
 mod study;
 mod text;

@@ -12,7 +12,7 @@ pub mod secret;
 use std::time::Duration;
 
 pub(crate) use guard::{Needs, guard, guard_page, require};
-pub(crate) use identify::{Door, TenantPath, below_tenant, identify};
+pub(crate) use identify::{Door, Found, TenantPath, below_tenant, identify};
 
 /// How people and programs log in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,15 +1,14 @@
 //! What HTTP requests leave in the audit trail: every read, and every change that was refused or
 //! failed. Changes that were made have a row of their transaction's own.
 //!
-//! One layer around all routes knows from method and route what is done, takes the UIDs from the path
-//! and the outcome from the answer's status. The answer goes out when its entry is on its way into
+//! The gate in front of each route knows from method and route what is done; the UIDs are in the path,
+//! and the outcome is the answer's status. The answer goes out when its entry is on its way into
 //! the trail, not before.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::Method;
-use axum::middleware::Next;
+use axum::extract::Request;
+use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use qianli_catalog::AuditEntry;
 use qianli_model::audit::{Action, Outcome};
@@ -42,43 +41,50 @@ const OWN_ROWS: [Action; 10] = [
     Action::Logout,
 ];
 
-/// Notes what a request did or tried to do.
-pub(crate) async fn observe(
-    State(state): State<WebState>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let (parts, body) = request.into_parts();
-    let route = parts.extensions.get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let action = route.as_deref().and_then(|route| action(&parts.method, route));
-    let (Some(route), Some(action)) = (route, action) else {
-        return next.run(Request::from_parts(parts, body)).await;
-    };
-    // Whoever is nobody sees nothing: the route's guard turns them away.
-    let Some(caller) = parts.extensions.get::<Caller>().cloned() else {
-        return next.run(Request::from_parts(parts, body)).await;
-    };
-    let about = About::of(&route, parts.uri.path(), parts.uri.query().unwrap_or_default());
-    let response = next.run(Request::from_parts(parts, body)).await;
+/// What is known of a request before it is answered.
+pub(crate) struct Noting {
+    action: Action,
+    caller: Caller,
+    uri: Uri,
+}
 
-    let outcome = Outcome::of_status(response.status().as_u16());
-    if outcome == Outcome::Success && OWN_ROWS.contains(&action) {
-        return response;
+impl Noting {
+    /// `None` for nobody, who sees nothing: the route's guard turns them away.
+    pub(crate) fn begin(request: &Request, action: Action) -> Option<Self> {
+        let caller = request.extensions().get::<Caller>()?.clone();
+        Some(Self { action, caller, uri: request.uri().clone() })
     }
-    let mut entry = AuditEntry::new(&caller.scope, action, outcome, now_ms());
-    about.fill(&mut entry, action);
-    let noted = tokio::time::timeout(PATIENCE, state.archive().catalog().note_audit(entry)).await;
-    match noted {
-        Ok(Ok(())) => response,
-        // What was read without a trace is not given out.
-        Ok(Err(_)) | Err(_) => {
-            tracing::error!("the audit trail takes no entries; a request was refused");
-            HttpError::unavailable("the audit trail cannot be written now").into_response()
+
+    /// Notes what the request did or tried to do, and gives the answer out. `template` is that of the
+    /// request's path.
+    pub(crate) async fn end(
+        self,
+        state: &WebState,
+        template: &str,
+        response: Response,
+    ) -> Response {
+        let Self { action, caller, uri } = self;
+        let outcome = Outcome::of_status(response.status().as_u16());
+        if outcome == Outcome::Success && OWN_ROWS.contains(&action) {
+            return response;
+        }
+        let mut entry = AuditEntry::new(&caller.scope, action, outcome, now_ms());
+        let about = About::of(template, uri.path(), uri.query().unwrap_or_default());
+        about.fill(&mut entry, action);
+        let noted = state.archive().catalog().note_audit(entry);
+        match tokio::time::timeout(PATIENCE, noted).await {
+            Ok(Ok(())) => response,
+            // What was read without a trace is not given out.
+            Ok(Err(_)) | Err(_) => {
+                tracing::error!("the audit trail takes no entries; a request was refused");
+                HttpError::unavailable("the audit trail cannot be written now").into_response()
+            }
         }
     }
 }
 
-fn is_read(method: &Method) -> bool {
+/// Whether a method only reads.
+pub(crate) fn is_read(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 

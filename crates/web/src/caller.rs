@@ -2,6 +2,8 @@
 //! place that builds base URLs.
 
 use std::convert::Infallible;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
@@ -13,15 +15,33 @@ use crate::access::TenantPath;
 use crate::error::HttpError;
 use crate::forwarded::Reached;
 
-/// The caller of an HTTP request, as [`crate::access`] found it.
+/// The caller of an HTTP request, as [`crate::access`] found it. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub struct Caller(Arc<Identity>);
+
+/// Who it is.
+#[derive(Debug)]
+pub struct Identity {
     /// What the caller may see and do.
     pub scope: Scope,
     /// Network address, or empty when the server was not told.
     pub peer: String,
     /// Who it is, when it is a person in a browser.
     pub(crate) person: Option<Person>,
+}
+
+impl Caller {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self(Arc::new(identity))
+    }
+}
+
+impl Deref for Caller {
+    type Target = Identity;
+
+    fn deref(&self) -> &Identity {
+        &self.0
+    }
 }
 
 /// A person who is logged in.

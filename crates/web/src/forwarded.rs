@@ -8,10 +8,8 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 
 use crate::WebState;
@@ -84,22 +82,20 @@ struct Hop<'a> {
 }
 
 /// Settles address, scheme and host of a request, before anything looks at them.
-pub(crate) async fn resolve(
-    State(state): State<WebState>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+///
+/// # Errors
+///
+/// 400 when a trusted proxy cannot be understood.
+pub(crate) fn resolve(state: &WebState, request: &mut Request) -> Result<Reached, HttpError> {
+    let trusted = &state.config().trusted_proxies;
     let direct = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let mut reached =
         Reached { https: request.extensions().get::<OverTls>().is_some(), proxied: false };
     if let Some(direct) = direct
-        && state.config().trusted_proxies.contains(direct.ip())
+        && trusted.contains(direct.ip())
     {
         reached.proxied = true;
-        let said = match listen(request.headers(), direct.ip(), &state.config().trusted_proxies) {
-            Ok(said) => said,
-            Err(error) => return error.into_response(),
-        };
+        let said = listen(request.headers(), direct.ip(), trusted)?;
         if said.client != direct.ip() {
             request.extensions_mut().insert(ConnectInfo(SocketAddr::new(said.client, 0)));
         }
@@ -112,9 +108,7 @@ pub(crate) async fn resolve(
         request.headers_mut().remove(name);
     }
     request.extensions_mut().insert(reached);
-    let mut response = next.run(request).await;
-    response.extensions_mut().insert(reached);
-    response
+    Ok(reached)
 }
 
 /// Listens to what the proxy at `direct` says, and to those behind it that are trusted as well.

@@ -4,15 +4,11 @@
 //! DICOM objects come from strangers: whatever of them a browser can show runs in a sandbox, apart
 //! from this server's own pages.
 
-use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
-
-use crate::forwarded::Reached;
 
 /// Our own pages: scripts, styles and pictures come from this server only, nothing stands in the
 /// page itself, and nobody frames them.
@@ -70,32 +66,32 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 const OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const RESOURCE: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// Completes the headers of every answer.
-pub(crate) async fn complete(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let https = response.extensions().get::<Reached>().is_some_and(|reached| reached.https);
+/// Completes the headers of an answer, which goes out by HTTPS or not.
+pub(crate) fn complete(response: &mut Response, https: bool) {
+    const VALUES: [(HeaderName, HeaderValue); 6] = [
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+        // What does not know frame-ancestors knows this.
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN")),
+        (PERMISSIONS_POLICY, HeaderValue::from_static(PERMISSIONS)),
+        (OPENER, HeaderValue::from_static("same-origin")),
+        (RESOURCE, HeaderValue::from_static("same-origin")),
+    ];
     let headers = response.headers_mut();
     let policy = match media(headers) {
         "application/pdf" => PDF,
         "text/html" | "application/xhtml+xml" | "image/svg+xml" => DOCUMENT,
         _ => DATA,
     };
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "same-origin"),
-        // What does not know frame-ancestors knows this.
-        (header::X_FRAME_OPTIONS, "SAMEORIGIN"),
-        (PERMISSIONS_POLICY, PERMISSIONS),
-        (OPENER, "same-origin"),
-        (RESOURCE, "same-origin"),
-    ] {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    // Room for all at once.
+    headers.reserve(VALUES.len() + 4);
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
+    for (name, value) in VALUES {
+        headers.entry(name).or_insert(value);
     }
     if https {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
-    response
 }
 
 /// Type and subtype of an answer.

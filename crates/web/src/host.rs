@@ -8,10 +8,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
 use crate::WebState;
 use crate::error::HttpError;
@@ -21,7 +19,11 @@ use crate::forwarded::{OverTls, Reached};
 const OPEN: &[&str] = &["/healthz", "/readyz"];
 
 /// Turns requests away that were sent to another name than ours.
-pub(crate) async fn check(State(state): State<WebState>, request: Request, next: Next) -> Response {
+///
+/// # Errors
+///
+/// 400 for what is no host, 421 for another's.
+pub(crate) fn check(state: &WebState, request: &Request) -> Result<(), HttpError> {
     let public = state.config().public_url.as_deref().and_then(host_of_url);
     let (version, uri) = (request.version(), request.uri());
     let reached = request.extensions().get::<Reached>().copied().unwrap_or_default();
@@ -31,12 +33,10 @@ pub(crate) async fn check(State(state): State<WebState>, request: Request, next:
     let vouched = reached.proxied
         || request.extensions().get::<OverTls>().is_some()
         || state.config().logins.is_some();
-    if !OPEN.contains(&uri.path())
-        && let Err(error) = judge(version, uri, request.headers(), public, vouched)
-    {
-        return error.into_response();
+    if OPEN.contains(&uri.path()) {
+        return Ok(());
     }
-    next.run(request).await
+    judge(version, uri, request.headers(), public, vouched)
 }
 
 /// Every host that the request names must be ours: the one of its target (HTTP/2, proxies) and the
@@ -88,8 +88,8 @@ fn is_ours(host: &str, public: Option<&str>) -> bool {
         return IpAddr::V4(address).is_loopback();
     }
     // Browsers resolve these names to loopback themselves (RFC 6761 section 6.3).
-    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost")
+    let name = host.strip_suffix('.').unwrap_or(host);
+    name.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
 }
 
 /// The host of `host[:port]`, brackets included; `None` when the text is nothing of the kind.

@@ -4,12 +4,14 @@
 //! images lives here, and no listener: the binary binds, serves and stops [`router`].
 
 pub mod access;
+mod around;
 mod audit;
 mod caller;
 mod dicomweb;
 mod error;
 pub mod facts;
 mod forwarded;
+mod gate;
 mod headers;
 mod host;
 mod origin;
@@ -23,17 +25,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::routing::get;
 use qianli_archive::Archive;
 use qianli_model::PerAddress;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower::ServiceBuilder;
-use tower_http::CompressionLevel;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use access::Logins;
@@ -50,9 +47,6 @@ const REQUESTS_AT_ONCE: usize = 512;
 
 /// Passwords that are computed with at once: each takes 19 MiB.
 const PASSWORDS_AT_ONCE: usize = 2;
-
-/// JSON and text shorter than this is not worth compressing (bytes).
-const COMPRESS_FROM: u64 = 1024;
 
 /// Largest form or JSON document that a page takes (bytes). What takes more, as STOW-RS does, reads
 /// its body itself and has a limit of its own.
@@ -247,41 +241,21 @@ impl WebState {
 /// Every HTTP face of the node. [`server::serve`] runs it and tells it the address of each sender,
 /// which provenance records.
 pub fn router(state: WebState) -> Router {
-    let dicomweb = dicomweb::router().layer(from_fn_with_state(state.clone(), request::limit));
+    let open = |path| gate::Gate::page(&state, path, access::Needs::Nothing);
     let mut router = Router::new()
-        .nest("/dicom-web", dicomweb)
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .merge(portal::router())
+        .nest("/dicom-web", dicomweb::router(&state))
+        .route("/healthz", get(async || "ok\n").route_layer(open("/healthz")))
+        .route("/readyz", get(readyz).route_layer(open("/readyz")))
+        .merge(portal::router(&state))
         .method_not_allowed_fallback(async || {
             let message = "this method is not allowed here";
             HttpError::new(StatusCode::METHOD_NOT_ALLOWED, message)
-        })
-        .layer(
-            CompressionLayer::new()
-                .quality(CompressionLevel::Fastest)
-                .compress_when(is_worth_compressing),
-        );
+        });
     if !state.config().cors_origins.is_empty() {
         router = router.layer(cors(&state.config().cors_origins));
     }
-    let router = router
-        .layer(from_fn_with_state(state.clone(), audit::observe))
-        .layer(from_fn_with_state(state.clone(), access::identify))
-        .layer(DefaultBodyLimit::max(MAX_FORM))
-        .layer(from_fn_with_state(state.clone(), host::check))
-        .layer(from_fn_with_state(state.clone(), rate::limit))
-        .layer(from_fn_with_state(state.clone(), forwarded::resolve))
-        .layer(from_fn(headers::complete))
-        .layer(CatchPanicLayer::custom(request::after_panic))
-        .layer(from_fn(request::observe))
-        .with_state(state);
-    // Layers of a router run after routing; the slash must go before.
-    let service = ServiceBuilder::new()
-        .map_request(access::below_tenant)
-        .map_request(request::without_trailing_slash)
-        .service(router);
-    Router::new().fallback_service(service)
+    let router = router.with_state(state.clone());
+    Router::new().fallback_service(around::Around::new(state, router))
 }
 
 /// Says whether instances can be stored and found now. The load balancer's question.
@@ -295,28 +269,6 @@ async fn readyz(State(state): State<WebState>) -> Result<&'static str, HttpError
             Err(HttpError::unavailable(format!("not ready: {what}")))
         }
     }
-}
-
-/// Text and JSON shrink; pixels do not, and compressing them would cost what range reads save.
-fn is_worth_compressing(
-    _status: StatusCode,
-    _version: axum::http::Version,
-    headers: &HeaderMap,
-    _extensions: &axum::http::Extensions,
-) -> bool {
-    const TYPES: &[&str] = &[
-        "application/dicom+json",
-        "application/json",
-        "application/javascript",
-        "image/svg+xml",
-        "text/",
-    ];
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let short = text(header::CONTENT_LENGTH)
-        .and_then(|length| length.parse::<u64>().ok())
-        .is_some_and(|length| length < COMPRESS_FROM);
-    let media = text(header::CONTENT_TYPE).unwrap_or_default();
-    !short && TYPES.iter().any(|prefix| media.starts_with(prefix))
 }
 
 fn cors(origins: &[String]) -> CorsLayer {

@@ -24,14 +24,13 @@ mod viewer;
 mod viewer_tag;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
-use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, get, post};
 use qianli_model::Permission;
 
 use crate::WebState;
-use crate::access::{Needs, guard_page};
+use crate::access::Needs;
+use crate::gate::Gate;
 
 /// Whether a request would rather read Chinese than English, for pages that are not ours to frame.
 pub(crate) fn prefers_chinese(query: &str, headers: &HeaderMap) -> bool {
@@ -92,17 +91,13 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/ohif/{*rest}", READ, get(viewer::open)),
 ];
 
-/// Longest form (bytes).
-const FORM: usize = 16 << 10;
-
 /// Routes of the pages, of the viewer, and the fallback for every other path.
-pub fn router() -> Router<WebState> {
+pub(crate) fn router(state: &WebState) -> Router<WebState> {
     PAGES
         .iter()
         .fold(Router::new(), |router, page| {
-            let guard = from_fn(move |request, next| guard_page(page.needs, request, next));
-            router.route(page.path, (page.handler)().route_layer(guard))
+            let gate = Gate::page(state, page.path, page.needs);
+            router.route(page.path, (page.handler)().route_layer(gate))
         })
-        .layer(DefaultBodyLimit::max(FORM))
         .fallback(viewer::file)
 }

@@ -5,13 +5,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use qianli_model::address;
 
@@ -168,19 +166,19 @@ impl PerAddress {
     }
 }
 
-/// Turns away requests of an address that sends too many.
-pub(crate) async fn limit(State(state): State<WebState>, request: Request, next: Next) -> Response {
+/// Takes a turn of the address that a request comes from.
+///
+/// # Errors
+///
+/// It sends too many; how long until it may go on.
+pub(crate) fn limit(state: &WebState, peer: Option<IpAddr>) -> Result<(), Duration> {
     let limits = state.per_address();
-    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
-        let local = address::is_loopback(peer.ip());
-        let limiter = if local { &limits.loopback } else { &limits.remote };
-        if let Some(limiter) = limiter
-            && let Err(wait) = limiter.take(address::caller(peer.ip()), Instant::now())
-        {
-            return too_many(wait, "too many requests from this address; try again later");
-        }
+    let Some(peer) = peer else { return Ok(()) };
+    let limiter = if address::is_loopback(peer) { &limits.loopback } else { &limits.remote };
+    match limiter {
+        Some(limiter) => limiter.take(address::caller(peer), Instant::now()),
+        None => Ok(()),
     }
-    next.run(request).await
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
 //! What happens around every request: its log line, its metrics, its slash at the end.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
-use axum::http::Uri;
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
-use axum::middleware::Next;
+use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
+use tracing::field::display;
 
-use crate::WebState;
 use crate::error::HttpError;
+use crate::gate::{Passed, count_unmatched};
 
 /// Network address of the client, or empty when the server was not told.
 pub(crate) struct Peer(pub(crate) String);
@@ -27,50 +28,53 @@ impl<S: Sync> FromRequestParts<S> for Peer {
     }
 }
 
-/// Logs and counts a request by the template of its route. The query string stays out of both: it
-/// may hold a patient's name.
-pub(crate) async fn observe(request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-
-    let response = next.run(request).await;
-
-    let elapsed = started.elapsed();
-    let status = response.status().as_u16();
-    // Paths of our own routes hold UIDs and frame numbers, unless somebody typed something else
-    // into one, which a route takes for a malformed UID.
-    let path = (route != "unmatched" && status != 400 && status != 421).then_some(path);
-    let bytes = response.body().size_hint().exact().or_else(|| {
-        response.headers().get(axum::http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-    });
-    let duration_ms = elapsed.as_secs_f64() * 1000.0;
-    let duration_ms = (duration_ms * 10.0).round() / 10.0;
-    // A viewer fetches thousands of frames; their lines would bury and slow down all others.
-    if status < 400 && route.contains("/frames/") {
-        tracing::debug!(%method, route, path, status, duration_ms, bytes, "request answered");
-    } else {
-        tracing::info!(%method, route, path, status, duration_ms, bytes, "request answered");
-    }
-    let method = method.as_str().to_owned();
-    metrics::counter!(
-        "qianli_http_requests_total",
-        "route" => route.clone(), "method" => method, "status" => status.to_string()
-    )
-    .increment(1);
-    metrics::histogram!("qianli_http_request_seconds", "route" => route).record(elapsed);
-    response
+/// The log line of a request, and its place in the metrics; both by the template of its route. The
+/// query string stays out of both: it may hold a patient's name.
+pub(crate) struct Line {
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    /// Address of the client, once it is known.
+    pub(crate) peer: Option<IpAddr>,
 }
 
-/// Turns requests away while too many are being worked on, before they cost anything.
-pub(crate) async fn limit(State(state): State<WebState>, request: Request, next: Next) -> Response {
-    match state.turn() {
-        Some(_turn) => next.run(request).await,
-        None => HttpError::unavailable("the server is busy; try again").into_response(),
+impl Line {
+    pub(crate) fn begin(request: &Request) -> Self {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        Self { started: Instant::now(), method, uri, peer: None }
+    }
+
+    pub(crate) fn end(self, response: &Response) {
+        let Self { started, method, uri, peer } = self;
+        let elapsed = started.elapsed();
+        let status = response.status().as_u16();
+        let passage = response.extensions().get::<Passed>().map(|Passed(passage)| passage);
+        match passage {
+            Some(passage) => passage.count(&method, status, elapsed),
+            None => count_unmatched(&method, status, elapsed),
+        }
+        let route = passage.map_or("unmatched", |passage| passage.route());
+        // Paths of our own routes hold UIDs and frame numbers, unless somebody typed something else
+        // into one, which a route takes for a malformed UID.
+        let path = (passage.is_some() && status != 400 && status != 421).then(|| uri.path());
+        let bytes = response
+            .body()
+            .size_hint()
+            .exact()
+            .or_else(|| response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok());
+        let peer = peer.map(display);
+        let duration_ms = elapsed.as_secs_f64() * 1000.0;
+        let duration_ms = (duration_ms * 10.0).round() / 10.0;
+        // A viewer fetches thousands of frames; their lines would bury and slow down all others.
+        if status < 400 && route.contains("/frames/") {
+            tracing::debug!(
+                %method, route, path, status, duration_ms, bytes, peer, "request answered"
+            );
+        } else {
+            tracing::info!(
+                %method, route, path, status, duration_ms, bytes, peer, "request answered"
+            );
+        }
     }
 }
 
@@ -97,6 +101,6 @@ pub(crate) fn without_trailing_slash(mut request: Request<Body>) -> Request<Body
 }
 
 /// The answer after a panic. Its message went to the log by the panic hook; here is only a 500.
-pub(crate) fn after_panic(_panic: Box<dyn std::any::Any + Send>) -> Response {
+pub(crate) fn after_panic(_panic: &(dyn std::any::Any + Send)) -> Response {
     HttpError::internal("a handler panicked").into_response()
 }

@@ -17,7 +17,7 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use axum::middleware::from_fn;
+use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::get;
 use axum::serve::Listener;
@@ -112,7 +112,10 @@ pub async fn serve(
             Ok::<_, HttpError>(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text))
         }
     };
-    let metrics = get(render).layer(from_fn(headers::complete));
+    let metrics = get(render).layer(map_response(async |mut response: Response| {
+        headers::complete(&mut response, false);
+        response
+    }));
     let router = router.route("/metrics", metrics);
     let limits = Limits::new(door.per_address);
     run(listener, router, door, limits, shutdown).await;

@@ -3,10 +3,11 @@
 //! is that second of reads; writes have their rows in their own transactions.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::entry::AuditEntry;
@@ -22,11 +23,18 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Rows after which it is written at once.
 const ROWS: usize = 1000;
 
-/// Entries that may wait. Beyond it the requests wait that they are about: nothing is dropped.
-const QUEUE: usize = 4096;
+/// Rows that may wait while others are being written. Beyond it the requests wait that they are
+/// about: nothing is dropped.
+const MOST_ROWS: usize = 4096;
+
+/// Entries that may wait after the trail could not be written.
+const MOST_ENTRIES: u64 = 4096;
 
 /// Instances of a row that are told apart; its count stops there.
 const TOLD_APART: usize = 10_000;
+
+/// Instances of all waiting rows that are told apart.
+const TOLD_APART_OF_ALL: usize = 100_000;
 
 /// How long to wait before a transaction that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -36,30 +44,93 @@ const LAST_TRIES: u32 = 4;
 
 /// The entrance to the task.
 pub(crate) struct Sink {
-    queue: Mutex<Option<mpsc::Sender<AuditEntry>>>,
+    shared: Arc<Shared>,
     task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What requests and the task share. Requests add to what is gathered themselves: a message for each
+/// would wake the task thousands of times a second.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Wakes the task: the first entry, the last one that has room, or the end.
+    work: Notify,
+    /// Wakes requests that wait for room.
+    room: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    gathered: Gathered,
+    /// Entries since the task last took them.
+    entries: u64,
+    /// The last try to write failed.
+    failing: bool,
+    closed: bool,
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.gathered.rows.len() >= MOST_ROWS || (self.failing && self.entries >= MOST_ENTRIES)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
 }
 
 impl Sink {
     pub(crate) fn start(db: Db, timeout: Duration) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(run(db, waiting, timeout));
-        Self { queue: Some(queue).into(), task: Some(task).into() }
+        let shared = Arc::<Shared>::default();
+        let task = tokio::spawn(run(db, Arc::clone(&shared), timeout));
+        Self { shared, task: Some(task).into() }
     }
 
     async fn note(&self, entry: AuditEntry) -> Result<(), CatalogError> {
-        let queue = lock(&self.queue).clone().ok_or(CatalogError::Closed)?;
-        queue.send(entry).await.map_err(|_| CatalogError::Closed)
+        loop {
+            // Before the look, so that room made in between is not missed.
+            let room = self.shared.room.notified();
+            {
+                let mut state = self.shared.lock();
+                if state.closed {
+                    return Err(CatalogError::Closed);
+                }
+                if !state.is_full() {
+                    let before = state.gathered.rows.len();
+                    state.entries += 1;
+                    state.gathered.add(entry);
+                    let after = state.gathered.rows.len();
+                    drop(state);
+                    if before != after && (before == 0 || after == ROWS) {
+                        self.shared.work.notify_one();
+                    }
+                    return Ok(());
+                }
+            }
+            room.await;
+        }
     }
 
     /// Writes what is waiting and ends the task.
     pub(crate) async fn close(&self) {
-        drop(lock(&self.queue).take());
+        self.shared.lock().closed = true;
+        self.shared.work.notify_one();
+        self.shared.room.notify_waiters();
         let task = lock(&self.task).take();
         if let Some(task) = task {
             // A task that panicked has nothing left to finish.
             let _ = task.await;
         }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // Nobody closed it; what is waiting is written all the same, while the runtime lives.
+        self.shared.lock().closed = true;
+        self.shared.work.notify_one();
     }
 }
 
@@ -84,39 +155,66 @@ impl Catalog {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn run(db: Db, mut waiting: mpsc::Receiver<AuditEntry>, timeout: Duration) {
-    let mut arrived = Vec::new();
-    while waiting.recv_many(&mut arrived, ROWS).await > 0 {
-        let mut gathered = Gathered::default();
-        gathered.extend(arrived.drain(..));
+async fn run(db: Db, shared: Arc<Shared>, timeout: Duration) {
+    loop {
+        shared.work.notified().await;
         let until = tokio::time::Instant::now() + WINDOW;
-        while gathered.rows.len() < ROWS {
-            match tokio::time::timeout_at(until, waiting.recv_many(&mut arrived, ROWS)).await {
-                Ok(1..) => gathered.extend(arrived.drain(..)),
-                // The second is over, or the catalog is closing.
-                Ok(0) | Err(_) => break,
-            }
-        }
-        let mut tries = 0;
         loop {
-            let work = write(&db, gathered.rows.clone());
-            let done = tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
-                Err(CatalogError::Unavailable(Cause::new("writing the audit trail took too long")))
-            });
-            let Err(error) = done else { break };
-            tries += 1;
-            let rows = gathered.rows.len();
-            if waiting.is_closed() && tries >= LAST_TRIES {
-                tracing::error!(%error, rows, "the last rows of the audit trail were lost");
-                return;
+            let ready = {
+                let state = shared.lock();
+                state.closed || state.gathered.rows.len() >= ROWS
+            };
+            let more = tokio::time::timeout_at(until, shared.work.notified());
+            if ready || more.await.is_err() {
+                break;
             }
-            tracing::error!(%error, rows, "the audit trail cannot be written; reads will wait");
-            tokio::time::sleep(PAUSE).await;
         }
+        let rows = {
+            let mut state = shared.lock();
+            state.entries = 0;
+            std::mem::take(&mut state.gathered).rows
+        };
+        shared.room.notify_waiters();
+        if !rows.is_empty() && !insist(&db, &shared, &rows, timeout).await {
+            return;
+        }
+        let state = shared.lock();
+        if state.closed && state.gathered.rows.is_empty() {
+            return;
+        }
+        // What came while others were written finds the task awake.
+        if !state.gathered.rows.is_empty() {
+            shared.work.notify_one();
+        }
+    }
+}
+
+/// Writes until it is written. False when the catalog is being closed and it cannot be.
+async fn insist(db: &Db, shared: &Shared, rows: &[AuditEntry], timeout: Duration) -> bool {
+    let mut tries = 0;
+    loop {
+        let work = write(db, rows.to_vec());
+        let done = tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+            Err(CatalogError::Unavailable(Cause::new("writing the audit trail took too long")))
+        });
+        let closed = {
+            let mut state = shared.lock();
+            state.failing = done.is_err();
+            state.closed
+        };
+        let Err(error) = done else { return true };
+        tries += 1;
+        let rows = rows.len();
+        if closed && tries >= LAST_TRIES {
+            tracing::error!(%error, rows, "the last rows of the audit trail were lost");
+            return false;
+        }
+        tracing::error!(%error, rows, "the audit trail cannot be written; reads will wait");
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -131,50 +229,61 @@ async fn write(db: &Db, entries: Vec<AuditEntry>) -> Result<(), CatalogError> {
 }
 
 /// What makes two entries one.
-#[derive(PartialEq, Eq, Hash)]
-struct Likeness {
-    tenant: i64,
-    texts: [String; 7],
-}
-
-impl Likeness {
-    fn of(entry: &AuditEntry) -> Self {
-        let texts = [
-            &entry.principal_kind,
-            &entry.principal,
-            &entry.peer,
-            &entry.action,
-            &entry.outcome,
-            &entry.study,
-            &entry.details,
-        ];
-        Self { tenant: entry.tenant, texts: texts.map(String::clone) }
-    }
+fn likeness(entry: &AuditEntry) -> (i64, [&str; 7]) {
+    let texts = [
+        &entry.study,
+        &entry.action,
+        &entry.principal,
+        &entry.peer,
+        &entry.details,
+        &entry.outcome,
+        &entry.principal_kind,
+    ];
+    (entry.tenant, texts.map(String::as_str))
 }
 
 /// Rows in the making.
 #[derive(Default)]
 struct Gathered {
     rows: Vec<AuditEntry>,
-    places: HashMap<Likeness, (usize, HashSet<String>)>,
+    /// The instances of each row, as far as they are told apart.
+    instances: Vec<HashSet<String>>,
+    told_apart: usize,
+    /// Places of rows by the hash of their likeness, or, where another has that hash, by a number
+    /// after it. No copies of the texts are kept.
+    places: HashMap<u64, usize>,
+    hashes: RandomState,
 }
 
 impl Gathered {
-    fn extend(&mut self, entries: impl Iterator<Item = AuditEntry>) {
-        for entry in entries {
-            self.add(entry);
+    /// Place of the row that the entry belongs to; behind all rows for a new one.
+    fn place(&mut self, entry: &AuditEntry) -> usize {
+        let wanted = likeness(entry);
+        let mut key = self.hashes.hash_one(wanted);
+        loop {
+            let place = *self.places.entry(key).or_insert(self.rows.len());
+            match self.rows.get(place) {
+                Some(row) if likeness(row) != wanted => key = key.wrapping_add(1),
+                _ => return place,
+            }
         }
     }
 
     fn add(&mut self, mut entry: AuditEntry) {
-        let next = self.rows.len();
-        let (place, instances) =
-            self.places.entry(Likeness::of(&entry)).or_insert_with(|| (next, HashSet::new()));
-        if !entry.instance.is_empty() && instances.len() < TOLD_APART {
-            instances.insert(entry.instance.clone());
+        let place = self.place(&entry);
+        if self.instances.len() <= place {
+            self.instances.push(HashSet::new());
         }
-        let told_apart = i64::try_from(instances.len()).unwrap_or(i64::MAX);
-        let Some(row) = self.rows.get_mut(*place) else {
+        let mut told_apart = 0;
+        if let Some(instances) = self.instances.get_mut(place) {
+            let room = instances.len() < TOLD_APART && self.told_apart < TOLD_APART_OF_ALL;
+            if room && !entry.instance.is_empty() && !instances.contains(&entry.instance) {
+                instances.insert(entry.instance.clone());
+                self.told_apart += 1;
+            }
+            told_apart = i64::try_from(instances.len()).unwrap_or(i64::MAX);
+        }
+        let Some(row) = self.rows.get_mut(place) else {
             entry.instances = entry.instances.max(told_apart);
             return self.rows.push(entry);
         };
@@ -224,6 +333,21 @@ mod tests {
         assert_eq!((scrolled.series.as_str(), scrolled.instance.as_str()), ("1.3", ""));
         assert_eq!((other.requests, other.instances, other.instance.as_str()), (1, 1, "1.4.1"));
         assert_eq!(elsewhere.study, "9.9");
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut state = State::default();
+        for study in 0..MOST_ROWS {
+            assert!(!state.is_full());
+            state.gathered.add(entry("A", &format!("1.{study}"), "", "1.4.1"));
+        }
+        assert!(state.is_full(), "rows");
+        let mut state = State { failing: true, ..State::default() };
+        state.entries = MOST_ENTRIES;
+        assert!(state.is_full(), "entries, while nothing can be written");
+        state.failing = false;
+        assert!(!state.is_full());
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! What a route needs of its caller, and what happens to those who lack it.
 
-use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use qianli_model::Permission;
 use qianli_model::scope::Principal;
@@ -66,11 +64,8 @@ fn judge(needs: Needs, caller: Option<&Caller>) -> Result<(), Lack> {
 }
 
 /// In front of what programs ask: 401 for nobody, 403 for those who may not.
-pub(crate) async fn guard(needs: Needs, request: Request, next: Next) -> Response {
-    match judge(needs, request.extensions().get::<Caller>()) {
-        Ok(()) => next.run(request).await,
-        Err(lack) => refusal(&lack).into_response(),
-    }
+pub(crate) fn guard(needs: Needs, caller: Option<&Caller>) -> Result<(), HttpError> {
+    judge(needs, caller).map_err(|lack| refusal(&lack))
 }
 
 /// Asks for a permission that only some requests of a route need.
@@ -100,27 +95,28 @@ fn refusal(lack: &Lack) -> HttpError {
 }
 
 /// In front of pages: nobody is sent to the login, and comes back after it.
-pub(crate) async fn guard_page(needs: Needs, request: Request, next: Next) -> Response {
-    let lack = match judge(needs, request.extensions().get::<Caller>()) {
-        Ok(()) => return next.run(request).await,
-        Err(lack) => lack,
-    };
+pub(crate) fn guard_page(
+    needs: Needs,
+    caller: Option<&Caller>,
+    uri: &Uri,
+) -> Result<(), Box<Response>> {
+    let Err(lack) = judge(needs, caller) else { return Ok(()) };
     let to = match lack {
         Lack::Login => {
-            let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+            let target = uri.path_and_query().map_or("/", |target| target.as_str());
             let next =
                 percent_encoding::utf8_percent_encode(target, percent_encoding::NON_ALPHANUMERIC);
             format!("/login?next={next}")
         }
         Lack::NewPassword => "/account".to_owned(),
         // Whoever may not see studies still has an account to look at.
-        Lack::Permission(_) if request.uri().path() == "/" => "/account".to_owned(),
-        Lack::Permission(_) | Lack::Person => return refusal(&lack).into_response(),
+        Lack::Permission(_) if uri.path() == "/" => "/account".to_owned(),
+        Lack::Permission(_) | Lack::Person => return Err(refusal(&lack).into_response().into()),
     };
     let mut response = StatusCode::SEE_OTHER.into_response();
     if let Ok(to) = HeaderValue::try_from(to) {
         response.headers_mut().insert(header::LOCATION, to);
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    Err(response.into())
 }

@@ -1,21 +1,19 @@
 //! Who is behind a request: a token, a session, or, without logins, whoever sits at this machine.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Uri, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use qianli_catalog::access::{Session, Tenant};
 use qianli_model::scope::Principal;
 use qianli_model::{Permissions, Role, Scope, TenantId};
 
 use super::{Logins, now_ms, secret};
 use crate::WebState;
-use crate::caller::{Caller, Person};
+use crate::caller::{Caller, Identity, Person};
 use crate::error::HttpError;
 
 /// How long an answer of the catalog about a secret may be used: what was revoked through another
@@ -33,7 +31,7 @@ const LONGEST: usize = 256;
 pub(crate) struct TenantPath(pub(crate) String);
 
 /// Who holds a secret, as the catalog last said.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Known {
     tenant: Tenant,
     principal: Principal,
@@ -41,19 +39,27 @@ struct Known {
     person: Option<Person>,
 }
 
-/// What is remembered of secrets. Wrong ones are not: there are too many.
+/// What a caller is remembered by: a digest of the secret, what kind it is, the tenant that the path
+/// names, and the address.
+type Key = [u8; 32];
+
+/// What is remembered of callers. Wrong secrets are not: there are too many.
 pub(crate) struct Door {
-    known: quick_cache::sync::Cache<(String, Option<String>), (Instant, Arc<Known>)>,
+    known: quick_cache::sync::Cache<Key, (Instant, Caller)>,
 }
 
 impl Door {
     pub(crate) fn new() -> Self {
-        Self { known: quick_cache::sync::Cache::new(4096) }
+        Self { known: quick_cache::sync::Cache::new(8192) }
     }
 
     /// Forgets everything: something was revoked or changed here.
     pub(crate) fn forget(&self) {
         self.known.clear();
+    }
+
+    fn remembers(&self, key: &Key) -> Option<Caller> {
+        self.known.get(key).filter(|(at, _)| at.elapsed() < FRESH).map(|(_, caller)| caller)
     }
 }
 
@@ -80,37 +86,82 @@ pub(crate) fn below_tenant(mut request: Request) -> Request {
     request
 }
 
-/// Leaves a [`Caller`] with the request when it says rightly who it is. A secret that is wrong is
-/// answered here; a request that says nothing goes on without a caller.
-pub(crate) async fn identify(
-    State(state): State<WebState>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let named = request.extensions().get::<TenantPath>().map(|path| path.0.clone());
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|ConnectInfo(address)| address.ip().to_string())
-        .unwrap_or_default();
-    let found = match &state.config().logins {
-        None => local(&state, named.as_deref()).await,
-        Some(logins) => known(&state, logins, request.headers(), named).await,
-    };
-    match found {
-        Ok(Some(known)) => {
-            let Known { tenant, principal, permissions, person } = (*known).clone();
-            let scope = Scope::new(tenant.id, principal, permissions).at(&peer);
-            request.extensions_mut().insert(Caller { scope, peer, person });
+/// Who sends a request, or what the catalog must be asked to know it.
+pub(crate) enum Found {
+    /// It is known. `None` for nobody: a request that says nothing.
+    Known(Option<Caller>),
+    /// It is not known yet.
+    Ask(Box<Question>),
+}
+
+/// What the catalog is asked about a caller.
+pub(crate) struct Question {
+    presented: Presented<'static>,
+    key: Key,
+    named: Option<String>,
+    peer: Option<IpAddr>,
+}
+
+/// Finds out who sends a request. Whoever asked a moment ago is known without the catalog.
+///
+/// # Errors
+///
+/// 400 or 401: the request says wrongly who it is.
+pub(crate) fn identify(
+    state: &WebState,
+    request: &Request,
+    peer: Option<IpAddr>,
+) -> Result<Found, HttpError> {
+    let named = request.extensions().get::<TenantPath>().map(|path| path.0.as_str());
+    let presented = match &state.config().logins {
+        None => Presented::Nothing,
+        Some(logins) => {
+            let headers = request.headers();
+            match (authorization(headers)?, cookie(headers, logins)) {
+                (Some(token), _) => Presented::Token(token),
+                (None, Some(session)) => Presented::Session(session.into()),
+                (None, None) => return Ok(Found::Known(None)),
+            }
         }
-        Ok(None) => {}
-        Err(error) => return error.into_response(),
+    };
+    let key = presented.key(named, peer);
+    if let Some(caller) = state.door().remembers(&key) {
+        return Ok(Found::Known(Some(caller)));
     }
-    next.run(request).await
+    let (presented, named) = (presented.into_owned(), named.map(str::to_owned));
+    Ok(Found::Ask(Box::new(Question { presented, key, named, peer })))
+}
+
+impl Question {
+    /// Asks the catalog. `None` for nobody: a session that has ended.
+    ///
+    /// # Errors
+    ///
+    /// 401 for a wrong token, 404 for a tenant that the caller does not belong to; or the catalog
+    /// failed.
+    pub(crate) async fn ask(self, state: &WebState) -> Result<Option<Caller>, HttpError> {
+        let Self { presented, key, named, peer } = self;
+        let named = named.as_deref();
+        let found = match (&presented, &state.config().logins) {
+            (Presented::Token(text), _) => Some(token(state, &secret::digest(text), named).await?),
+            // A cookie of yesterday is nobody's fault.
+            (Presented::Session(text), Some(logins)) => {
+                session(state, logins, &secret::digest(text), named).await?
+            }
+            (Presented::Session(_), None) => None,
+            (Presented::Nothing, _) => Some(local(state, named).await?),
+        };
+        let Some(Known { tenant, principal, permissions, person }) = found else { return Ok(None) };
+        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let scope = Scope::new(tenant.id, principal, permissions).at(&peer);
+        let caller = Caller::new(Identity { scope, peer, person });
+        state.door().known.insert(key, (Instant::now(), caller.clone()));
+        Ok(Some(caller))
+    }
 }
 
 /// Without logins: everything, in the tenant that the path names.
-async fn local(state: &WebState, named: Option<&str>) -> Result<Option<Arc<Known>>, HttpError> {
+async fn local(state: &WebState, named: Option<&str>) -> Result<Known, HttpError> {
     let tenant = match named {
         None => Tenant { id: TenantId::DEFAULT, name: "default".into(), title: String::new() },
         Some(name) => match state.archive().catalog().tenant(name).await? {
@@ -119,63 +170,55 @@ async fn local(state: &WebState, named: Option<&str>) -> Result<Option<Arc<Known
         },
     };
     let permissions = Permissions::ALL;
-    let principal = Principal::Local;
-    Ok(Some(Arc::new(Known { tenant, principal, permissions, person: None })))
+    Ok(Known { tenant, principal: Principal::Local, permissions, person: None })
 }
 
 fn no_tenant() -> HttpError {
     HttpError::not_found("there is no such tenant, or you are not a member of it")
 }
 
-async fn known(
-    state: &WebState,
-    logins: &Logins,
-    headers: &HeaderMap,
-    named: Option<String>,
-) -> Result<Option<Arc<Known>>, HttpError> {
-    let presented = match (authorization(headers)?, cookie(headers, logins)) {
-        (Some(token), _) => Presented::Token(token),
-        (None, Some(session)) => Presented::Session(session),
-        (None, None) => return Ok(None),
-    };
-    let digest = presented.digest();
-    // A session is no token, although both are secrets.
-    let kind = match &presented {
-        Presented::Token(_) => "token",
-        Presented::Session(_) => "session",
-    };
-    let key = (format!("{kind} {digest}"), named.clone());
-    let door = state.door();
-    if let Some((at, known)) = door.known.get(&key)
-        && at.elapsed() < FRESH
-    {
-        return Ok(Some(known));
+/// How a request says who it is.
+enum Presented<'a> {
+    /// Not at all: there are no logins.
+    Nothing,
+    Token(Cow<'a, str>),
+    Session(Cow<'a, str>),
+}
+
+impl Presented<'_> {
+    fn into_owned(self) -> Presented<'static> {
+        match self {
+            Self::Nothing => Presented::Nothing,
+            Self::Token(text) => Presented::Token(text.into_owned().into()),
+            Self::Session(text) => Presented::Session(text.into_owned().into()),
+        }
     }
-    let found = match &presented {
-        Presented::Token(_) => Some(token(state, &digest, named.as_deref()).await?),
-        // A cookie of yesterday is nobody's fault.
-        Presented::Session(_) => session(state, logins, &digest, named.as_deref()).await?,
-    };
-    let Some(known) = found.map(Arc::new) else { return Ok(None) };
-    door.known.insert(key, (Instant::now(), Arc::clone(&known)));
-    Ok(Some(known))
-}
 
-enum Presented {
-    Token(String),
-    Session(String),
-}
-
-impl Presented {
-    fn digest(&self) -> String {
-        let (Self::Token(text) | Self::Session(text)) = self;
-        secret::digest(text)
+    fn key(&self, named: Option<&str>, peer: Option<IpAddr>) -> Key {
+        // A session is no token, although both are secrets.
+        let (kind, text) = match self {
+            Self::Nothing => (0, ""),
+            Self::Token(text) => (1, text.as_ref()),
+            Self::Session(text) => (2, text.as_ref()),
+        };
+        let peer = match peer {
+            Some(IpAddr::V4(address)) => (4, u128::from(u32::from(address))),
+            Some(IpAddr::V6(address)) => (6, u128::from(address)),
+            None => (0, 0),
+        };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[kind, peer.0, u8::from(named.is_some())]);
+        hasher.update(&peer.1.to_le_bytes());
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+        hasher.update(named.unwrap_or_default().as_bytes());
+        hasher.finalize().into()
     }
 }
 
 /// The API token of `Authorization: Bearer TOKEN`, or of Basic with the token as password, for
 /// clients that know nothing else.
-fn authorization(headers: &HeaderMap) -> Result<Option<String>, HttpError> {
+fn authorization(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, HttpError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return match headers.contains_key(header::AUTHORIZATION) {
@@ -195,18 +238,18 @@ fn authorization(headers: &HeaderMap) -> Result<Option<String>, HttpError> {
         return Err(wrong());
     }
     if scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(Some(rest.to_owned()));
+        return Ok(Some(rest.into()));
     }
     if scheme.eq_ignore_ascii_case("basic") {
         let pair = super::login::base64(rest).ok_or_else(wrong)?;
         let (_, password) = pair.split_once(':').ok_or_else(wrong)?;
-        return Ok(Some(password.to_owned()));
+        return Ok(Some(password.to_owned().into()));
     }
     Err(wrong())
 }
 
 /// The session that a browser presents.
-fn cookie(headers: &HeaderMap, logins: &Logins) -> Option<String> {
+fn cookie<'a>(headers: &'a HeaderMap, logins: &Logins) -> Option<&'a str> {
     let wanted = super::login::cookie_name(logins);
     headers
         .get_all(header::COOKIE)
@@ -215,7 +258,7 @@ fn cookie(headers: &HeaderMap, logins: &Logins) -> Option<String> {
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, value)| *name == wanted && value.len() <= LONGEST)
-        .map(|(_, value)| value.to_owned())
+        .map(|(_, value)| value)
 }
 
 async fn token(state: &WebState, digest: &str, named: Option<&str>) -> Result<Known, HttpError> {

@@ -1,9 +1,7 @@
 //! Query strings as pairs of decoded text, and what is wrong with some of them.
 
-use axum::extract::Request;
-use axum::http::header;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::Response;
 use percent_encoding::percent_decode_str;
 
 use super::respond;
@@ -46,22 +44,28 @@ pub(crate) fn once(query: &str, names: &[&'static str]) -> Result<(), HttpError>
 /// Turns requests away whose query string is not UTF-8 or asks for a character set that answers
 /// never have (PS3.18 section 8.3.3.2).
 ///
-/// The header Accept-Charset, which is about what a client would like best, is answered in UTF-8 and
-/// with a warning where it does not name that.
-pub(crate) async fn check(request: Request, next: Next) -> Response {
-    let query = request.uri().query().unwrap_or_default();
-    if let Err(error) = check_query(query) {
-        return error.into_response();
+/// # Errors
+///
+/// 400.
+pub(crate) fn check(uri: &Uri) -> Result<(), HttpError> {
+    uri.query().map_or(Ok(()), check_query)
+}
+
+/// Whether the header Accept-Charset, which is about what a client would like best, leaves out UTF-8.
+/// It is answered in UTF-8 all the same, and with a warning.
+pub(crate) fn wants_other_charset(headers: &HeaderMap) -> bool {
+    if !headers.contains_key(header::ACCEPT_CHARSET) {
+        return false;
     }
-    let charsets = request.headers().get_all(header::ACCEPT_CHARSET).iter();
+    let charsets = headers.get_all(header::ACCEPT_CHARSET).iter();
     let charsets: Vec<&str> = charsets.filter_map(|value| value.to_str().ok()).collect();
-    let other = !charsets.is_empty() && !names_utf8(&charsets.join(","));
-    let mut response = next.run(request).await;
-    if other {
-        let text = "text is sent in UTF-8, which the Accept-Charset header does not name";
-        respond::warn(response.headers_mut(), text);
-    }
-    response
+    !charsets.is_empty() && !names_utf8(&charsets.join(","))
+}
+
+/// Says that the answer is in UTF-8 although something else was preferred.
+pub(crate) fn warn_of_charset(response: &mut Response) {
+    let text = "text is sent in UTF-8, which the Accept-Charset header does not name";
+    respond::warn(response.headers_mut(), text);
 }
 
 fn check_query(query: &str) -> Result<(), HttpError> {

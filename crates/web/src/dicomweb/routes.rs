@@ -2,13 +2,14 @@
 //! about them are all made from it, so that none of them can say what is not so.
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{capabilities, conflicts, delete, params, qido, respond, stow, ups, wado};
+use super::{capabilities, conflicts, delete, qido, respond, stow, ups, wado};
 use crate::WebState;
-use crate::access::{Needs, guard};
+use crate::access::Needs;
 use crate::error::HttpError;
+use crate::gate::Gate;
 
 /// What a request does to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,17 @@ impl Verb {
             Self::Put => "PUT",
             Self::Delete => "DELETE",
             Self::Options => "OPTIONS",
+        }
+    }
+
+    /// The method itself.
+    fn method(self) -> Method {
+        match self {
+            Self::Get => Method::GET,
+            Self::Post => Method::POST,
+            Self::Put => Method::PUT,
+            Self::Delete => Method::DELETE,
+            Self::Options => Method::OPTIONS,
         }
     }
 
@@ -264,12 +276,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Route> {
 }
 
 /// The routes, relative to `/dicom-web`.
-pub(crate) fn router() -> Router<WebState> {
+pub(crate) fn router(state: &WebState) -> Router<WebState> {
     all()
         .fold(Router::new(), |router, route| {
-            let guard = from_fn(move |request, next| guard(route.needs, request, next));
-            router.route(route.path, (route.handler)().route_layer(guard))
+            let gate = Gate::dicomweb(state, &route.verb.method(), route.path, route.needs);
+            router.route(route.path, (route.handler)().route_layer(gate))
         })
         .fallback(async || HttpError::not_found("there is no such DICOMweb resource"))
-        .layer(from_fn(params::check))
 }

@@ -118,9 +118,12 @@ pub(super) async fn log_out(
 ) -> Response {
     let mut response = redirect("/login");
     let Some(logins) = &state.config().logins else { return redirect("/") };
-    if let Some(Extension(Caller { scope, person: Some(person), .. })) = caller {
+    if let Some(Extension(caller)) = &caller
+        && let Some(person) = &caller.person
+    {
+        let scope = &caller.scope;
         let catalog = state.archive().catalog();
-        let closed = catalog.close_session(&scope, person.id, &person.session).await;
+        let closed = catalog.close_session(scope, person.id, &person.session).await;
         if let Err(error) = closed {
             return crate::HttpError::from(error).into_response();
         }

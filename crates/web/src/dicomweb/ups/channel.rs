@@ -146,7 +146,7 @@ pub(super) async fn open(
         let connection = Connection {
             socket,
             catalog: catalog.clone(),
-            scope: caller.scope,
+            scope: caller.scope.clone(),
             aet,
             sent: 0,
             confirmed: 0,

@@ -88,7 +88,7 @@ pub(crate) async fn metadata(
             };
             let writing = Writing {
                 archive: state.archive().clone(),
-                scope: caller.scope,
+                scope: caller.scope.clone(),
                 base,
                 target,
                 form,

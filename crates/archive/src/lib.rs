@@ -207,9 +207,12 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// The catalog failed.
+    /// The catalog failed, or the scope does not see the whole tenant.
     pub async fn totals(&self, scope: &Scope) -> Result<Totals, ArchiveError> {
         permit(scope, Permission::Read)?;
+        if scope.viewer().is_some() {
+            return Err(ArchiveError::Forbidden(Permission::Read));
+        }
         in_time(self.0.catalog.totals(scope)).await
     }
 

@@ -14,6 +14,7 @@ mod db;
 mod deletion;
 mod error;
 mod feed;
+pub mod grants;
 mod index;
 mod jobs;
 mod keys;

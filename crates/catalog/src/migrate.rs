@@ -58,6 +58,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0040_audit.sql"),
         include_str!("../../../migrations/sqlite/0040_audit.sql"),
     ),
+    (
+        50,
+        "grants",
+        include_str!("../../../migrations/postgres/0050_grants.sql"),
+        include_str!("../../../migrations/sqlite/0050_grants.sql"),
+    ),
 ];
 
 /// Asks a connection, of either database, how many migrations were applied.

@@ -88,7 +88,7 @@ pub(crate) async fn find(
     }
     let with_header = query.with_headers && query.level == Level::Instance;
     let answer = Answer::Rows { with_header };
-    let statement = compile(Dialect::of(db), scope.tenant(), query, &parts.indexed, answer);
+    let statement = compile(Dialect::of(db), scope, query, &parts.indexed, answer);
     let mut found: Vec<Found> = match db {
         Db::Postgres(pools) => {
             let rows = bound!(statement, sqlx::query).fetch_all(&pools.read).await?;
@@ -120,7 +120,8 @@ pub(crate) async fn count(
     index: &Index,
     scans: &Semaphore,
 ) -> Result<i64, CatalogError> {
-    if query.conditions.is_empty() && query.paths.is_empty() {
+    // The counters are of the whole tenant.
+    if query.conditions.is_empty() && query.paths.is_empty() && scope.viewer().is_none() {
         let totals = crate::feed::totals(db, scope).await?;
         return Ok(match query.level {
             Level::Study => totals.studies,
@@ -134,7 +135,7 @@ pub(crate) async fn count(
         return scan(db, scope, &all, parts, scans).await.map(|answer| answer.matched);
     }
     let dialect = Dialect::of(db);
-    let statement = compile(dialect, scope.tenant(), query, &parts.indexed, Answer::Count);
+    let statement = compile(dialect, scope, query, &parts.indexed, Answer::Count);
     let (count,): (i64,) = match db {
         Db::Postgres(pools) => bound!(statement, sqlx::query_as).fetch_one(&pools.read).await?,
         Db::Sqlite(pools) => bound!(statement, sqlx::query_as).fetch_one(&pools.read).await?,
@@ -170,7 +171,7 @@ async fn scan(
     let most = if by_header { MOST_HEADERS } else { MOST_ROWS };
     let wide = Query { level, limit: most + 1, offset: 0, ..query.clone() };
     let answer = Answer::Rows { with_header };
-    let statement = compile(Dialect::of(db), scope.tenant(), &wide, &parts.indexed, answer);
+    let statement = compile(Dialect::of(db), scope, &wide, &parts.indexed, answer);
     let turn = scans.acquire().await.map_err(|_| CatalogError::Closed)?;
     let mut comparison = Comparison {
         query,
@@ -317,7 +318,7 @@ where
 pub(crate) async fn explained(db: &Db, scope: &Scope, query: &Query, index: &Index) -> String {
     let parts = Parts::of(db, query, index).await.unwrap();
     let answer = Answer::Rows { with_header: false };
-    let mut statement = compile(Dialect::of(db), scope.tenant(), query, &parts.indexed, answer);
+    let mut statement = compile(Dialect::of(db), scope, query, &parts.indexed, answer);
     let lines: Vec<String> = match db {
         Db::Postgres(pools) => {
             statement.text.insert_str(0, "EXPLAIN (ANALYZE, BUFFERS) ");

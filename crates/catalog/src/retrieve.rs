@@ -10,7 +10,9 @@ use qianli_model::{
 use sqlx::AssertSqlSafe;
 
 use crate::db::{Db, on_db};
+use crate::deletion::now_ms;
 use crate::error::CatalogError;
+use crate::grants::reach::{Asked, condition};
 use crate::keys::digest;
 use crate::pack::{unpack, unpacked_length};
 use crate::types::{Detail, Location, Metadata, Target};
@@ -21,8 +23,15 @@ pub(crate) const LOCATION: &str =
 
 pub(crate) type LocationRow = (String, String, String, String, String, String, String, i64, i64);
 
-/// FROM and WHERE of the instances of a target. `$1` is the tenant, the UIDs follow.
-fn selection(columns: &str, target: &Target, current: bool, order: &str) -> String {
+/// FROM and WHERE of the instances of a target, as far as the scope sees it. `$1` is the tenant, the
+/// UIDs follow, and then the numbers that come back.
+fn selection(
+    columns: &str,
+    scope: &Scope,
+    target: &Target,
+    current: bool,
+    order: &str,
+) -> (String, Vec<i64>) {
     let mut text = format!(
         "SELECT {columns} FROM studies s JOIN series r ON r.study_id = s.id
         JOIN instances i ON i.series_id = r.id{}
@@ -38,8 +47,25 @@ fn selection(columns: &str, target: &Target, current: bool, order: &str) -> Stri
             next += 1;
         }
     }
+    let numbers = restrict(&mut text, scope, next);
     text.push_str(order);
-    text
+    (text, numbers)
+}
+
+/// Adds what the scope sees of studies to a WHERE with the Study Instance UID at `$2`, and returns
+/// what is to be bound from the placeholder `next` on.
+fn restrict(text: &mut String, scope: &Scope, next: usize) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    let asked = Asked { study: Some("$2"), grant: None, now_ms: now_ms() };
+    let seen = condition(scope, asked, |value| {
+        numbers.push(value);
+        format!("${}", next + numbers.len() - 1)
+    });
+    if let Some(seen) = seen {
+        text.push_str(" AND ");
+        text.push_str(&seen);
+    }
+    numbers
 }
 
 const IN_ORDER: &str = " ORDER BY r.series_number NULLS LAST, r.series_uid,
@@ -49,9 +75,10 @@ const NEWEST_FIRST: &str = " ORDER BY i.id DESC";
 
 /// Runs a [`selection`] and gives its rows.
 macro_rules! select {
-    ($db:expr, $scope:expr, $target:expr, $text:expr) => {
+    ($db:expr, $scope:expr, $target:expr, $selection:expr) => {{
+        let (text, numbers) = $selection;
         on_db!($db, pools => {
-            let mut query = sqlx::query_as(AssertSqlSafe($text))
+            let mut query = sqlx::query_as(AssertSqlSafe(text))
                 .bind($scope.tenant().0)
                 .bind($target.study.as_str());
             if let Some(series) = &$target.series {
@@ -60,9 +87,12 @@ macro_rules! select {
             if let Some(instance) = &$target.instance {
                 query = query.bind(instance.as_str());
             }
+            for number in numbers {
+                query = query.bind(number);
+            }
             query.fetch_all(&pools.read).await?
         })
-    };
+    }};
 }
 
 pub(crate) async fn locate(
@@ -70,8 +100,8 @@ pub(crate) async fn locate(
     scope: &Scope,
     target: &Target,
 ) -> Result<Vec<Location>, CatalogError> {
-    let text = selection(LOCATION, target, true, IN_ORDER);
-    let rows: Vec<LocationRow> = select!(db, scope, target, text);
+    let selected = selection(LOCATION, scope, target, true, IN_ORDER);
+    let rows: Vec<LocationRow> = select!(db, scope, target, selected);
     rows.into_iter().map(location).collect()
 }
 
@@ -80,8 +110,8 @@ pub(crate) async fn versions(
     scope: &Scope,
     target: &Target,
 ) -> Result<Vec<Location>, CatalogError> {
-    let text = selection(LOCATION, target, false, NEWEST_FIRST);
-    let rows: Vec<LocationRow> = select!(db, scope, target, text);
+    let selected = selection(LOCATION, scope, target, false, NEWEST_FIRST);
+    let rows: Vec<LocationRow> = select!(db, scope, target, selected);
     rows.into_iter().map(location).collect()
 }
 
@@ -91,8 +121,8 @@ pub(crate) async fn metadata(
     target: &Target,
 ) -> Result<Vec<Metadata>, CatalogError> {
     let columns = "r.series_uid, i.sop_uid, i.content_hash, i.header";
-    let text = selection(columns, target, true, IN_ORDER);
-    let rows: Vec<(String, String, String, Vec<u8>)> = select!(db, scope, target, text);
+    let selected = selection(columns, scope, target, true, IN_ORDER);
+    let rows: Vec<(String, String, String, Vec<u8>)> = select!(db, scope, target, selected);
     let unpack_all = move || {
         rows.into_iter()
             .map(|(series, instance, content_hash, header)| {
@@ -117,8 +147,8 @@ pub(crate) async fn detail(
     scope: &Scope,
     target: &Target,
 ) -> Result<Option<Detail>, CatalogError> {
-    let text = selection(&format!("{LOCATION}, i.header, i.layout"), target, true, "");
-    let rows: Vec<DetailRow> = select!(db, scope, target, text);
+    let selected = selection(&format!("{LOCATION}, i.header, i.layout"), scope, target, true, "");
+    let rows: Vec<DetailRow> = select!(db, scope, target, selected);
     rows.into_iter().next().map(detail_from).transpose()
 }
 
@@ -133,10 +163,10 @@ pub(crate) async fn neighbours(
     scope: &Scope,
     target: &Target,
 ) -> Result<Vec<Detail>, CatalogError> {
-    let (Some(series), Some(instance)) = (&target.series, &target.instance) else {
+    if target.series.is_none() || target.instance.is_none() {
         return Ok(Vec::new());
-    };
-    let text = format!(
+    }
+    let mut text = format!(
         "SELECT {LOCATION}, i.header, i.layout
         FROM studies s JOIN series r ON r.study_id = s.id
         JOIN instances x ON x.series_id = r.id AND x.sop_uid = $4 AND x.is_current
@@ -144,18 +174,11 @@ pub(crate) async fn neighbours(
             AND (x.instance_number IS NULL OR i.instance_number
                 BETWEEN x.instance_number - {NEIGHBOURS} AND x.instance_number + {NEIGHBOURS})
             AND LENGTH(i.header) + LENGTH(i.layout) <= {SHORT_PACKED}
-        WHERE s.tenant_id = $1 AND s.study_uid = $2 AND r.series_uid = $3
-        LIMIT 2 * {NEIGHBOURS}"
+        WHERE s.tenant_id = $1 AND s.study_uid = $2 AND r.series_uid = $3"
     );
-    let rows: Vec<DetailRow> = on_db!(db, pools => {
-        sqlx::query_as(AssertSqlSafe(text))
-            .bind(scope.tenant().0)
-            .bind(target.study.as_str())
-            .bind(series.as_str())
-            .bind(instance.as_str())
-            .fetch_all(&pools.read)
-            .await?
-    });
+    let numbers = restrict(&mut text, scope, 5);
+    text.push_str(&format!(" LIMIT 2 * {NEIGHBOURS}"));
+    let rows: Vec<DetailRow> = select!(db, scope, target, (text, numbers));
     let is_short = |row: &DetailRow| {
         [&row.9, &row.10].iter().all(|packed| unpacked_length(packed).is_some_and(|n| n <= SHORT))
     };

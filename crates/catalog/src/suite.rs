@@ -9,6 +9,7 @@ mod contention;
 mod deleting;
 mod feed;
 mod fixture;
+mod grants;
 mod jobs;
 mod names;
 mod plans;

@@ -12,6 +12,7 @@ pub mod dataset;
 pub mod deidentify;
 pub mod file_meta;
 pub mod frames;
+pub mod grant;
 pub mod header;
 pub mod json;
 pub mod name;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::access::{Permission, Permissions};
+use crate::grant::Viewer;
 
 /// A tenant's key in the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +24,8 @@ pub enum Principal {
     Person(i64, String),
     /// A program with an API token: its key in the catalog, and the name that it was given.
     Token(i64, String),
+    /// Whoever holds a share link: its key in the catalog, and the words that it was given.
+    Link(i64, String),
     /// Whoever sits at this machine: a command of an operator, or, without logins, any caller of
     /// the loopback addresses.
     Local,
@@ -37,6 +40,7 @@ impl Principal {
             Self::Peer(_) => "peer",
             Self::Person(..) => "person",
             Self::Token(..) => "token",
+            Self::Link(..) => "link",
             Self::Local => "local",
             Self::System(_) => "system",
         }
@@ -45,7 +49,10 @@ impl Principal {
     /// Its name among its kind; empty where there is only one.
     pub fn name(&self) -> &str {
         match self {
-            Self::Peer(name) | Self::Person(_, name) | Self::Token(_, name) => name,
+            Self::Peer(name)
+            | Self::Person(_, name)
+            | Self::Token(_, name)
+            | Self::Link(_, name) => name,
             Self::Local => "",
             Self::System(reason) => reason,
         }
@@ -59,12 +66,16 @@ pub struct Scope {
     principal: Principal,
     permissions: Permissions,
     peer: Option<Arc<str>>,
+    viewer: Option<Viewer>,
 }
+
+/// What of a tenant a scope sees; scopes that are alike in it see the same. For keys of caches.
+pub type Sight = (TenantId, Option<Viewer>);
 
 impl Scope {
     /// Acts for `principal` inside `tenant`, with no more than `permissions`.
     pub fn new(tenant: TenantId, principal: Principal, permissions: Permissions) -> Self {
-        Self { tenant, principal, permissions, peer: None }
+        Self { tenant, principal, permissions, peer: None, viewer: None }
     }
 
     /// An operator of this machine inside one tenant.
@@ -75,6 +86,31 @@ impl Scope {
     /// Background work of the node inside one tenant.
     pub fn system(tenant: TenantId, reason: &'static str) -> Self {
         Self::new(tenant, Principal::System(reason), Permissions::ALL)
+    }
+
+    /// The same, seeing only what the tenant lets this viewer see, and changing nothing.
+    #[must_use]
+    pub fn through(mut self, viewer: Viewer) -> Self {
+        self.permissions = self.permissions.within(Permissions::of(&[Permission::Read]));
+        self.viewer = Some(viewer);
+        self
+    }
+
+    /// The same, seeing only what may be taken away as files. The tenant's own may take everything.
+    #[must_use]
+    pub fn to_download(mut self) -> Self {
+        self.viewer = self.viewer.map(|viewer| Viewer { to_download: true, ..viewer });
+        self
+    }
+
+    /// For whom grants are looked up; `None` for a scope that sees the whole tenant.
+    pub fn viewer(&self) -> Option<&Viewer> {
+        self.viewer.as_ref()
+    }
+
+    /// What it sees.
+    pub fn sight(&self) -> Sight {
+        (self.tenant, self.viewer)
     }
 
     /// The same, calling from this network address, which audit rows carry.

@@ -3,11 +3,13 @@
 //! Conditions of a lower level than the query's (a modality in a study query) become one subquery,
 //! so that several of them speak of the same series; conditions of a higher level join upward.
 
-use qianli_model::TenantId;
+use qianli_model::Scope;
 use qianli_model::query::{Indexed, Level, Query, Rule};
 
 use super::Dialect;
 use super::rules::{Bind, Writer, time_of};
+use crate::deletion::now_ms;
+use crate::grants::reach::{Asked, condition};
 use crate::index::Entry;
 
 /// What is wanted.
@@ -47,13 +49,13 @@ struct Conditions {
 
 pub(super) fn compile(
     dialect: Dialect,
-    tenant: TenantId,
+    scope: &Scope,
     query: &Query,
     indexed: &[(&Entry, &Rule)],
     answer: Answer,
 ) -> Statement {
     let mut writer = Writer { dialect, binds: Vec::new() };
-    let tenant = writer.number(tenant.0);
+    let tenant = writer.number(scope.tenant().0);
     let mut conditions = collect(&mut writer, query);
     for (entry, rule) in indexed {
         let sql = writer.indexed(entry, rule);
@@ -62,6 +64,10 @@ pub(super) fn compile(
         conditions.add(entry.level, sql);
     }
     conditions.study.insert(0, format!("s.tenant_id = {tenant}"));
+    let asked = Asked { study: None, grant: None, now_ms: now_ms() };
+    if let Some(seen) = condition(scope, asked, |number| writer.number(number)) {
+        conditions.study.insert(1, seen);
+    }
     let (columns, source, order) = match query.level {
         Level::Study => (STUDY.to_owned(), "studies s", STUDY_ORDER.to_owned()),
         Level::Series => (

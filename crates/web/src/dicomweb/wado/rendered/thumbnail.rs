@@ -50,7 +50,7 @@ pub(crate) async fn thumbnail(
 ) -> Result<Response, HttpError> {
     let options = parse(&headers, query.as_deref())?;
     // A list is drawn again and again: within a few seconds neither catalog nor blob is asked.
-    let key = format!("{:?} {target:?} {options:?}", caller.scope.tenant());
+    let key = format!("{:?} {target:?} {options:?}", caller.scope.sight());
     if let Some((tag, picture)) = state.pixels().recent(&key) {
         return Ok(answer(&headers, &tag, &picture));
     }

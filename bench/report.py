@@ -282,6 +282,14 @@ def empty_answers(log):
     return [f"- {NAMES.get(peer, peer)} finds nothing (and says so quickly) for: {', '.join(names)}" for peer, names in found.items()]
 
 
+def kept(path):
+    """Sections that another script wrote: what the audit trail costs."""
+    if not path.exists():
+        return ""
+    parts = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return "".join("\n" + part.rstrip("\n") + "\n" for part in parts if part.startswith("## Cost of the audit trail"))
+
+
 def main():
     """Reads, prints, writes."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -340,7 +348,7 @@ def main():
     if goals:
         text += ["## Against what we asked of ourselves", ""] + goals + [""]
     text += ["## Machine", ""] + machine(limits) + ["", "## Versions", ""] + versions(asked.binary) + ["", "## The run", ""] + notes
-    asked.out.write_text("\n".join(text) + "\n", encoding="utf-8")
+    asked.out.write_text("\n".join(text) + "\n" + kept(asked.out), encoding="utf-8")
     print()
     print("\n".join(goals + notes))
 

@@ -7,12 +7,14 @@
 mod chain;
 mod entry;
 mod export;
+mod off;
 mod read;
 mod sink;
 mod verify;
 mod write;
 
 pub use entry::{AuditEntry, AuditRow};
+pub use off::audit_is_off;
 pub use read::{AuditFilter, AuditOrder};
 pub use verify::{ChainReport, Exported, Fault};
 

@@ -29,7 +29,9 @@ mod suite;
 pub mod types;
 mod workitem;
 
-pub use audit::{AuditEntry, AuditFilter, AuditOrder, AuditRow, ChainReport, Exported, Fault};
+pub use audit::{
+    AuditEntry, AuditFilter, AuditOrder, AuditRow, ChainReport, Exported, Fault, audit_is_off,
+};
 pub use catalog::Catalog;
 pub use config::CatalogConfig;
 pub use deletion::PURGE_JOB;

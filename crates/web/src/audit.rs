@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::extract::Request;
 use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
-use qianli_catalog::AuditEntry;
+use qianli_catalog::{AuditEntry, audit_is_off};
 use qianli_model::audit::{Action, Outcome};
 use qianli_model::query::Path;
 use qianli_model::{SeriesUid, SopInstanceUid, StudyUid};
@@ -51,6 +51,9 @@ pub(crate) struct Noting {
 impl Noting {
     /// `None` for nobody, who sees nothing: the route's guard turns them away.
     pub(crate) fn begin(request: &Request, action: Action) -> Option<Self> {
+        if audit_is_off() {
+            return None;
+        }
         let caller = request.extensions().get::<Caller>()?.clone();
         Some(Self { action, caller, uri: request.uri().clone() })
     }

@@ -11,7 +11,7 @@ use super::{
     DELETE_PATIENT, LEAVE_PATIENT, RecordError, SETTLE_STEPS, Settings, settled_payload, trail,
     update_text,
 };
-use crate::audit::{Head, advance, seal};
+use crate::audit::{Head, advance, audit_is_off, seal};
 use crate::backfill::table_of;
 use crate::index::Value;
 use crate::types::Recorded;
@@ -53,7 +53,7 @@ async fn add_to_trail(
     };
     if let Some(head) = head {
         let rows = seal(&head, trail::entries(plan, batch));
-        if advance(connection, &head, &rows).await? {
+        if audit_is_off() || advance(connection, &head, &rows).await? {
             return Ok(head.after(&rows));
         }
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::plan::Plan;
 use super::prepare::Prepared;
-use crate::audit::AuditEntry;
+use crate::audit::{AuditEntry, audit_is_off};
 
 /// SOP classes that an entry counts; a study has a few.
 const CLASSES: usize = 16;
@@ -21,6 +21,9 @@ struct Group<'a> {
 
 /// Entries for what the batch stores, in the order in which their first instances came.
 pub(super) fn entries(plan: &Plan, batch: &[Prepared]) -> Vec<AuditEntry> {
+    if audit_is_off() {
+        return Vec::new();
+    }
     let mut order = Vec::new();
     let mut groups: HashMap<_, Group<'_>> = HashMap::new();
     for (kind, index) in &plan.events {

@@ -83,9 +83,23 @@ impl App {
         Ok(Self { config, archive })
     }
 
-    /// The one tenant that exists so far, acting for whoever uses this process.
+    /// The default tenant, acting for whoever uses this process.
     pub fn scope(&self) -> Scope {
         Scope::local(TenantId::DEFAULT)
+    }
+
+    /// A tenant by its name, acting for whoever uses this process.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tenant.
+    pub async fn scope_of(&self, tenant: &str) -> anyhow::Result<Scope> {
+        match self.archive.catalog().tenant(tenant).await? {
+            Some(tenant) => Ok(Scope::local(tenant.id)),
+            None => {
+                bail!("there is no tenant {tenant:?}; `qianli tenant list` names those there are")
+            }
+        }
     }
 }
 

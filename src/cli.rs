@@ -9,6 +9,7 @@ mod export;
 mod find;
 mod import;
 mod peer;
+mod peers;
 mod people;
 mod rebuild;
 mod say;
@@ -70,6 +71,9 @@ enum Command {
     /// Make, list and revoke API tokens for programs.
     #[command(subcommand)]
     Token(people::TokenCommand),
+    /// Register DICOM peers, and see who was refused.
+    #[command(subcommand)]
+    Peer(peers::PeerCommand),
     /// Print the tables of the conformance statement (docs/CONFORMANCE.md).
     Conformance(conformance::Arguments),
     /// Prove, show or export the audit trail.
@@ -134,6 +138,7 @@ pub fn run() -> ExitCode {
             Command::User(command) => people::user(config, command).await,
             Command::Tenant(command) => people::tenants(config, command).await,
             Command::Token(command) => people::token(config, command).await,
+            Command::Peer(command) => peers::run(config, command).await,
             Command::Conformance(arguments) => conformance::run(&arguments),
             Command::Audit(arguments) => audit::run(config, arguments).await,
             Command::Sweep(arguments) => admin::sweep(config, arguments).await,

@@ -27,7 +27,9 @@ use crate::audit::syslog::Destination;
 use crate::tls::TlsFiles;
 
 pub use environment::unknown_variables;
-pub use units::{Address, Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span};
+pub use units::{
+    Address, Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span, UnknownPeers,
+};
 
 /// Every key, all optional: a source says only what it sets.
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
@@ -139,6 +141,10 @@ pub struct Settings {
         global = true
     )]
     pub calling_aets: Option<Vec<String>>,
+    /// Whether DICOM peers may store that the register of peers (`qianli peer`) does not know
+    /// [default: accept].
+    #[arg(long, env = "QIANLI_UNKNOWN_PEERS", value_enum, value_name = "WHAT", global = true)]
+    pub unknown_peers: Option<UnknownPeers>,
     /// Associations at once [default: 256].
     #[arg(long, env = "QIANLI_MAX_ASSOCIATIONS", value_name = "N", global = true)]
     pub max_associations: Option<u32>,
@@ -273,6 +279,8 @@ pub struct Config {
     pub check_called_aet: bool,
     /// See [`Settings::calling_aets`].
     pub calling_aets: Vec<qianli_model::AeTitle>,
+    /// See [`Settings::unknown_peers`].
+    pub unknown_peers: UnknownPeers,
     /// See [`Settings::max_associations`].
     pub max_associations: u32,
     /// See [`Settings::max_associations_per_address`].
@@ -446,6 +454,10 @@ impl Settings {
             cors_origins: self.cors_origins.or(file.cors_origins).unwrap_or_default(),
             check_called_aet: self.check_called_aet.or(file.check_called_aet).unwrap_or(true),
             calling_aets,
+            unknown_peers: self
+                .unknown_peers
+                .or(file.unknown_peers)
+                .unwrap_or(UnknownPeers::Accept),
             max_associations: self.max_associations.or(file.max_associations).unwrap_or(256),
             max_associations_per_address: per_address(
                 self.max_associations_per_address.or(file.max_associations_per_address),

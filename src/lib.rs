@@ -8,5 +8,6 @@ pub mod config;
 pub mod export;
 pub mod import;
 pub mod jobs;
+pub mod peers;
 pub mod services;
 pub mod tls;

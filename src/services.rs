@@ -1,57 +1,85 @@
-//! What this node does for DIMSE peers: glue between the protocol and the archive, without rules of
-//! its own beyond who may call.
+//! What this node does for DIMSE peers: glue between the protocol and the archive. Who may open an
+//! association is decided in `peers`; what each service needs of a peer stands here.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use qianli_archive::{Archive, Format, SpoolWriter};
-use qianli_dimse::association::{AssociationRequest, Rejection, RejectionReason, VERIFICATION};
-use qianli_dimse::services::{ObjectSink, Services, StoreOutcome, StoreRequest};
+use qianli_catalog::AuditEntry;
+use qianli_dimse::association::{AssociationInfo, AssociationRequest, Rejection, VERIFICATION};
+use qianli_dimse::services::{ObjectSink, Service, Services, StoreOutcome, StoreRequest};
+use qianli_model::audit::{Action, Outcome};
+use qianli_model::peer::Admission;
 use qianli_model::scope::Principal;
-use qianli_model::{AeTitle, Provenance, Role, Route, Scope, TenantId};
+use qianli_model::{Permission, Permissions, Provenance, Refusal, Route, Scope, TenantId};
+use serde_json::json;
+
+use crate::app::now_ms;
+use crate::peers::Gate;
 
 /// The services of one node.
 pub struct NodeServices {
     /// Where instances go.
     pub archive: Archive,
-    /// Our AE title.
-    pub aet: AeTitle,
-    /// Whether a peer must call us by it.
-    pub check_called: bool,
-    /// Who may call; empty for everyone.
-    pub calling: Vec<AeTitle>,
+    /// Who is admitted.
+    pub gate: Arc<Gate>,
 }
 
-/// Whether a presentation context with this abstract syntax is accepted, given whether objects of
+/// The service that a presentation context with this abstract syntax is for, given whether objects of
 /// that class may be stored.
-pub(crate) fn accepts(uid: &str, is_stored: bool) -> bool {
-    uid == VERIFICATION || is_stored
+pub(crate) fn service(uid: &str, is_stored: bool) -> Option<Service> {
+    match uid {
+        VERIFICATION => Some(Service::Verification),
+        _ => is_stored.then_some(Service::Storage),
+    }
+}
+
+/// What a service needs of a peer; `None` for no more than to be admitted. Without a line here a
+/// service does not compile.
+pub fn needs(service: Service) -> Option<Permission> {
+    match service {
+        Service::Verification => None,
+        Service::Storage => Some(Permission::Store),
+    }
+}
+
+impl NodeServices {
+    /// The scope in which a peer is served, or the refusal of what it may not do: noted in the audit
+    /// trail, and told the peer as "Refused: Not Authorized" (PS3.7 annex C).
+    async fn scope(&self, who: &AssociationInfo, service: Service) -> Result<Scope, Refusal> {
+        let as_who = |tenant: TenantId, permissions: Permissions| {
+            let principal = Principal::Peer(who.calling.to_string());
+            Scope::new(tenant, principal, permissions).at(&who.peer.to_string())
+        };
+        let still = self.gate.still(who);
+        let allowed =
+            still.filter(|now| needs(service).is_none_or(|one| now.permissions.allow(one)));
+        if let Some(now) = allowed {
+            return Ok(as_who(now.tenant, now.permissions));
+        }
+        let scope = as_who(who.admission.tenant, Permissions::NONE);
+        let entry = AuditEntry::new(&scope, Action::AccessDenied, Outcome::Refused, now_ms());
+        let entry = entry.with(&json!({
+            "what": format!("{service:?}").to_lowercase(),
+            "called": who.called.as_str(),
+            "reason": if still.is_none() { "no longer admitted" } else { "permission" },
+        }));
+        if let Err(error) = self.archive.catalog().note_audit(entry).await {
+            tracing::error!(%error, "a refusal is not in the audit trail");
+        }
+        Err(Refusal::NotAuthorised)
+    }
 }
 
 #[async_trait]
 impl Services for NodeServices {
-    fn admit(&self, request: &AssociationRequest) -> Result<(), Rejection> {
-        if self.check_called && request.called != self.aet {
-            return Err(Rejection::new(
-                RejectionReason::CalledAeTitleNotRecognised,
-                format!(
-                    "it calls {:?}, but we are {:?}; correct the AE title at the sender, or set \
-                     check_called_aet = false",
-                    request.called.as_str(),
-                    self.aet.as_str()
-                ),
-            ));
-        }
-        if !self.calling.is_empty() && !self.calling.contains(&request.calling) {
-            return Err(Rejection::new(
-                RejectionReason::CallingAeTitleNotRecognised,
-                format!("{:?} is not listed; add it to calling_aets", request.calling.as_str()),
-            ));
-        }
-        Ok(())
+    fn admit(&self, request: &AssociationRequest) -> Result<Admission, Rejection> {
+        self.gate.admit(request)
     }
 
-    fn accepts_abstract_syntax(&self, uid: &str) -> bool {
-        accepts(uid, self.archive.accepts_sop_class(uid))
+    fn service(&self, uid: &str) -> Option<Service> {
+        service(uid, self.archive.accepts_sop_class(uid))
     }
 
     async fn begin_store(
@@ -59,19 +87,14 @@ impl Services for NodeServices {
         request: &StoreRequest,
     ) -> Result<Box<dyn ObjectSink>, StoreOutcome> {
         let association = &request.association;
-        let peer = association.calling.to_string();
+        let scope = self.scope(association, Service::Storage).await.map_err(StoreOutcome::from)?;
         Ok(Box::new(ArchiveSink {
             archive: self.archive.clone(),
-            scope: Scope::new(
-                TenantId::DEFAULT,
-                Principal::Peer(peer.clone()),
-                Role::Modality.permissions(),
-            )
-            .at(&association.peer.to_string()),
+            scope,
             from: Provenance {
                 route: Route::Dimse,
                 peer: association.peer.to_string(),
-                calling_ae: Some(peer),
+                calling_ae: Some(association.calling.to_string()),
                 called_ae: Some(association.called.to_string()),
             },
             spool: self.archive.spool(),

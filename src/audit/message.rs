@@ -73,7 +73,9 @@ fn event_for(row: &AuditRow) -> Event {
             event_of(ALERT, 'E', ("110137", "User Security Attributes Changed"))
         }
         Action::ChangeRole => event_of(ALERT, 'E', ("110136", "Security Roles Changed")),
-        Action::ChangeTenant => event_of(ALERT, 'E', ("110129", "Security Configuration")),
+        Action::ChangeTenant | Action::ChangePeer => {
+            event_of(ALERT, 'E', ("110129", "Security Configuration"))
+        }
         Action::ChangeGrant | Action::ChangeLink => {
             event_of(ALERT, 'E', ("110135", "Object Security Attributes Changed"))
         }

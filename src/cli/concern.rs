@@ -57,7 +57,7 @@ fn groups(command: &str) -> Option<&'static [&'static [&'static str]]> {
         "delete" => Some(&[ARCHIVE, &["delete_grace"]]),
         "doctor" => Some(&[ARCHIVE, NODE]),
         "audit" => Some(&[ARCHIVE, &["aet"]]),
-        "restore" | "sweep" | "migrate" | "user" | "tenant" | "token" => Some(&[ARCHIVE]),
+        "restore" | "sweep" | "migrate" | "user" | "tenant" | "token" | "peer" => Some(&[ARCHIVE]),
         "send" | "echo" | "find" => Some(&[CALLING]),
         _ => Some(&[]),
     }

@@ -145,7 +145,7 @@ fn as_user(uid: &str) -> bool {
 
 fn dimse_services() -> String {
     let rows = SERVICES.iter().map(|(name, uid)| {
-        let accepted = crate::services::accepts(uid, SopClassPolicy::All.accepts(uid));
+        let accepted = crate::services::service(uid, SopClassPolicy::All.accepts(uid)).is_some();
         vec![format!("{name} ({uid})"), yes(accepted), yes(as_user(uid))]
     });
     table(&["service", "SCP", "SCU"], rows)

@@ -30,6 +30,9 @@ pub(super) struct DeleteArguments {
     /// Do it; without this, only say what would go.
     #[arg(long)]
     yes: bool,
+    /// The tenant.
+    #[arg(long, default_value = "default")]
+    tenant: String,
 }
 
 /// Arguments of `qianli restore`.
@@ -38,6 +41,9 @@ pub(super) struct RestoreArguments {
     /// Number of the deletion.
     #[arg(value_name = "NUMBER")]
     deletion: Option<i64>,
+    /// The tenant.
+    #[arg(long, default_value = "default")]
+    tenant: String,
 }
 
 /// Deletes, or says what would go. Exit code 1 when it is not here.
@@ -58,12 +64,16 @@ pub(super) async fn delete(config: Config, arguments: DeleteArguments) -> anyhow
             .context("--instance")?,
     };
     let app = open(config).await?;
-    let scope = app.scope();
+    let scope = app.scope_of(&arguments.tenant).await?;
     let done = if arguments.yes {
         let deletion = app.archive.delete(&scope, &target, "command line", "").await?;
         if let Some(deletion) = &deletion {
             print(deletion);
-            say!("`qianli restore {}` undoes it", deletion.id);
+            let of = match arguments.tenant.as_str() {
+                "default" => String::new(),
+                name => format!(" --tenant {name}"),
+            };
+            say!("`qianli restore {}{of}` undoes it", deletion.id);
         }
         deletion.is_some()
     } else {
@@ -85,9 +95,10 @@ pub(super) async fn restore(
     arguments: RestoreArguments,
 ) -> anyhow::Result<ExitCode> {
     let app = open(config).await?;
+    let scope = app.scope_of(&arguments.tenant).await?;
     match arguments.deletion {
         Some(id) => {
-            let restored = app.archive.restore(&app.scope(), id).await;
+            let restored = app.archive.restore(&scope, id).await;
             let restored = restored.with_context(|| format!("undo deletion {id}"))?;
             say!("restored  {:>8}", restored.restored);
             if restored.replaced > 0 {
@@ -95,7 +106,7 @@ pub(super) async fn restore(
             }
         }
         None => {
-            for deletion in app.archive.deletions(&app.scope(), LISTED).await? {
+            for deletion in app.archive.deletions(&scope, LISTED).await? {
                 print(&deletion);
             }
         }

@@ -81,6 +81,9 @@ pub(super) struct Arguments {
     /// Objects at a time.
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: u16,
+    /// The tenant.
+    #[arg(long, default_value = "default")]
+    tenant: String,
 }
 
 /// Exports. Exit code 1 when nothing was found or an object could not be written, 2 for arguments
@@ -98,8 +101,9 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
         bail!("there is no archive in {}; give --data or --database", config.data.display());
     }
     let app = App::open(config).await?;
+    let scope = app.scope_of(&arguments.tenant).await?;
     let progress = bar();
-    let done = export(&app.archive, &app.scope(), &what, &destination, &progress).await;
+    let done = export(&app.archive, &scope, &what, &destination, &progress).await;
     progress.finish_and_clear();
     app.archive.catalog().close().await;
     let summary = done?;

@@ -19,14 +19,18 @@ pub(super) struct Arguments {
     /// Files at a time.
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     parallel: u16,
+    /// The tenant.
+    #[arg(long, default_value = "default")]
+    tenant: String,
 }
 
 /// Imports; exit code 1 when a file was refused.
 pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let app = App::open(config).await?;
+    let scope = app.scope_of(&arguments.tenant).await?;
     let progress = bar();
     let parallel = usize::from(arguments.parallel);
-    let summary = import(&app.archive, &app.scope(), &arguments.paths, parallel, &progress).await?;
+    let summary = import(&app.archive, &scope, &arguments.paths, parallel, &progress).await?;
     progress.finish_and_clear();
     say!("into {} and {}", app.config.database_for_people(), app.config.store);
     print(&summary);

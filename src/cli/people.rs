@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use qianli_catalog::Catalog;
 use qianli_catalog::access::{NewPerson, NewToken, Tenant};
-use qianli_model::{Permissions, Role, Scope, TenantId};
+use qianli_model::{AeTitle, Permissions, Role, Scope, TenantId};
 use qianli_web::access::secret;
 
 use super::say::say;
@@ -89,8 +89,18 @@ pub(super) enum TenantCommand {
         #[arg(long, default_value = "")]
         title: String,
     },
-    /// List the tenants.
+    /// List the tenants and their AE titles.
     List,
+    /// Give a tenant an AE title of its own, which its devices call; without one, list those it has.
+    Ae {
+        /// The tenant.
+        name: String,
+        /// The AE title. A title belongs to one tenant only.
+        title: Option<AeTitle>,
+        /// Take the title from it instead.
+        #[arg(long, requires = "title")]
+        remove: bool,
+    },
 }
 
 /// Arguments of `qianli token`.
@@ -134,28 +144,28 @@ fn role(name: &str) -> Result<Role, String> {
     })
 }
 
-fn permissions(names: &str) -> Result<Permissions, String> {
+pub(super) fn permissions(names: &str) -> Result<Permissions, String> {
     Permissions::parse(names).filter(|set| !set.is_none()).ok_or_else(|| {
         format!("{names:?} is no list of permissions; there are {}", Permissions::ALL.names())
     })
 }
 
 /// Names go to terminals and pages.
-fn plain(what: &str, text: &str) -> anyhow::Result<()> {
+pub(super) fn plain(what: &str, text: &str) -> anyhow::Result<()> {
     if text.chars().count() > 64 || text.chars().any(char::is_control) {
         bail!("{what} is too long or holds control characters");
     }
     Ok(())
 }
 
-async fn open(config: Config) -> anyhow::Result<Catalog> {
+pub(super) async fn open(config: Config) -> anyhow::Result<Catalog> {
     std::fs::create_dir_all(&config.data)?;
     let catalog = open_catalog(&config).await?;
     catalog.migrate().await.context("bring the index to this version's schema")?;
     Ok(catalog)
 }
 
-async fn tenant(catalog: &Catalog, name: &str) -> anyhow::Result<Tenant> {
+pub(super) async fn tenant(catalog: &Catalog, name: &str) -> anyhow::Result<Tenant> {
     match catalog.tenant(name).await? {
         Some(tenant) => Ok(tenant),
         None => bail!("there is no tenant {name:?}; `qianli tenant list` names those there are"),
@@ -268,7 +278,28 @@ pub(super) async fn tenants(config: Config, command: TenantCommand) -> anyhow::R
         }
         TenantCommand::List => {
             for tenant in catalog.tenants().await? {
-                say!("{:<40} {}", tenant.name, tenant.title);
+                let titles = catalog.tenant_titles(&Scope::local(tenant.id)).await?.join(", ");
+                say!("{:<40} {:<34} {}", tenant.name, titles, tenant.title);
+            }
+        }
+        TenantCommand::Ae { name, title, remove } => {
+            let scope = Scope::local(tenant(&catalog, &name).await?.id);
+            match title {
+                None => {
+                    for title in catalog.tenant_titles(&scope).await? {
+                        say!("{title}");
+                    }
+                }
+                Some(title) if remove => {
+                    if !catalog.release_title(&scope, &title).await? {
+                        bail!("tenant {name:?} has no AE title {title}");
+                    }
+                }
+                Some(title) => {
+                    if !catalog.claim_title(&scope, &title, now_ms()).await? {
+                        bail!("the AE title {title} belongs to another tenant");
+                    }
+                }
             }
         }
     }

@@ -26,6 +26,7 @@ use super::say::say;
 use crate::app::{App, OtherAttributes, now_ms};
 use crate::audit::ship::Shipper;
 use crate::config::Config;
+use crate::peers::{Gate, Policy};
 use crate::services::NodeServices;
 use crate::tls::dimse::DimseTls;
 use crate::tls::{Tls, TlsFiles};
@@ -51,6 +52,15 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let dimse = bind("dimse", config.dimse).await?;
     let (http_address, dimse_address) = (http.local_addr()?, dimse.local_addr()?);
     let stop = CancellationToken::new();
+    let policy = Policy {
+        aet: config.aet.clone(),
+        check_called: config.check_called_aet,
+        calling: config.calling_aets.clone(),
+        unknown: config.unknown_peers,
+    };
+    let (gate, keeper) = Gate::open(app.archive.catalog(), policy)
+        .await
+        .context("read the register of DICOM peers")?;
     let mut scp = Scp::new(
         dimse,
         ScpConfig {
@@ -62,12 +72,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             max_associations_per_address: config.max_associations_per_address,
             ..ScpConfig::new(implementation())
         },
-        Arc::new(NodeServices {
-            archive: app.archive.clone(),
-            aet: config.aet.clone(),
-            check_called: config.check_called_aet,
-            calling: config.calling_aets.clone(),
-        }),
+        Arc::new(NodeServices { archive: app.archive.clone(), gate }),
     );
     let mut secure_address = None;
     if let Some((address, tls)) = secure {
@@ -98,6 +103,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         },
     )?;
 
+    // Notes of associations are written to the end of the last of them.
+    let keeping = CancellationToken::new();
+    let keeper = tokio::spawn(keeper.run(keeping.clone()));
     let mut scp_task = tokio::spawn(scp.run(stop.clone()));
     let render = metrics.clone();
     let web = qianli_web::server::serve(
@@ -188,6 +196,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     })
     .await;
     upkeep.abort();
+    keeping.cancel();
+    if keeper.await.is_err() {
+        tracing::error!("the register of DICOM peers was not followed to the end");
+    }
     if let Err(error) = note(&app, Action::Stop).await {
         tracing::warn!("the stop is not in the audit trail: {error:#}");
     }

@@ -10,7 +10,7 @@ use qianli_model::address::is_loopback;
 use qianli_model::query::Path as AttributePath;
 use qianli_web::{TrustedProxies, WebConfig};
 
-use super::{Config, Size, Span};
+use super::{Config, Size, Span, UnknownPeers};
 use crate::tls::TlsFiles;
 
 const NO_TIME: Span = Span(Duration::ZERO);
@@ -140,17 +140,17 @@ fn exposure(config: &Config) -> anyhow::Result<()> {
             config.http
         );
     }
-    if !is_loopback(config.dimse.ip()) && config.calling_aets.is_empty() {
+    let anyone = config.unknown_peers == UnknownPeers::Accept && config.calling_aets.is_empty();
+    if !is_loopback(config.dimse.ip()) && anyone {
         bail!(
-            "refusing to listen on {} (dimse): any machine of the network could store; name those \
-             that may call, for example calling_aets = [\"CT1\", \"MR1\"]",
+            "refusing to listen on {} (dimse): any machine of the network could store; write \
+             unknown_peers = \"refuse\" and register those that may (`qianli peer add`), or name \
+             them, for example calling_aets = [\"CT1\", \"MR1\"]",
             config.dimse
         );
     }
-    let anybody = config
-        .dimse_tls_files
-        .as_ref()
-        .is_some_and(|files| files.client_ca.is_none() && config.calling_aets.is_empty());
+    let anybody =
+        config.dimse_tls_files.as_ref().is_some_and(|files| files.client_ca.is_none() && anyone);
     if let Some(address) = config.dimse_tls
         && !is_loopback(address.ip())
         && anybody
@@ -158,7 +158,7 @@ fn exposure(config: &Config) -> anyhow::Result<()> {
         bail!(
             "refusing to listen on {address} (dimse_tls): any machine of the network could store; \
              write dimse_tls_client_ca = \"/etc/qianli/hospital-ca.pem\" so that peers show a \
-             certificate, or name those that may call, for example calling_aets = [\"CT1\", \"MR1\"]"
+             certificate, or unknown_peers = \"refuse\", or name those that may call, for example calling_aets = [\"CT1\", \"MR1\"]"
         );
     }
     Ok(())

@@ -70,6 +70,7 @@ fn nothing_listens_beyond_loopback() {
     }
     assert!(decide("dimse = '0.0.0.0:104'").is_err(), "anybody could call");
     assert!(decide("dimse = '0.0.0.0:104'\ncalling_aets = ['CT1']").is_ok());
+    assert!(decide("dimse = '0.0.0.0:104'\nunknown_peers = 'refuse'").is_ok());
 }
 
 #[test]

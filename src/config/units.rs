@@ -124,6 +124,16 @@ pub enum SopClasses {
     Standard,
 }
 
+/// What happens to DICOM peers that the register of peers does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownPeers {
+    /// They may store, if `calling_aets` is empty or names them.
+    Accept,
+    /// Their associations are rejected.
+    Refuse,
+}
+
 /// A sender whose text is not what it declares, and what it is: `CT1=gbk`, `192.0.2.7=euc-kr`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

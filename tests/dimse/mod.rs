@@ -1,4 +1,5 @@
 //! DIMSE as peers see it: associations and storage.
 
 mod association;
+mod peers;
 mod storage;

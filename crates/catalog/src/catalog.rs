@@ -32,6 +32,8 @@ struct Inner {
     index: Arc<Index>,
     /// Queries that compare rows one by one take turns: they must not starve the others.
     scans: tokio::sync::Semaphore,
+    /// Told when the register of peers was changed through this handle.
+    peers_changed: tokio::sync::Notify,
 }
 
 /// Queries that compare rows one by one at the same time.
@@ -50,7 +52,9 @@ impl Catalog {
         let recorder = Recorder::start(db.clone(), &config, Arc::clone(&index));
         let sink = Sink::start(db.clone(), config.timeout);
         let scans = tokio::sync::Semaphore::new(SCANS);
-        Ok(Self { inner: Arc::new(Inner { db, recorder, sink, index, scans }) })
+        let peers_changed = tokio::sync::Notify::new();
+        let inner = Inner { db, recorder, sink, index, scans, peers_changed };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Brings the schema up to date and returns how many migrations were applied. Several nodes may
@@ -131,6 +135,12 @@ impl Catalog {
             return Ok(None);
         }
         Ok(Some(chosen.iter().filter_map(|digits| Path::parse(digits)).collect()))
+    }
+
+    /// Told when the register of peers was changed through this handle; changes by other processes
+    /// are seen in its version alone, see [`Self::peer_register`].
+    pub fn peers_changed(&self) -> &tokio::sync::Notify {
+        &self.inner.peers_changed
     }
 
     /// Asks the database for a sign of life.

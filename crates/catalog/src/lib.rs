@@ -20,6 +20,7 @@ mod jobs;
 mod keys;
 mod migrate;
 mod pack;
+pub mod peers;
 mod query;
 mod record;
 mod repair;

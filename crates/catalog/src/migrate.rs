@@ -64,6 +64,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0050_grants.sql"),
         include_str!("../../../migrations/sqlite/0050_grants.sql"),
     ),
+    (
+        70,
+        "peers",
+        include_str!("../../../migrations/postgres/0070_peers.sql"),
+        include_str!("../../../migrations/sqlite/0070_peers.sql"),
+    ),
 ];
 
 /// Asks a connection, of either database, how many migrations were applied.

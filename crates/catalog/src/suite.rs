@@ -12,6 +12,7 @@ mod fixture;
 mod grants;
 mod jobs;
 mod names;
+mod peers;
 mod plans;
 mod querying;
 mod recording;

@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use qianli_dimse::{
-    AssociationRequest, Implementation, ObjectSink, Rejection, Scp, ScpConfig, Services,
+    AssociationRequest, Implementation, ObjectSink, Rejection, Scp, ScpConfig, Service, Services,
     StoreOutcome, StoreRequest,
 };
+use qianli_model::peer::Admission;
+use qianli_model::{Permissions, TenantId};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -35,12 +37,13 @@ struct CountingSink {
 
 #[async_trait]
 impl Services for Counting {
-    fn admit(&self, _: &AssociationRequest) -> Result<(), Rejection> {
-        Ok(())
+    fn admit(&self, _: &AssociationRequest) -> Result<Admission, Rejection> {
+        let (tenant, permissions) = (TenantId::DEFAULT, Permissions::ALL);
+        Ok(Admission { tenant, permissions, rule: None, version: 0 })
     }
 
-    fn accepts_abstract_syntax(&self, _: &str) -> bool {
-        true
+    fn service(&self, _: &str) -> Option<Service> {
+        Some(Service::Storage)
     }
 
     async fn begin_store(&self, _: &StoreRequest) -> Result<Box<dyn ObjectSink>, StoreOutcome> {

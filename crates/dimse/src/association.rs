@@ -10,6 +10,7 @@ use dicom_ul::pdu::{
     PresentationContextResultReason, RequestorRoles, UserVariableItem,
 };
 use qianli_model::file_meta::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
+use qianli_model::peer::{Admission, Certificate};
 use qianli_model::{AeTitle, TransferSyntax};
 
 use crate::pdu::associate::Reject;
@@ -51,8 +52,8 @@ impl Default for Implementation {
 pub struct AssociationRequest {
     /// Address of the peer.
     pub peer: SocketAddr,
-    /// Subject of its TLS certificate, where it had to show one.
-    pub certificate: Option<String>,
+    /// Its TLS certificate, where it had to show one.
+    pub certificate: Option<Certificate>,
     /// Whom it wants to talk to.
     pub called: AeTitle,
     /// Who it says it is.
@@ -78,8 +79,8 @@ pub struct AssociationInfo {
     pub id: u64,
     /// Address of the peer.
     pub peer: SocketAddr,
-    /// Subject of its TLS certificate, where it had to show one.
-    pub certificate: Option<String>,
+    /// Its TLS certificate, where it had to show one.
+    pub certificate: Option<Certificate>,
     /// Its AE title.
     pub calling: AeTitle,
     /// The AE title it called.
@@ -88,6 +89,8 @@ pub struct AssociationInfo {
     pub implementation_class_uid: Option<String>,
     /// Implementation Version Name.
     pub implementation_version: Option<String>,
+    /// What was decided about it when it began.
+    pub admission: Admission,
 }
 
 /// A presentation context both ends agreed on.
@@ -252,7 +255,7 @@ impl AssociationRequest {
     }
 
     /// Who the peer is, once it is accepted under this number.
-    pub fn info(&self, id: u64) -> AssociationInfo {
+    pub fn info(&self, id: u64, admission: Admission) -> AssociationInfo {
         AssociationInfo {
             id,
             peer: self.peer,
@@ -261,6 +264,7 @@ impl AssociationRequest {
             called: self.called.clone(),
             implementation_class_uid: self.implementation_class_uid.clone(),
             implementation_version: self.implementation_version.clone(),
+            admission,
         }
     }
 }

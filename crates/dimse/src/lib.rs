@@ -26,5 +26,5 @@ mod testpeer;
 pub use association::{AssociationInfo, AssociationRequest, Implementation, Rejection};
 pub use scp::{Scp, ScpConfig};
 pub use scu::{Association, ProposedContext, ScuConfig, ScuError};
-pub use services::{ObjectSink, Services, StoreOutcome, StoreRequest};
+pub use services::{ObjectSink, Service, Services, StoreOutcome, StoreRequest};
 pub use status::{Status, StatusClass};

@@ -2,6 +2,7 @@
 //! comes out of it. No TLS library, key or file is known here.
 
 use async_trait::async_trait;
+use qianli_model::peer::Certificate;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -14,8 +15,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 pub struct Secured {
     /// The bytes inside.
     pub stream: Box<dyn Stream>,
-    /// Subject of the peer's certificate, if it showed one that was accepted.
-    pub certificate: Option<String>,
+    /// The peer's certificate, if it showed one that was accepted.
+    pub certificate: Option<Certificate>,
 }
 
 /// Does handshakes. The acceptor gives each as long as a peer has to ask for an association.

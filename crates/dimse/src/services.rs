@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use qianli_model::peer::Admission;
 use qianli_model::{AeTitle, Refusal, SopClassUid, SopInstanceUid, TransferSyntax};
 
 use crate::association::{AssociationInfo, AssociationRequest, Rejection};
@@ -15,12 +16,13 @@ use crate::status::Status;
 #[async_trait]
 pub trait Services: Send + Sync + 'static {
     /// Decides about an association before it is accepted: called and calling AE title, address.
-    /// An error becomes an A-ASSOCIATE-RJ with that reason.
-    fn admit(&self, request: &AssociationRequest) -> Result<(), Rejection>;
+    /// An error becomes an A-ASSOCIATE-RJ with that reason. Called between two reads of a socket: it
+    /// must not wait for anything.
+    fn admit(&self, request: &AssociationRequest) -> Result<Admission, Rejection>;
 
-    /// Whether a presentation context with this abstract syntax is accepted. Verification
-    /// (1.2.840.10008.1.1) is asked for like any other.
-    fn accepts_abstract_syntax(&self, uid: &str) -> bool;
+    /// The service that a presentation context with this abstract syntax is for; `None` refuses the
+    /// context.
+    fn service(&self, abstract_syntax: &str) -> Option<Service>;
 
     /// Opens a sink for one C-STORE. On an error the data set is drained and the outcome answered,
     /// which has to be a failure: only [`ObjectSink::finish`] acknowledges.
@@ -28,6 +30,21 @@ pub trait Services: Send + Sync + 'static {
         &self,
         request: &StoreRequest,
     ) -> Result<Box<dyn ObjectSink>, StoreOutcome>;
+}
+
+/// What this node can do for a peer: the services whose requests the acceptor works off. Whoever adds
+/// one has to say what it needs of a peer, see `Services` of the binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// C-ECHO (PS3.4 annex A).
+    Verification,
+    /// C-STORE (PS3.4 annex B).
+    Storage,
+}
+
+impl Service {
+    /// Every service.
+    pub const ALL: [Self; 2] = [Self::Verification, Self::Storage];
 }
 
 /// Takes the data set of one C-STORE.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use qianli_model::AeTitle;
+use qianli_model::peer::Admission;
+use qianli_model::{AeTitle, Permissions, TenantId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -16,7 +17,7 @@ use crate::association::{AssociationRequest, Implementation, Rejection, Rejectio
 use crate::message::Response;
 use crate::pdu::{PDU_HEADER, encode_message};
 use crate::scp::{Scp, ScpConfig};
-use crate::services::{ObjectSink, Services, StoreOutcome, StoreRequest};
+use crate::services::{ObjectSink, Service, Services, StoreOutcome, StoreRequest};
 use crate::status::Status;
 use crate::{command::CommandSet, testdata};
 
@@ -31,6 +32,12 @@ pub fn ae(title: &str) -> AeTitle {
 
 pub fn implementation() -> Implementation {
     Implementation { class_uid: "1.2.3".into(), version_name: "TEST".into() }
+}
+
+/// A peer that may do everything.
+pub fn admission() -> Admission {
+    let (tenant, permissions) = (TenantId::DEFAULT, Permissions::ALL);
+    Admission { tenant, permissions, rule: None, version: 0 }
 }
 
 /// What happened to the sinks of a node.
@@ -62,15 +69,19 @@ struct Node {
 
 #[async_trait]
 impl Services for Node {
-    fn admit(&self, _: &AssociationRequest) -> Result<(), Rejection> {
+    fn admit(&self, _: &AssociationRequest) -> Result<Admission, Rejection> {
         match self.manners.reject {
             Some(reason) => Err(Rejection::new(reason, "the test says so")),
-            None => Ok(()),
+            None => Ok(admission()),
         }
     }
 
-    fn accepts_abstract_syntax(&self, uid: &str) -> bool {
-        uid == CT || uid == crate::association::VERIFICATION
+    fn service(&self, uid: &str) -> Option<Service> {
+        match uid {
+            CT => Some(Service::Storage),
+            crate::association::VERIFICATION => Some(Service::Verification),
+            _ => None,
+        }
     }
 
     async fn begin_store(

@@ -74,6 +74,8 @@ words! {
         ChangeToken => "change token",
         /// A tenant was made or changed.
         ChangeTenant => "change tenant",
+        /// A DICOM peer was registered, changed or removed.
+        ChangePeer => "change peer",
         /// A grant was made, changed or revoked.
         ChangeGrant => "change grant",
         /// A link to a study was made or revoked.

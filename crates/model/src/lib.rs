@@ -16,6 +16,7 @@ pub mod grant;
 pub mod header;
 pub mod json;
 pub mod name;
+pub mod peer;
 pub mod provenance;
 pub mod query;
 pub mod refusal;

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const NAMED: usize = 16;
 
 /// What has a row of its transaction's own when it is done.
-const OWN_ROWS: [Action; 10] = [
+const OWN_ROWS: [Action; 11] = [
     Action::Store,
     Action::Delete,
     Action::Restore,
@@ -38,6 +38,7 @@ const OWN_ROWS: [Action; 10] = [
     Action::ChangeUser,
     Action::ChangeRole,
     Action::ChangeToken,
+    Action::ChangePeer,
     Action::Logout,
 ];
 
@@ -111,6 +112,7 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         }
         (false, "/people/roles") => Some(Action::ChangeRole),
         (false, "/tokens" | "/tokens/revoke") => Some(Action::ChangeToken),
+        (false, "/peers" | "/peers/disabled" | "/peers/remove") => Some(Action::ChangePeer),
         (false, "/logout" | "/account/sessions") => Some(Action::Logout),
         // Who logs in is nobody before: the login notes itself.
         _ => None,
@@ -229,6 +231,7 @@ mod tests {
         for page in crate::portal::PAGES {
             let form = page.path.starts_with("/people")
                 || page.path.starts_with("/tokens")
+                || page.path.starts_with("/peers")
                 || page.path.starts_with("/account/")
                 || ["/login", "/logout"].contains(&page.path);
             let noted = action(&Method::POST, page.path).is_some();

@@ -14,6 +14,7 @@ mod home;
 mod language;
 mod login;
 mod page;
+mod peers;
 mod people;
 mod qr;
 mod studies;
@@ -80,6 +81,9 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/people/disabled", ADMINISTER, post(people::disable)),
     page!("/tokens", ADMINISTER, get(tokens::show).post(tokens::add)),
     page!("/tokens/revoke", ADMINISTER, post(tokens::revoke)),
+    page!("/peers", ADMINISTER, get(peers::show).post(peers::add)),
+    page!("/peers/disabled", ADMINISTER, post(peers::disable)),
+    page!("/peers/remove", ADMINISTER, post(peers::remove)),
     page!("/static/{hash}/{name}", Needs::Nothing, get(assets::serve)),
     page!("/favicon.ico", Needs::Nothing, get(assets::icon)),
     page!("/app-config.js", Needs::Nothing, get(viewer::config)),

@@ -12,6 +12,7 @@ mod delete;
 mod headers;
 mod node;
 mod pages;
+mod peers;
 mod rendered;
 mod retrieve;
 mod search;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::counter;
+use qianli_model::peer::{Admission, Certificate};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -82,8 +83,8 @@ pub(super) fn count_association(result: &'static str) {
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub(super) peer: SocketAddr,
-    /// Subject of its certificate, where it had to show one.
-    pub(super) certificate: Option<String>,
+    /// Its certificate, where it had to show one.
+    pub(super) certificate: Option<Certificate>,
 }
 
 /// Serves one connection until it is closed.
@@ -121,9 +122,12 @@ pub(super) async fn serve<S>(
         }
     };
     let request = AssociationRequest { certificate: caller.certificate, ..request };
-    if let Err(rejection) = admit(node, &request) {
-        return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
-    }
+    let admission = match admit(node, &request) {
+        Ok(admission) => admission,
+        Err(rejection) => {
+            return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
+        }
+    };
     let active = match pending.activate() {
         Ok(active) => active,
         Err(Full { pending, rejection, first }) => {
@@ -133,7 +137,8 @@ pub(super) async fn serve<S>(
             return reject(connection, pending, &rejection, artim).await;
         }
     };
-    accepted(node, connection, request, id, active, shutdown).await;
+    let info = Arc::new(request.info(id, admission));
+    accepted(node, connection, request, info, active, shutdown).await;
 }
 
 /// Reads the A-ASSOCIATE-RQ (Sta2). Breaks with what to answer, or with nothing to answer.
@@ -170,7 +175,7 @@ where
 }
 
 /// Asks the configuration and the node.
-fn admit(node: &Node, request: &AssociationRequest) -> Result<(), Rejection> {
+fn admit(node: &Node, request: &AssociationRequest) -> Result<Admission, Rejection> {
     match &node.config.ae_title {
         Some(ours) if *ours != request.called => Err(Rejection::new(
             RejectionReason::CalledAeTitleNotRecognised,
@@ -229,17 +234,16 @@ async fn accepted<S>(
     node: &Node,
     mut connection: Connection<S>,
     request: AssociationRequest,
-    id: u64,
+    info: Arc<AssociationInfo>,
     active: Active,
     shutdown: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let config = &node.config;
-    let info = Arc::new(request.info(id));
     let agreement = negotiate(
         &request,
-        |uid| node.services.accepts_abstract_syntax(uid),
+        |uid| node.services.service(uid).is_some(),
         config.max_pdu,
         &config.implementation,
     );
@@ -291,7 +295,8 @@ fn log_accepted(info: &AssociationInfo, agreement: &Agreement) {
         calling = %info.calling,
         called = %info.called,
         contexts = agreement.contexts.len(),
-        certificate = info.certificate.as_deref().unwrap_or_default(),
+        certificate = info.certificate.as_ref().map_or("", |shown| shown.subject.as_str()),
+        tenant = info.admission.tenant.0,
         implementation = info.implementation_version.as_deref().unwrap_or_default(),
         "accepted an association from {} ({}) to {}",
         info.calling, info.peer, info.called,

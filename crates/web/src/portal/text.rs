@@ -230,6 +230,36 @@ texts! {
     tokens_ended: "Ended", "已到期";
     tokens_incomplete: "A token needs a name, at least one permission that you have yourself, and an end.", "令牌需要用途、至少一项您自己拥有的权限，以及有效期。";
 
+    peers_title: "Devices", "设备";
+    peers_text: "DICOM peers: scanners, workstations and gateways that may call this server.", "可以连接本服务器的 DICOM 设备：成像设备、工作站与网关。";
+    peers_none: "No devices are registered", "尚未登记设备";
+    peers_unknown: "Devices that are not registered may store here as far as the settings of the server let them (unknown_peers).", "未登记的设备能否存储，由服务器设置 unknown_peers 决定。";
+    peers_titles: "AE titles of this hospital", "本机构的 AE 名称";
+    peers_label: "Name", "名称";
+    peers_calling: "Its AE title", "设备的 AE 名称";
+    peers_calling_hint: "* and ? stand for other characters", "可用 * 和 ? 代表其他字符";
+    peers_called: "AE title that it calls", "设备呼叫的 AE 名称";
+    peers_from: "Address or network", "地址或网段";
+    peers_certificate: "Certificate (SHA-256 or subject)", "证书（SHA-256 或主体）";
+    peers_any: "any", "任意";
+    peers_seen: "Last seen", "最近连接";
+    peers_off: "Switched off", "已停用";
+    peers_remove: "Remove", "移除";
+    peers_add: "Register a device", "登记设备";
+    peers_refused: "Refused lately", "最近被拒绝的连接";
+    peers_refused_text: "Each device that tried to connect and was not let in. Admit those that you know.", "以下设备曾尝试连接但被拒绝，请只允许您认识的设备。";
+    peers_times: "Times", "次数";
+    peers_reason: "Why", "原因";
+    peers_admit: "Admit", "允许";
+    peers_bad: "A device needs an AE title of 1 to 16 characters and at least one permission; its address is written as 10.1.2.3 or 10.1.0.0/16.", "设备需要 1 至 16 个字符的 AE 名称和至少一项权限；地址写作 10.1.2.3 或 10.1.0.0/16。";
+    peers_taken: "There is a row for these devices already.", "这些设备已经登记过。";
+    peers_not_yours: "Name the AE title that the device calls: one of this hospital's.", "请填写设备呼叫的 AE 名称，且必须属于本机构。";
+    peers_why_called: "calls an AE title that nobody has", "呼叫的 AE 名称不存在";
+    peers_why_unknown: "not registered", "未登记";
+    peers_why_elsewhere: "registered, but not from this address or with this certificate", "已登记，但地址或证书不符";
+    peers_why_off: "switched off", "已停用";
+    peers_why_two: "registered by two hospitals alike", "被两个机构同时登记";
+
     missing_title: "Nothing here", "页面不存在";
     missing_text: "This page does not exist, or the study is no longer stored.", "页面不存在，或该检查已不在服务器中。";
     failed_title: "This did not work", "暂时无法显示";

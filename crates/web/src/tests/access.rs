@@ -12,13 +12,13 @@ use crate::access::{Logins, Needs, now_ms, secret};
 use crate::dicomweb::routes;
 use crate::{WebConfig, portal};
 
-const PASSWORD: &str = "tin-mole-vast-9";
+pub(super) const PASSWORD: &str = "tin-mole-vast-9";
 
 fn logins() -> Logins {
     Logins { lifetime: Duration::from_secs(3600), idle: Duration::from_secs(600), https: false }
 }
 
-async fn start() -> Node {
+pub(super) async fn start() -> Node {
     let config = WebConfig { logins: Some(logins()), allow_delete: true, ..WebConfig::default() };
     Node::start_with(config).await
 }
@@ -27,7 +27,7 @@ fn of(tenant: TenantId) -> Scope {
     Scope::local(tenant)
 }
 
-async fn person(node: &Node, tenant: TenantId, login: &str, roles: &[Role]) -> i64 {
+pub(super) async fn person(node: &Node, tenant: TenantId, login: &str, roles: &[Role]) -> i64 {
     let new = NewPerson {
         login: login.into(),
         name: String::new(),
@@ -53,7 +53,7 @@ async fn token(node: &Node, tenant: TenantId, may: Permissions, days: i64) -> St
     token
 }
 
-async fn form(node: &Node, path: &str, cookie: &str, body: &str) -> Answer {
+pub(super) async fn form(node: &Node, path: &str, cookie: &str, body: &str) -> Answer {
     let headers = [
         (header::CONTENT_TYPE, "application/x-www-form-urlencoded"),
         (header::COOKIE, cookie),
@@ -63,7 +63,7 @@ async fn form(node: &Node, path: &str, cookie: &str, body: &str) -> Answer {
 }
 
 /// Logs in, and returns the cookie.
-async fn log_in(node: &Node, login: &str, password: &str) -> Result<String, Answer> {
+pub(super) async fn log_in(node: &Node, login: &str, password: &str) -> Result<String, Answer> {
     let body = format!("login={login}&password={password}");
     let answer = form(node, "/login", "", &body).await;
     match answer.status {
@@ -72,7 +72,7 @@ async fn log_in(node: &Node, login: &str, password: &str) -> Result<String, Answ
     }
 }
 
-async fn get(node: &Node, path: &str, name: HeaderName, value: &str) -> Answer {
+pub(super) async fn get(node: &Node, path: &str, name: HeaderName, value: &str) -> Answer {
     node.request(Method::GET, path, &[(name, value)], Vec::new()).await
 }
 

@@ -1,0 +1,97 @@
+//! The register of DICOM peers, the called AE titles of tenants, and who was refused lately.
+//!
+//! Who is admitted is decided in `qianli_model::peer`, over [`Catalog::peer_register`]; here are the
+//! rows. Each change raises the register's version, by which nodes notice it.
+
+mod rows;
+mod seen;
+
+use qianli_model::peer::{CertificateRule, Network, PeerRule, TitlePattern};
+use qianli_model::{AeTitle, Permissions};
+
+/// A row of the register, as its tenant sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerRow {
+    /// What it says.
+    pub rule: PeerRule,
+    /// Name of whoever made it.
+    pub created_by: String,
+    /// When (ms since 1970).
+    pub created_ms: i64,
+    /// Last association (ms since 1970), as far as it was noted; 0 for never.
+    pub seen_ms: i64,
+    /// From which address.
+    pub seen_from: String,
+}
+
+/// What a new row is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPeer {
+    /// What people call it.
+    pub label: String,
+    /// Who says that it calls.
+    pub calling: TitlePattern,
+    /// Whom it calls; `None` for any title.
+    pub called: Option<AeTitle>,
+    /// From where; `None` for anywhere.
+    pub network: Option<Network>,
+    /// The certificate that it shows; `None` for any or none.
+    pub certificate: Option<CertificateRule>,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Now (ms since 1970).
+    pub at_ms: i64,
+}
+
+/// What became of a new row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerAdded {
+    /// It was made, under this key.
+    Made(i64),
+    /// The tenant has one that means the same peers.
+    Taken,
+    /// It names no called AE title of its tenant. Only an operator of the server, or the default
+    /// tenant, may speak for the others.
+    NotYourTitle,
+}
+
+/// An association that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RefusedPeer {
+    /// Key of the tenant that its called AE title belongs to.
+    pub tenant: i64,
+    /// Who said that it called.
+    pub calling: String,
+    /// Whom.
+    pub called: String,
+    /// From where.
+    pub address: String,
+    /// SHA-256 of the certificate that it showed; empty for none.
+    pub certificate: String,
+    /// Why it was refused, in a word for programs.
+    pub reason: String,
+}
+
+/// Refusals of the same association.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusals {
+    /// Of which.
+    pub peer: RefusedPeer,
+    /// How often.
+    pub times: i64,
+    /// The first (ms since 1970).
+    pub first_ms: i64,
+    /// The last (ms since 1970).
+    pub last_ms: i64,
+}
+
+/// A row that an association was admitted by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenPeer {
+    /// Key of the row.
+    pub rule: i64,
+    /// From where it came.
+    pub address: String,
+    /// When (ms since 1970).
+    pub at_ms: i64,
+}

@@ -1,0 +1,144 @@
+//! The register of peers: rows of one tenant, titles of one tenant, refusals that are remembered.
+
+use qianli_model::peer::{Calling, Known, TitlePattern};
+use qianli_model::scope::Principal;
+use qianli_model::{AeTitle, Permission, Permissions, Scope, TenantId};
+
+use super::fixture::{number, other_tenant, scope};
+use crate::Catalog;
+use crate::peers::{NewPeer, PeerAdded, Refusals, RefusedPeer, SeenPeer};
+
+super::on_both!(
+    rows_are_of_one_tenant_and_raise_the_version,
+    titles_belong_to_one_tenant,
+    administrators_speak_for_their_own_titles_only,
+    refusals_are_remembered_and_audited,
+);
+
+fn title(text: &str) -> AeTitle {
+    AeTitle::parse(text).unwrap()
+}
+
+fn peer(calling: &str, called: Option<&str>) -> NewPeer {
+    NewPeer {
+        label: "扫描仪".into(),
+        calling: TitlePattern::parse(calling).unwrap(),
+        called: called.map(title),
+        network: Some("10.1.0.0/16".parse().unwrap()),
+        certificate: None,
+        permissions: Permissions::of(&[Permission::Store]),
+        at_ms: 1000,
+    }
+}
+
+fn made(added: PeerAdded) -> i64 {
+    let PeerAdded::Made(id) = added else { panic!("{added:?}") };
+    id
+}
+
+async fn rows_are_of_one_tenant_and_raise_the_version(catalog: &Catalog) {
+    let other = other_tenant(catalog).await;
+    let before = catalog.peer_register(0).await.unwrap().unwrap().version();
+    assert!(catalog.peer_register(before).await.unwrap().is_none());
+    let id = made(catalog.add_peer(&scope(), &peer("CT1", None)).await.unwrap());
+    let again = catalog.add_peer(&scope(), &peer("CT1", None)).await.unwrap();
+    assert_eq!(again, PeerAdded::Taken);
+    made(catalog.add_peer(&other, &peer("CT1", None)).await.unwrap());
+    let register = catalog.peer_register(before).await.unwrap().unwrap();
+    assert_eq!(register.version(), before + 2);
+    let rows = catalog.peers(&scope()).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].rule.id, rows[0].rule.label.as_str()), (id, "扫描仪"));
+    assert_eq!(rows[0].rule.permissions.names(), "store");
+    assert_eq!(rows[0].rule.network.unwrap().to_string(), "10.1.0.0/16");
+    let seen = SeenPeer { rule: id, address: "10.1.2.3".into(), at_ms: 7000 };
+    catalog.note_peers(&[], 0, &[seen]).await.unwrap();
+    let rows = catalog.peers(&scope()).await.unwrap();
+    assert_eq!((rows[0].seen_ms, rows[0].seen_from.as_str()), (7000, "10.1.2.3"));
+    assert!(!catalog.set_peer_disabled(&other, id, true).await.unwrap(), "another tenant's");
+    assert!(!catalog.remove_peer(&other, id).await.unwrap());
+    assert!(catalog.set_peer_disabled(&scope(), id, true).await.unwrap());
+    assert!(catalog.peers(&scope()).await.unwrap()[0].rule.disabled);
+    assert!(catalog.remove_peer(&scope(), id).await.unwrap());
+    assert_eq!(catalog.peers(&scope()).await.unwrap(), []);
+    assert_eq!(catalog.peer_register(0).await.unwrap().unwrap().version(), before + 4);
+    let audited = "SELECT COUNT(*) FROM audit WHERE action = 'change peer'";
+    assert_eq!(number(catalog, audited).await, 4);
+}
+
+async fn titles_belong_to_one_tenant(catalog: &Catalog) {
+    let other = other_tenant(catalog).await;
+    let (ours, theirs) = (title("A_AE"), title("B_AE"));
+    assert!(catalog.claim_title(&other, &theirs, 5).await.unwrap());
+    assert!(catalog.claim_title(&other, &theirs, 6).await.unwrap(), "again is no harm");
+    assert!(!catalog.claim_title(&scope(), &theirs, 7).await.unwrap());
+    assert!(catalog.claim_title(&scope(), &ours, 8).await.unwrap());
+    assert_eq!(catalog.tenant_titles(&other).await.unwrap(), ["B_AE"]);
+    let register = catalog.peer_register(0).await.unwrap().unwrap();
+    assert_eq!(register.owner(&theirs), Some(TenantId(2)));
+    assert!(!catalog.release_title(&scope(), &theirs).await.unwrap());
+    assert!(catalog.release_title(&other, &theirs).await.unwrap());
+    assert!(catalog.claim_title(&scope(), &theirs, 9).await.unwrap());
+    let audited = "SELECT COUNT(*) FROM audit WHERE action = 'change tenant'";
+    assert_eq!(number(catalog, audited).await, 4);
+}
+
+async fn administrators_speak_for_their_own_titles_only(catalog: &Catalog) {
+    let other = other_tenant(catalog).await;
+    catalog.claim_title(&other, &title("B_AE"), 5).await.unwrap();
+    let person = Principal::Person(1, "chief".into());
+    let theirs = Scope::new(other.tenant(), person.clone(), Permissions::ALL);
+    let ours = Scope::new(TenantId::DEFAULT, person, Permissions::ALL);
+    for (scope, called, fine) in [
+        (&theirs, None, false),
+        (&theirs, Some("QIANLI"), false),
+        (&theirs, Some("B_AE"), true),
+        (&ours, None, true),
+        (&other, None, true),
+        (&other, Some("QIANLI"), false),
+    ] {
+        let added = catalog.add_peer(scope, &peer("*", called)).await.unwrap();
+        let expected = matches!(added, PeerAdded::Made(_));
+        assert_eq!(expected, fine, "{called:?} {:?}: {added:?}", scope.principal());
+        assert!(fine || added == PeerAdded::NotYourTitle);
+    }
+    let register = catalog.peer_register(0).await.unwrap().unwrap();
+    let (calling, called) = (title("CT9"), title("B_AE"));
+    let address = "10.1.9.9".parse().unwrap();
+    let who = Calling { calling: &calling, called: &called, address, certificate: None };
+    assert!(matches!(register.find(&who), Known::Rule(rule) if rule.tenant == TenantId(2)));
+}
+
+async fn refusals_are_remembered_and_audited(catalog: &Catalog) {
+    let other = other_tenant(catalog).await;
+    let refused = |calling: String, at_ms| Refusals {
+        peer: RefusedPeer {
+            tenant: 1,
+            calling,
+            called: "QIANLI".into(),
+            address: "192.0.2.1".into(),
+            certificate: String::new(),
+            reason: "unknown".into(),
+        },
+        times: 2,
+        first_ms: at_ms,
+        last_ms: at_ms,
+    };
+    let day = 24 * 3600 * 1000;
+    catalog.note_peers(&[refused("OLD".into(), 5)], 0, &[]).await.unwrap();
+    catalog.note_peers(&[refused("CT1".into(), 40 * day)], 0, &[]).await.unwrap();
+    catalog.note_peers(&[refused("CT1".into(), 40 * day + 5)], 3, &[]).await.unwrap();
+    let found = catalog.refused_peers(&scope(), 10).await.unwrap();
+    assert_eq!(found.len(), 1, "what is old is forgotten");
+    assert_eq!((found[0].times, found[0].first_ms, found[0].last_ms), (4, 40 * day, 40 * day + 5));
+    assert_eq!(catalog.refused_peers(&other, 10).await.unwrap(), []);
+    let requests = "SELECT CAST(SUM(requests) AS BIGINT) FROM audit WHERE action = 'access denied'
+        AND outcome = 'refused'";
+    assert_eq!(number(catalog, requests).await, 9);
+    let many: Vec<Refusals> = (0..600).map(|at| refused(format!("X{at}"), 41 * day + at)).collect();
+    catalog.note_peers(&many, 0, &[]).await.unwrap();
+    assert!(catalog.refused_peers(&scope(), 1000).await.unwrap().len() <= 501);
+    made(catalog.add_peer(&scope(), &peer("X599", None)).await.unwrap());
+    let left = catalog.refused_peers(&scope(), 1000).await.unwrap();
+    assert!(left.iter().all(|one| one.peer.calling != "X599"), "settled");
+}

@@ -1,0 +1,234 @@
+//! `/peers`: the DICOM peers of the tenant, and who was refused lately.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use qianli_catalog::CatalogError;
+use qianli_catalog::peers::{NewPeer, PeerAdded, PeerRow, Refusals};
+use qianli_model::peer::{CertificateRule, TitlePattern};
+use qianli_model::{AeTitle, Permission, Permissions, TenantId};
+use serde::Deserialize;
+
+use super::format;
+use super::login::redirect;
+use super::page::Frame;
+use super::text::Texts;
+use crate::WebState;
+use crate::access::now_ms;
+use crate::caller::Caller;
+use crate::origin::SameSite;
+
+/// Longest label (characters).
+const LONGEST: usize = 64;
+
+/// Refused peers that are shown.
+const SHOWN: u32 = 50;
+
+/// What a peer can be allowed, as far as there are services for it.
+const PERMISSIONS: [Permission; 2] = [Permission::Store, Permission::Read];
+
+#[derive(Template)]
+#[template(path = "peers.html")]
+struct PeersPage<'a> {
+    frame: &'a Frame,
+    titles: Vec<String>,
+    peers: Vec<Line>,
+    refused: Vec<Refused>,
+    /// Name, label, and whether a new row has it.
+    permissions: Vec<(&'static str, &'static str, bool)>,
+    problem: Option<&'a str>,
+}
+
+struct Line {
+    id: i64,
+    label: String,
+    calling: String,
+    called: String,
+    network: String,
+    certificate: String,
+    may: String,
+    disabled: bool,
+    seen: String,
+    seen_from: String,
+    unseen: bool,
+}
+
+struct Refused {
+    calling: String,
+    called: String,
+    address: String,
+    reason: &'static str,
+    times: i64,
+    last: String,
+    can_admit: bool,
+    /// The called AE title of a row that would admit it.
+    admit_called: String,
+}
+
+/// Which row is meant.
+#[derive(Deserialize)]
+pub(super) struct Which {
+    peer: i64,
+    #[serde(default)]
+    disabled: bool,
+}
+
+/// `GET /peers`.
+pub(super) async fn show(State(state): State<WebState>, caller: Caller, frame: Frame) -> Response {
+    answer(&state, &caller, &frame.at("peers"), StatusCode::OK, None).await
+}
+
+async fn answer(
+    state: &WebState,
+    caller: &Caller,
+    frame: &Frame,
+    status: StatusCode,
+    problem: Option<&str>,
+) -> Response {
+    let (titles, peers, refused) = match found(state, caller).await {
+        Ok(found) => found,
+        Err(error) => return frame.failed(error),
+    };
+    let t = frame.t;
+    let is_default = caller.scope.tenant() == TenantId::DEFAULT;
+    let offered = |one: Permission| (one.name(), t.permission(one), one == Permission::Store);
+    let page = PeersPage {
+        frame,
+        peers: peers.into_iter().map(|peer| line(t, peer)).collect(),
+        refused: refused.into_iter().map(|one| refused_line(t, one, is_default)).collect(),
+        permissions: PERMISSIONS.into_iter().map(offered).collect(),
+        titles,
+        problem,
+    };
+    frame.answer(status, &page)
+}
+
+type Found = (Vec<String>, Vec<PeerRow>, Vec<Refusals>);
+
+async fn found(state: &WebState, caller: &Caller) -> Result<Found, CatalogError> {
+    let (catalog, scope) = (state.archive().catalog(), &caller.scope);
+    let titles = catalog.tenant_titles(scope).await?;
+    let peers = catalog.peers(scope).await?;
+    Ok((titles, peers, catalog.refused_peers(scope, SHOWN).await?))
+}
+
+fn line(t: &Texts, peer: PeerRow) -> Line {
+    let rule = peer.rule;
+    Line {
+        id: rule.id,
+        calling: rule.calling.to_string(),
+        called: rule.called.map(|title| title.to_string()).unwrap_or_default(),
+        network: rule.network.map(|network| network.to_string()).unwrap_or_default(),
+        certificate: rule.certificate.map(|one| one.as_str().to_owned()).unwrap_or_default(),
+        may: rule.permissions.iter().map(|one| t.permission(one)).collect::<Vec<_>>().join(", "),
+        disabled: rule.disabled,
+        unseen: peer.seen_ms == 0,
+        seen: format::instant(peer.seen_ms),
+        seen_from: peer.seen_from,
+        label: rule.label,
+    }
+}
+
+fn refused_line(t: &Texts, one: Refusals, is_default: bool) -> Refused {
+    let reason = match one.peer.reason.as_str() {
+        "called title" => t.peers_why_called,
+        "registered elsewhere" => t.peers_why_elsewhere,
+        "switched off" => t.peers_why_off,
+        "two tenants" => t.peers_why_two,
+        _ => t.peers_why_unknown,
+    };
+    Refused {
+        // A row for the others would not help.
+        can_admit: matches!(one.peer.reason.as_str(), "unknown" | "registered elsewhere"),
+        admit_called: if is_default { String::new() } else { one.peer.called.clone() },
+        calling: one.peer.calling,
+        called: one.peer.called,
+        address: one.peer.address,
+        reason,
+        times: one.times,
+        last: format::instant(one.last_ms),
+    }
+}
+
+/// What a form says, if it can be a row.
+fn peer(pairs: &[(String, String)]) -> Option<NewPeer> {
+    let value = |name: &str| {
+        pairs.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.trim())
+    };
+    let given = |name: &str| Some(value(name)).filter(|text| !text.is_empty());
+    let chosen: Vec<Permission> = pairs
+        .iter()
+        .filter(|(key, _)| key == "permission")
+        .filter_map(|(_, value)| Permission::parse(value))
+        .filter(|one| PERMISSIONS.contains(one))
+        .collect();
+    let label = value("label");
+    let plain = label.chars().count() <= LONGEST && !label.chars().any(char::is_control);
+    (plain && !chosen.is_empty()).then_some(())?;
+    Some(NewPeer {
+        label: label.to_owned(),
+        calling: TitlePattern::parse(value("calling"))?,
+        called: given("called").map(AeTitle::parse).transpose().ok()?,
+        network: given("network").map(str::parse).transpose().ok()?,
+        certificate: match given("certificate") {
+            Some(text) => Some(CertificateRule::parse(text)?),
+            None => None,
+        },
+        permissions: Permissions::of(&chosen),
+        at_ms: now_ms(),
+    })
+}
+
+/// `POST /peers`: adds a row.
+pub(super) async fn add(
+    State(state): State<WebState>,
+    caller: Caller,
+    _: SameSite,
+    frame: Frame,
+    Form(pairs): Form<Vec<(String, String)>>,
+) -> Response {
+    let frame = frame.at("peers");
+    let refuse = async |problem| {
+        answer(&state, &caller, &frame, StatusCode::BAD_REQUEST, Some(problem)).await
+    };
+    let Some(new) = peer(&pairs) else { return refuse(frame.t.peers_bad).await };
+    match state.archive().catalog().add_peer(&caller.scope, &new).await {
+        Ok(PeerAdded::Made(_)) => redirect("/peers"),
+        Ok(PeerAdded::Taken) => refuse(frame.t.peers_taken).await,
+        Ok(PeerAdded::NotYourTitle) => refuse(frame.t.peers_not_yours).await,
+        Err(error) => frame.failed(error),
+    }
+}
+
+/// `POST /peers/disabled`: switches a row off or on.
+pub(super) async fn disable(
+    State(state): State<WebState>,
+    caller: Caller,
+    _: SameSite,
+    frame: Frame,
+    Form(which): Form<Which>,
+) -> Response {
+    let catalog = state.archive().catalog();
+    match catalog.set_peer_disabled(&caller.scope, which.peer, which.disabled).await {
+        Ok(true) => redirect("/peers"),
+        Ok(false) => frame.missing(),
+        Err(error) => frame.failed(error),
+    }
+}
+
+/// `POST /peers/remove`: removes a row.
+pub(super) async fn remove(
+    State(state): State<WebState>,
+    caller: Caller,
+    _: SameSite,
+    frame: Frame,
+    Form(which): Form<Which>,
+) -> Response {
+    match state.archive().catalog().remove_peer(&caller.scope, which.peer).await {
+        Ok(true) => redirect("/peers"),
+        Ok(false) => frame.missing(),
+        Err(error) => frame.failed(error),
+    }
+}

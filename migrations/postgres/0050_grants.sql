@@ -1,5 +1,8 @@
 -- What a tenant lets others see, and the links that people without an account open.
 
+-- Whether doctors elsewhere may look at a patient of this tenant in an emergency.
+ALTER TABLE tenants ADD COLUMN emergency BOOLEAN NOT NULL DEFAULT FALSE;
+
 -- secret, code: digests of what the link and its code hold; code is empty when none is asked for.
 -- views_left: -1 for no limit. failures: wrong codes in a row.
 CREATE TABLE share_links (

@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Permission {
     /// Search for studies and read their headers, pixels and objects.
     Read,
+    /// Let other tenants, persons and holders of links see studies.
+    Share,
     /// Store instances.
     Store,
     /// Delete and restore studies, series and instances.
@@ -24,8 +26,9 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Read,
+        Self::Share,
         Self::Store,
         Self::Delete,
         Self::Settle,
@@ -38,6 +41,7 @@ impl Permission {
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
+            Self::Share => "share",
             Self::Store => "store",
             Self::Delete => "delete",
             Self::Settle => "settle",
@@ -186,13 +190,13 @@ impl Role {
 
     /// What it permits.
     pub fn permissions(self) -> Permissions {
-        use Permission::{Audit, Delete, Read, Settle, Store, Worklist};
+        use Permission::{Audit, Delete, Read, Settle, Share, Store, Worklist};
         match self {
             Self::Administrator => Permissions::ALL,
             Self::Reader => Permissions::of(&[Read, Worklist]),
-            Self::Physician => Permissions::of(&[Read]),
-            Self::Technician => Permissions::of(&[Read, Store, Delete, Settle, Worklist]),
-            Self::Dispatcher => Permissions::of(&[Read, Worklist]),
+            Self::Physician => Permissions::of(&[Read, Share]),
+            Self::Technician => Permissions::of(&[Read, Share, Store, Delete, Settle, Worklist]),
+            Self::Dispatcher => Permissions::of(&[Read, Share, Worklist]),
             Self::Auditor => Permissions::of(&[Audit]),
             Self::Modality => Permissions::of(&[Store]),
         }

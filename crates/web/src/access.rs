@@ -12,7 +12,10 @@ pub mod secret;
 use std::time::Duration;
 
 pub(crate) use guard::{Needs, guard, guard_page, require};
-pub(crate) use identify::{Door, Found, TenantPath, below_tenant, identify};
+pub(crate) use identify::{Door, Found, LinkPath, TenantPath, below_tenant, identify};
+
+/// The cookie of a browser that has opened a share link; it is sent below the path of that link only.
+pub(crate) const VISIT: &str = "qianli-visit";
 
 /// How people and programs log in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const NAMED: usize = 16;
 
 /// What has a row of its transaction's own when it is done.
-const OWN_ROWS: [Action; 11] = [
+const OWN_ROWS: [Action; 15] = [
     Action::Store,
     Action::Delete,
     Action::Restore,
@@ -39,6 +39,10 @@ const OWN_ROWS: [Action; 11] = [
     Action::ChangeRole,
     Action::ChangeToken,
     Action::ChangePeer,
+    Action::ChangeGrant,
+    Action::ChangeLink,
+    Action::ChangeTenant,
+    Action::BreakGlass,
     Action::Logout,
 ];
 
@@ -105,7 +109,15 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
     match (is_read(method), route) {
         // The first page lists the latest studies.
         (true, "/" | "/studies" | "/studies/") => Some(Action::Search),
-        (true, "/studies/{study}") => Some(Action::ReadPage),
+        (true, "/studies/{study}" | "/studies/{study}/share" | "/grants") => Some(Action::ReadPage),
+        (true, "/links/{link}") => Some(Action::ReadPage),
+        (false, "/studies/{study}/share" | "/grants" | "/grants/revoke" | "/grants/review") => {
+            Some(Action::ChangeGrant)
+        }
+        (false, "/shared/pass-on") => Some(Action::ChangeGrant),
+        (false, "/studies/{study}/links" | "/grants/links/revoke") => Some(Action::ChangeLink),
+        (false, "/grants/emergency") => Some(Action::ChangeTenant),
+        (false, "/emergency") => Some(Action::BreakGlass),
         (true, "/api/audit") => Some(Action::ReadAudit),
         (false, "/people" | "/people/password" | "/people/disabled" | "/account/password") => {
             Some(Action::ChangeUser)
@@ -197,7 +209,7 @@ impl About {
         entry.series = self.series;
         entry.instance = self.instance;
         if action == Action::Search && !self.attributes.is_empty() {
-            entry.details = json!({ "by": self.attributes }).to_string();
+            *entry = entry.clone().with(&json!({ "by": self.attributes }));
         }
     }
 }
@@ -223,7 +235,7 @@ mod tests {
     const SILENT: [(&str, &str); 3] = [("OPTIONS", "/"), ("GET", "/"), ("GET", "/openapi.json")];
 
     /// Pages that change nothing, or only what nobody was before.
-    const SILENT_FORMS: [&str; 1] = ["/login"];
+    const SILENT_FORMS: [&str; 2] = ["/login", "/l/{token}"];
 
     /// A new form is noted under some name, or it stands above.
     #[test]
@@ -233,6 +245,10 @@ mod tests {
                 || page.path.starts_with("/tokens")
                 || page.path.starts_with("/peers")
                 || page.path.starts_with("/account/")
+                || page.path.starts_with("/grants")
+                || page.path.starts_with("/shared/")
+                || page.path.starts_with("/studies/{study}/")
+                || ["/emergency", "/l/{token}"].contains(&page.path)
                 || ["/login", "/logout"].contains(&page.path);
             let noted = action(&Method::POST, page.path).is_some();
             assert_eq!(noted, form && !SILENT_FORMS.contains(&page.path), "{}", page.path);

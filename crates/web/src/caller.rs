@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use qianli_model::{Role, Scope, SeriesUid, SopInstanceUid, StudyUid};
 
 use crate::WebState;
-use crate::access::TenantPath;
+use crate::access::{LinkPath, TenantPath};
 use crate::error::HttpError;
 use crate::forwarded::Reached;
 
@@ -158,6 +158,10 @@ impl FromRequestParts<WebState> for BaseUrl {
         if let Some(TenantPath(name)) = parts.extensions.get() {
             let root = base.0.trim_end_matches("/dicom-web");
             base = Self(format!("{root}/tenants/{name}/dicom-web"));
+        }
+        if let Some(LinkPath(link)) = parts.extensions.get() {
+            let root = base.0.trim_end_matches("/dicom-web");
+            base = Self(format!("{root}/links/{link}/dicom-web"));
         }
         Ok(base)
     }

@@ -10,13 +10,17 @@ mod assets;
 mod audit;
 mod documents;
 mod format;
+mod grants;
 mod home;
 mod language;
+mod link;
 mod login;
 mod page;
 mod peers;
 mod people;
 mod qr;
+mod share;
+mod shared;
 mod studies;
 mod study;
 mod text;
@@ -60,6 +64,7 @@ macro_rules! page {
 }
 
 const READ: Needs = Needs::Permission(Permission::Read);
+const SHARE: Needs = Needs::Permission(Permission::Share);
 const ADMINISTER: Needs = Needs::Permission(Permission::Administer);
 
 /// Every page. The viewer's own files hold no data, and neither do ours.
@@ -70,6 +75,18 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/studies", READ, get(studies::show)),
     page!("/studies/", READ, get(studies::show)),
     page!("/studies/{study}", READ, get(study::show)),
+    page!("/studies/{study}/share", SHARE, get(share::show).post(share::add)),
+    page!("/studies/{study}/links", SHARE, post(share::add_link)),
+    page!("/grants", SHARE, get(grants::show).post(grants::add)),
+    page!("/grants/revoke", SHARE, post(grants::revoke)),
+    page!("/grants/links/revoke", SHARE, post(grants::revoke_link)),
+    page!("/grants/review", ADMINISTER, post(grants::review)),
+    page!("/grants/emergency", ADMINISTER, post(grants::allow_emergency)),
+    page!("/shared", Needs::SignIn, get(shared::show)),
+    page!("/shared/pass-on", SHARE, post(shared::pass_on)),
+    page!("/emergency", READ, get(shared::emergency).post(shared::break_glass)),
+    page!("/l/{token}", Needs::Nothing, get(link::ask).post(link::open)),
+    page!("/links/{link}", Needs::Visit, get(link::show)),
     page!("/login", Needs::Nothing, get(login::show).post(login::log_in)),
     page!("/logout", Needs::Nothing, post(login::log_out)),
     page!("/account", Needs::SignIn, get(account::show)),

@@ -57,6 +57,8 @@ impl Line {
         // Paths of our own routes hold UIDs and frame numbers, unless somebody typed something else
         // into one, which a route takes for a malformed UID.
         let path = (passage.is_some() && status != 400 && status != 421).then(|| uri.path());
+        // What opens a share link is a secret.
+        let path = path.map(|path| if route.starts_with("/l/") { route } else { path });
         let bytes = response
             .body()
             .size_hint()

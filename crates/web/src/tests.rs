@@ -9,6 +9,7 @@ mod composite;
 mod convert;
 mod data;
 mod delete;
+mod grants;
 mod headers;
 mod node;
 mod pages;

@@ -5,7 +5,9 @@
   if (/^\/viewer(\/|$)/.test(place.pathname)) {
     window.history.replaceState(null, '', '/ohif' + place.pathname + place.search + place.hash);
   }
-  var root = place.origin + '/dicom-web';
+  // ?tenant=NAME opens what another hospital shares.
+  var tenant = new URLSearchParams(place.search).get('tenant');
+  var root = place.origin + (tenant ? '/tenants/' + encodeURIComponent(tenant) : '') + '/dicom-web';
   window.config = {
     name: 'Qianli',
     routerBasename: '/ohif',

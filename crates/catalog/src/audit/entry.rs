@@ -55,7 +55,7 @@ impl AuditEntry {
             instance: String::new(),
             instances: 0,
             requests: 1,
-            details: "{}".to_owned(),
+            details: through(scope).map_or("{}".to_owned(), |viewer| viewer.to_string()),
         }
     }
 
@@ -79,9 +79,25 @@ impl AuditEntry {
     #[must_use]
     pub fn with(mut self, details: &Value) -> Self {
         // Postgres cannot keep NUL in text; JSON has it as an escape, which is no such byte.
-        self.details = details.to_string();
+        self.details = match serde_json::from_str(&self.details) {
+            Ok(Value::Object(mut known)) if !known.is_empty() => {
+                known.extend(details.as_object().cloned().unwrap_or_default());
+                Value::Object(known).to_string()
+            }
+            _ => details.to_string(),
+        };
         self
     }
+}
+
+/// For whom grants were looked up, where it was somebody else's tenant: the owner sees who looked.
+fn through(scope: &Scope) -> Option<Value> {
+    let viewer = scope.viewer()?;
+    Some(match (viewer.link, viewer.tenant) {
+        (Some(link), _) => json!({"through": {"link": link}}),
+        (None, Some(tenant)) => json!({"through": {"tenant": tenant.0}}),
+        (None, None) => json!({"through": {"person": viewer.person}}),
+    })
 }
 
 /// An entry in its place.

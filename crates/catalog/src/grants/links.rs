@@ -287,4 +287,24 @@ impl Catalog {
             Ok(true)
         })
     }
+
+    /// The link that the scope of its holder was made from, while it holds.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn open_link_of(&self, scope: &Scope) -> Result<Option<ShareLink>, CatalogError> {
+        let Some(id) = scope.viewer().and_then(|viewer| viewer.link) else { return Ok(None) };
+        let text = format!("SELECT {COLUMNS} WHERE l.id = $1 AND l.revoked_ms = 0");
+        match self.db() {
+            Db::Postgres(pools) => {
+                let query = sqlx::query(AssertSqlSafe(text)).bind(id);
+                query.fetch_optional(&pools.read).await?.as_ref().map(link).transpose()
+            }
+            Db::Sqlite(pools) => {
+                let query = sqlx::query(AssertSqlSafe(text)).bind(id);
+                query.fetch_optional(&pools.read).await?.as_ref().map(link).transpose()
+            }
+        }
+    }
 }

@@ -168,4 +168,67 @@ impl Catalog {
         };
         Ok(rows.into_iter().map(sharer).collect())
     }
+
+    /// Patient ID and issuer of a study of the scope's tenant. `None` when there is no such study, or
+    /// its patient has no ID.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn patient_of(
+        &self,
+        scope: &Scope,
+        study: &str,
+    ) -> Result<Option<Subject>, CatalogError> {
+        const TEXT: &str = "SELECT patient_id, issuer FROM studies
+            WHERE tenant_id = $1 AND study_uid = $2 AND patient_id <> ''";
+        let row: Option<(String, String)> = on_db!(self.db(), pools => {
+            sqlx::query_as(TEXT)
+                .bind(scope.tenant().0)
+                .bind(study)
+                .fetch_optional(&pools.read)
+                .await?
+        });
+        Ok(row.map(|(id, issuer)| Subject::Patient { id, issuer }))
+    }
+
+    /// The patient of the scope's tenant who has exactly this ID and birth date (YYYYMMDD), if the
+    /// tenant lets doctors elsewhere look at its patients in an emergency.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn patient_in_emergency(
+        &self,
+        scope: &Scope,
+        id: &str,
+        birth_date: &str,
+    ) -> Result<Option<Subject>, CatalogError> {
+        const TEXT: &str = "SELECT p.patient_id, p.issuer FROM patients p
+            JOIN tenants t ON t.id = p.tenant_id
+            WHERE p.tenant_id = $1 AND p.patient_id = $2 AND p.birth_date = $3 AND p.study_uid = ''
+                AND t.emergency AND $2 <> '' AND $3 <> '' ORDER BY p.id LIMIT 1";
+        let row: Option<(String, String)> = on_db!(self.db(), pools => {
+            sqlx::query_as(TEXT)
+                .bind(scope.tenant().0)
+                .bind(id)
+                .bind(birth_date)
+                .fetch_optional(&pools.read)
+                .await?
+        });
+        Ok(row.map(|(id, issuer)| Subject::Patient { id, issuer }))
+    }
+
+    /// Whether the scope's tenant lets doctors elsewhere look at its patients in an emergency.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn allows_emergency(&self, scope: &Scope) -> Result<bool, CatalogError> {
+        const TEXT: &str = "SELECT EXISTS (SELECT 1 FROM tenants WHERE id = $1 AND emergency)";
+        let (allowed,): (bool,) = on_db!(self.db(), pools => {
+            sqlx::query_as(TEXT).bind(scope.tenant().0).fetch_one(&pools.read).await?
+        });
+        Ok(allowed)
+    }
 }

@@ -297,4 +297,31 @@ impl Catalog {
             Ok(true)
         })
     }
+
+    /// Says whether doctors elsewhere may look at patients of the scope's tenant in an emergency.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn allow_emergency(
+        &self,
+        scope: &Scope,
+        allowed: bool,
+        now_ms: i64,
+    ) -> Result<(), CatalogError> {
+        const TEXT: &str = "UPDATE tenants SET emergency = $2 WHERE id = $1";
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            sqlx::query(TEXT)
+                .bind(scope.tenant().0)
+                .bind(allowed)
+                .execute(&mut *transaction)
+                .await?;
+            let entry = AuditEntry::new(scope, Action::ChangeTenant, Outcome::Success, now_ms)
+                .with(&json!({"did": "allow emergency", "allowed": allowed}));
+            transaction.append_audit(vec![entry]).await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+    }
 }

@@ -16,6 +16,7 @@ super::on_both!(
     what_ended_shows_nothing,
     passing_on_ends_with_what_was_passed_on,
     broken_glass_waits_for_a_look,
+    emergencies_need_the_leave_of_the_tenant,
     links_open_as_often_as_they_say,
     codes_are_not_guessed,
     what_is_not_here_is_not_shared,
@@ -233,6 +234,28 @@ async fn broken_glass_waits_for_a_look(catalog: &Catalog) {
     assert_eq!(catalog.grants(&scope(), Which::Unreviewed).await.unwrap(), []);
     let action = "SELECT COUNT(*) FROM audit WHERE action = 'break glass'";
     assert_eq!(number(catalog, action).await, 1);
+}
+
+async fn emergencies_need_the_leave_of_the_tenant(catalog: &Catalog) {
+    let other = other_tenant(catalog).await;
+    fill(catalog, [1]).await;
+    let find = async |id: &str, birth: &str| {
+        catalog.patient_in_emergency(&scope(), id, birth).await.unwrap()
+    };
+    assert!(!catalog.allows_emergency(&scope()).await.unwrap());
+    assert_eq!(find("P1", "19700101").await, None, "nobody allowed it");
+    catalog.allow_emergency(&scope(), true, NOW).await.unwrap();
+    assert!(catalog.allows_emergency(&scope()).await.unwrap());
+    assert!(!catalog.allows_emergency(&other).await.unwrap());
+    let patient = Subject::Patient { id: "P1".into(), issuer: String::new() };
+    assert_eq!(find("P1", "19700101").await, Some(patient.clone()));
+    for (id, birth) in [("P1", ""), ("P1", "19700102"), ("", "19700101"), ("p1", "19700101")] {
+        assert_eq!(find(id, birth).await, None, "{id} {birth}");
+    }
+    assert_eq!(catalog.patient_of(&scope(), "1.2.1").await.unwrap(), Some(patient));
+    assert_eq!(catalog.patient_of(&other, "1.2.1").await.unwrap(), None);
+    catalog.allow_emergency(&scope(), false, NOW).await.unwrap();
+    assert_eq!(find("P1", "19700101").await, None);
 }
 
 fn link(secret: &str) -> NewLink {

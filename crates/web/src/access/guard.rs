@@ -17,6 +17,8 @@ pub(crate) enum Needs {
     SignIn,
     /// A permission in the tenant of the request.
     Permission(Permission),
+    /// To have opened the share link that the path names.
+    Visit,
 }
 
 impl Needs {
@@ -26,6 +28,7 @@ impl Needs {
             Self::Nothing => "nothing".into(),
             Self::SignIn => "a login".into(),
             Self::Permission(permission) => format!("the permission {permission}"),
+            Self::Visit => "an opened share link".into(),
         }
     }
 }
@@ -37,6 +40,8 @@ enum Lack {
     Permission(Permission),
     /// A person, who can be asked about it.
     Person,
+    /// An opened link.
+    Visit,
 }
 
 fn judge(needs: Needs, caller: Option<&Caller>) -> Result<(), Lack> {
@@ -44,6 +49,10 @@ fn judge(needs: Needs, caller: Option<&Caller>) -> Result<(), Lack> {
         Needs::Nothing => return Ok(()),
         Needs::SignIn => None,
         Needs::Permission(permission) => Some(permission),
+        Needs::Visit => {
+            let visits = |caller: &Caller| matches!(caller.scope.principal(), Principal::Link(..));
+            return if caller.is_some_and(visits) { Ok(()) } else { Err(Lack::Visit) };
+        }
     };
     let caller = caller.ok_or(Lack::Login)?;
     match permission {
@@ -85,6 +94,9 @@ fn refusal(lack: &Lack) -> HttpError {
         Lack::NewPassword => HttpError::forbidden(
             "your password was set by somebody else; choose your own at /account first",
         ),
+        Lack::Visit => HttpError::unauthorized(
+            "this share link is not open in this browser, or it has ended; open it again",
+        ),
         Lack::Person => HttpError::forbidden(
             "accounts and tokens are managed by people: log in at /login, not with an API token",
         ),
@@ -111,7 +123,9 @@ pub(crate) fn guard_page(
         Lack::NewPassword => "/account".to_owned(),
         // Whoever may not see studies still has an account to look at.
         Lack::Permission(_) if uri.path() == "/" => "/account".to_owned(),
-        Lack::Permission(_) | Lack::Person => return Err(refusal(&lack).into_response().into()),
+        Lack::Permission(_) | Lack::Person | Lack::Visit => {
+            return Err(refusal(&lack).into_response().into());
+        }
     };
     let mut response = StatusCode::SEE_OTHER.into_response();
     if let Ok(to) = HeaderValue::try_from(to) {

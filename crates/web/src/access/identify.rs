@@ -8,8 +8,10 @@ use axum::extract::Request;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Uri, header};
 use qianli_catalog::access::{Session, Tenant};
+use qianli_catalog::grants::ShareLink;
+use qianli_model::grant::Viewer;
 use qianli_model::scope::Principal;
-use qianli_model::{Permissions, Role, Scope, TenantId};
+use qianli_model::{Permission, Permissions, Role, Scope, TenantId};
 
 use super::{Logins, now_ms, secret};
 use crate::WebState;
@@ -30,6 +32,10 @@ const LONGEST: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TenantPath(pub(crate) String);
 
+/// The share link below whose path a request is: its key, as the path writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LinkPath(pub(crate) String);
+
 /// Who holds a secret, as the catalog last said.
 #[derive(Debug)]
 struct Known {
@@ -37,6 +43,8 @@ struct Known {
     principal: Principal,
     permissions: Permissions,
     person: Option<Person>,
+    /// For whom grants are looked up, where the tenant is not the caller's own.
+    viewer: Option<Viewer>,
 }
 
 /// What a caller is remembered by: a digest of the secret, what kind it is, the tenant that the path
@@ -63,26 +71,38 @@ impl Door {
     }
 }
 
-/// Takes `/tenants/NAME` from in front of a DICOMweb path, and notes the name.
+/// Takes `/tenants/NAME` or `/links/KEY` from in front of a DICOMweb path, and notes which it was.
+/// The page of a link keeps its path.
 pub(crate) fn below_tenant(mut request: Request) -> Request {
-    let uri = request.uri();
-    let Some(rest) = uri.path().strip_prefix("/tenants/") else { return request };
-    let Some((name, _)) = rest.split_once('/') else { return request };
-    let inner = &rest[name.len()..];
-    if inner != "/dicom-web" && !inner.starts_with("/dicom-web/") {
+    let path = request.uri().path();
+    let (start, of_link) = match path {
+        _ if path.starts_with("/tenants/") => ("/tenants/", false),
+        _ if path.starts_with("/links/") => ("/links/", true),
+        _ => return request,
+    };
+    let rest = &path[start.len()..];
+    let (name, inner) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let is_dicomweb = inner == "/dicom-web" || inner.starts_with("/dicom-web/");
+    if !is_dicomweb && !of_link {
         return request;
     }
-    let target = match uri.query() {
-        Some(query) => format!("{inner}?{query}"),
-        None => inner.to_owned(),
-    };
     let name = name.to_owned();
-    let mut parts = uri.clone().into_parts();
-    let Ok(target) = PathAndQuery::try_from(target) else { return request };
-    parts.path_and_query = Some(target);
-    let Ok(uri) = Uri::from_parts(parts) else { return request };
-    *request.uri_mut() = uri;
-    request.extensions_mut().insert(TenantPath(name));
+    if is_dicomweb {
+        let target = match request.uri().query() {
+            Some(query) => format!("{inner}?{query}"),
+            None => inner.to_owned(),
+        };
+        let mut parts = request.uri().clone().into_parts();
+        let Ok(target) = PathAndQuery::try_from(target) else { return request };
+        parts.path_and_query = Some(target);
+        let Ok(uri) = Uri::from_parts(parts) else { return request };
+        *request.uri_mut() = uri;
+    }
+    if of_link {
+        request.extensions_mut().insert(LinkPath(name));
+    } else {
+        request.extensions_mut().insert(TenantPath(name));
+    }
     request
 }
 
@@ -112,8 +132,15 @@ pub(crate) fn identify(
     request: &Request,
     peer: Option<IpAddr>,
 ) -> Result<Found, HttpError> {
-    let named = request.extensions().get::<TenantPath>().map(|path| path.0.as_str());
+    let link = request.extensions().get::<LinkPath>().map(|path| path.0.as_str());
+    let tenant = request.extensions().get::<TenantPath>().map(|path| path.0.as_str());
+    let named = link.or(tenant);
     let presented = match &state.config().logins {
+        // Below a link whoever opened it is the holder of the link, whoever else they are.
+        _ if link.is_some() => match visit(request.headers()) {
+            Some(visit) => Presented::Visit(visit.into()),
+            None => return Ok(Found::Known(None)),
+        },
         None => Presented::Nothing,
         Some(logins) => {
             let headers = request.headers();
@@ -149,11 +176,16 @@ impl Question {
                 session(state, logins, &secret::digest(text), named).await?
             }
             (Presented::Session(_), None) => None,
+            (Presented::Visit(text), _) => visitor(state, &secret::digest(text), named).await?,
             (Presented::Nothing, _) => Some(local(state, named).await?),
         };
-        let Some(Known { tenant, principal, permissions, person }) = found else { return Ok(None) };
+        let Some(known) = found else { return Ok(None) };
+        let Known { tenant, principal, permissions, person, viewer } = known;
         let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        let scope = Scope::new(tenant.id, principal, permissions).at(&peer);
+        let mut scope = Scope::new(tenant.id, principal, permissions).at(&peer);
+        if let Some(viewer) = viewer {
+            scope = scope.through(viewer);
+        }
         let caller = Caller::new(Identity { scope, peer, person });
         state.door().known.insert(key, (Instant::now(), caller.clone()));
         Ok(Some(caller))
@@ -170,7 +202,7 @@ async fn local(state: &WebState, named: Option<&str>) -> Result<Known, HttpError
         },
     };
     let permissions = Permissions::ALL;
-    Ok(Known { tenant, principal: Principal::Local, permissions, person: None })
+    Ok(Known { tenant, principal: Principal::Local, permissions, person: None, viewer: None })
 }
 
 fn no_tenant() -> HttpError {
@@ -183,6 +215,8 @@ enum Presented<'a> {
     Nothing,
     Token(Cow<'a, str>),
     Session(Cow<'a, str>),
+    /// The cookie of an opened share link.
+    Visit(Cow<'a, str>),
 }
 
 impl Presented<'_> {
@@ -191,6 +225,7 @@ impl Presented<'_> {
             Self::Nothing => Presented::Nothing,
             Self::Token(text) => Presented::Token(text.into_owned().into()),
             Self::Session(text) => Presented::Session(text.into_owned().into()),
+            Self::Visit(text) => Presented::Visit(text.into_owned().into()),
         }
     }
 
@@ -200,6 +235,7 @@ impl Presented<'_> {
             Self::Nothing => (0, ""),
             Self::Token(text) => (1, text.as_ref()),
             Self::Session(text) => (2, text.as_ref()),
+            Self::Visit(text) => (3, text.as_ref()),
         };
         let peer = match peer {
             Some(IpAddr::V4(address)) => (4, u128::from(u32::from(address))),
@@ -250,7 +286,16 @@ fn authorization(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, HttpError>
 
 /// The session that a browser presents.
 fn cookie<'a>(headers: &'a HeaderMap, logins: &Logins) -> Option<&'a str> {
-    let wanted = super::login::cookie_name(logins);
+    named(headers, super::login::cookie_name(logins))
+}
+
+/// The opened link that a browser presents.
+fn visit(headers: &HeaderMap) -> Option<&str> {
+    named(headers, super::VISIT)
+}
+
+/// A cookie by name.
+fn named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
@@ -269,18 +314,55 @@ async fn token(state: &WebState, digest: &str, named: Option<&str>) -> Result<Kn
             "this API token is unknown, revoked or at its end; make another under Account",
         ));
     };
-    if named.is_some_and(|name| name != token.tenant.name) {
-        return Err(no_tenant());
-    }
+    let may = token.permissions;
+    let (tenant, viewer) = match named.filter(|name| *name != token.tenant.name) {
+        None => (token.tenant, None),
+        Some(name) => {
+            let reads = may.allow(Permission::Read).then_some(token.tenant.id);
+            let viewer = Viewer { tenant: reads, ..Viewer::default() };
+            let (tenant, viewer) = shared(state, viewer, name).await?;
+            (tenant, Some(viewer))
+        }
+    };
     if token.used_ms + NOTED < now {
         catalog.touch_token(token.id, now).await?;
     }
     Ok(Known {
-        tenant: token.tenant,
+        tenant,
         principal: Principal::Token(token.id, token.name),
-        permissions: token.permissions,
+        permissions: may,
         person: None,
+        viewer,
     })
+}
+
+/// The tenant of a name, when it shares something with the viewer; else it is as if it did not exist.
+async fn shared(
+    state: &WebState,
+    viewer: Viewer,
+    name: &str,
+) -> Result<(Tenant, Viewer), HttpError> {
+    let catalog = state.archive().catalog();
+    let tenant = catalog.tenant(name).await?.ok_or_else(no_tenant)?;
+    let sharer = catalog.sharer(&viewer, tenant.id, now_ms()).await?.ok_or_else(no_tenant)?;
+    Ok((tenant, Viewer { by_rule: sharer.by_rule, ..viewer }))
+}
+
+/// Whoever has opened a share link, below the path of that link.
+async fn visitor(
+    state: &WebState,
+    digest: &str,
+    named: Option<&str>,
+) -> Result<Option<Known>, HttpError> {
+    let found = state.archive().catalog().visit(digest, now_ms()).await?;
+    let here = |link: &ShareLink| named.is_some_and(|name| name == link.id.to_string());
+    Ok(found.filter(here).map(|link| Known {
+        tenant: link.tenant,
+        principal: Principal::Link(link.id, link.name),
+        permissions: Permissions::of(&[Permission::Read]),
+        person: None,
+        viewer: Some(Viewer { link: Some(link.id), ..Viewer::default() }),
+    }))
 }
 
 async fn session(
@@ -298,26 +380,46 @@ async fn session(
     if found.seen_ms + NOTED < now {
         catalog.touch_session(digest, now).await?;
     }
-    let (tenant, roles) = match named {
+    let (tenant, roles, viewer) = match named {
         Some(name) if name != found.tenant.name => {
             let tenant = catalog.tenant(name).await?.ok_or_else(no_tenant)?;
             let roles = catalog.roles(found.person, tenant.id).await?;
             if roles.is_empty() {
-                return Err(no_tenant());
+                let at_home = permitted(&found.roles);
+                let reads = at_home.allow(Permission::Read).then_some(found.tenant.id);
+                let viewer =
+                    Viewer { tenant: reads, person: Some(found.person), ..Viewer::default() };
+                let (tenant, viewer) = shared(state, viewer, name).await?;
+                (tenant, roles, Some(viewer))
+            } else {
+                (tenant, roles, None)
             }
-            (tenant, roles)
         }
-        _ => (found.tenant.clone(), found.roles.clone()),
+        _ => (found.tenant.clone(), found.roles.clone(), None),
     };
-    Ok(Some(person(found, digest, tenant, roles)))
+    Ok(Some(person(found, digest, tenant, (roles, viewer))))
 }
 
-fn person(session: Session, digest: &str, tenant: Tenant, roles: Vec<Role>) -> Known {
+/// What roles permit together.
+fn permitted(roles: &[Role]) -> Permissions {
+    roles.iter().fold(Permissions::NONE, |set, role| set.and(role.permissions()))
+}
+
+fn person(
+    session: Session,
+    digest: &str,
+    tenant: Tenant,
+    (roles, viewer): (Vec<Role>, Option<Viewer>),
+) -> Known {
     let Session { person, login, name, must_change, .. } = session;
-    let all = roles.iter().fold(Permissions::NONE, |set, role| set.and(role.permissions()));
     // Whoever set the password knows it: until it is changed, it opens the page for that alone.
-    let permissions = if must_change { Permissions::NONE } else { all };
+    let permissions = match viewer {
+        _ if must_change => Permissions::NONE,
+        Some(_) => Permissions::of(&[Permission::Read]),
+        None => permitted(&roles),
+    };
     Known {
+        viewer,
         principal: Principal::Person(person, login.clone()),
         permissions,
         person: Some(Person {

@@ -111,6 +111,13 @@ pub fn token() -> String {
     format!("{TOKEN}{}", letters(&random::<32>()))
 }
 
+/// A new code of six digits, which somebody is told beside a link.
+pub fn code() -> String {
+    let number = u64::from_le_bytes(random::<8>());
+    // Of 2^64 numbers, the last incomplete million is too few to matter.
+    format!("{:06}", number % 1_000_000)
+}
+
 /// What is kept of a session's or token's secret. Both are random, so that a fast digest is enough.
 pub fn digest(secret: &str) -> String {
     Sha256::digest(secret.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()

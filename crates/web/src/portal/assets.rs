@@ -37,13 +37,18 @@ pub(super) static SCRIPT: Asset = Asset::new(
     "text/javascript; charset=utf-8",
     include_bytes!("../../static/script.js"),
 );
+/// The script of the viewer that a share link opens.
+pub(super) static LINK_SCRIPT: Asset =
+    Asset::new("link.js", "text/javascript; charset=utf-8", include_bytes!("../../static/link.js"));
 /// The icon.
 pub(super) static ICON: Asset =
     Asset::new("icon.svg", "image/svg+xml", include_bytes!("../../static/icon.svg"));
 
 /// `GET /static/{hash}/{name}`.
 pub(super) async fn serve(Path((hash, name)): Path<(String, String)>) -> Response {
-    let Some(asset) = [&STYLE, &SCRIPT, &ICON].into_iter().find(|asset| asset.name == name) else {
+    let Some(asset) =
+        [&STYLE, &SCRIPT, &LINK_SCRIPT, &ICON].into_iter().find(|asset| asset.name == name)
+    else {
         return StatusCode::NOT_FOUND.into_response();
     };
     // A page of another version asks by another hash: it gets today's file, but not for ever.

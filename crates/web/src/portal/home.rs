@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use qianli_catalog::grants::Which;
 use qianli_model::Query;
 use qianli_model::query::Level;
 
@@ -20,6 +21,8 @@ const RECENT: u32 = 10;
 #[template(path = "home.html")]
 struct HomePage<'a> {
     frame: &'a Frame,
+    /// Somebody broke the glass, and nobody has looked at it.
+    unreviewed: bool,
     /// Label and number.
     totals: [(&'static str, String); 5],
     empty: bool,
@@ -81,10 +84,19 @@ pub(super) async fn show(
         (Ok(totals), Ok(found)) => (totals, found),
         (Err(cause), _) | (_, Err(cause)) => return frame.failed(cause),
     };
+    let unreviewed = match frame.administers() {
+        true => archive.catalog().grants(&caller.scope, Which::Unreviewed).await,
+        false => Ok(Vec::new()),
+    };
+    let unreviewed = match unreviewed {
+        Ok(unreviewed) => !unreviewed.is_empty(),
+        Err(cause) => return frame.failed(cause),
+    };
     let node = &state.config().node;
     let t = frame.t;
     let page = HomePage {
         frame: &frame,
+        unreviewed,
         totals: [
             (t.total_patients, format::count(totals.patients)),
             (t.total_studies, format::count(totals.studies)),

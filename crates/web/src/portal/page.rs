@@ -9,7 +9,7 @@ use std::convert::Infallible;
 
 use qianli_model::{Permission, Permissions};
 
-use super::assets::{Asset, ICON, SCRIPT, STYLE};
+use super::assets::{Asset, ICON, LINK_SCRIPT, SCRIPT, STYLE};
 use super::language::{self, Language};
 use super::text::Texts;
 use crate::caller::{Caller, Person};
@@ -66,6 +66,11 @@ impl Frame {
     /// Whether the reader may see studies.
     pub fn reads(&self) -> bool {
         self.may.allow(Permission::Read)
+    }
+
+    /// Whether the reader may let others see studies. Without logins there are no others.
+    pub fn shares(&self) -> bool {
+        self.person.is_some() && self.may.allow(Permission::Share)
     }
 
     /// Whether the reader manages accounts. Without logins there are none.
@@ -129,6 +134,11 @@ impl Frame {
     /// The script's path.
     pub fn script(&self) -> &'static Asset {
         &SCRIPT
+    }
+
+    /// The path of the script of shared pictures.
+    pub fn link_script(&self) -> &'static Asset {
+        &LINK_SCRIPT
     }
 
     /// The icon's path.

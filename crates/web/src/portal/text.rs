@@ -207,6 +207,7 @@ texts! {
     role_auditor: "Auditor", "审计员";
     role_modality: "Modality", "设备";
     may_read: "Search and read", "检索与阅读";
+    may_share: "Share", "分享";
     may_store: "Store", "存储";
     may_delete: "Delete and restore", "删除与恢复";
     may_settle: "Settle patient conflicts", "处理患者冲突";
@@ -259,6 +260,100 @@ texts! {
     peers_why_elsewhere: "registered, but not from this address or with this certificate", "已登记，但地址或证书不符";
     peers_why_off: "switched off", "已停用";
     peers_why_two: "registered by two hospitals alike", "被两个机构同时登记";
+    share_title: "Share", "分享";
+    share_with: "Share with a hospital or a person", "分享给机构或个人";
+    share_who_sees: "Who may see this study", "谁可以查看此检查";
+    share_nobody: "Nobody outside your hospital.", "目前仅限本机构。";
+    share_what: "What", "内容";
+    share_study: "This study", "此检查";
+    share_patient: "All studies of the patient, those to come too", "该患者的全部检查（含以后的）";
+    share_rule: "By rule", "按规则";
+    share_all: "all studies", "全部检查";
+    share_priors: "Earlier studies of the patient", "患者的既往检查";
+    share_priors_none: "Not with it", "不包含";
+    share_priors_related: "with related earlier studies", "含相关既往检查";
+    share_priors_all: "with all earlier studies", "含全部既往检查";
+    share_tenant: "Hospital or centre", "机构";
+    share_person: "Only this person there (login; may be empty)", "仅限该机构的此人（登录名，可留空）";
+    share_days: "For days", "有效天数";
+    share_no_end: "no end", "不限期";
+    share_download: "May be downloaded", "允许下载";
+    share_reshare: "May be passed on", "允许转分享";
+    share_purpose: "What for", "用途";
+    share_do: "Share", "分享";
+    share_to: "With", "对象";
+    share_how: "How", "方式";
+    share_may_look: "to look at", "仅查看";
+    share_may_download: "to look at and download", "可查看与下载";
+    share_may_reshare: "may be passed on", "可转分享";
+    share_is_reshare: "passed on", "转分享";
+    share_is_emergency: "emergency", "紧急访问";
+    share_ends: "Until", "截止";
+    share_revoke: "Revoke", "撤销";
+    share_revoked: "Revoked", "已撤销";
+    share_ended: "Ended", "已到期";
+    share_no_others: "No other hospital is on this server yet. The operator adds one with: qianli tenant add NAME", "此服务器上还没有其他机构，可由运维人员添加：qianli tenant add NAME";
+    share_no_recipient: "Choose a hospital other than your own, or a person.", "请选择其他机构，或填写个人。";
+    share_no_person: "Nobody with this login works at that hospital.", "该机构没有此登录名的人员。";
+    share_no_purpose: "Say what it is for, in at most 200 characters.", "请填写用途，最多 200 个字符。";
+    links_title: "Links", "分享链接";
+    links_text: "A link opens the images on any phone, without an account. Give the code another way than the link: by telephone, or on paper.", "链接可在任何手机上打开影像，无需账号。验证码请通过其他方式告知，例如电话或纸条。";
+    links_add: "Make a link", "创建链接";
+    links_for: "Whom it is for", "分享给谁";
+    links_code: "Ask for a code", "需要验证码";
+    links_views: "Can be opened (times)", "可打开次数";
+    links_any: "any number", "不限";
+    links_once: "Link and code are shown this once.", "链接和验证码仅显示这一次。";
+    links_url: "Link", "链接";
+    links_the_code: "Code", "验证码";
+    links_opened: "Opened", "已打开";
+    links_left: "left", "剩余";
+    links_without_code: "without a code", "无验证码";
+    share_no_name: "Say whom the link is for, in at most 200 characters.", "请填写分享对象，最多 200 个字符。";
+    link_title: "Shared images", "影像分享";
+    link_from: "shares images with you", "与您分享了影像";
+    link_enter: "Enter the code that you were given.", "请输入您收到的验证码。";
+    link_open: "Open", "打开";
+    link_wrong: "This code is wrong. After five wrong ones the link rests for a quarter of an hour.", "验证码不正确。连续输错五次后需等待一刻钟。";
+    link_rests: "Too many wrong codes. Try again in a quarter of an hour.", "验证码错误次数过多，请一刻钟后再试。";
+    link_gone_title: "This link opens nothing", "链接无效";
+    link_gone: "It has ended, was revoked, was opened as often as it may be, or was not copied whole. Ask whoever sent it for a new one.", "链接已到期、已撤销、已达打开次数上限，或复制不完整。请联系发送者重新获取。";
+    link_until: "This link works until", "链接有效期至";
+    link_not_diagnostic: "For information; not for diagnosis on this screen.", "仅供参考，不用于在此屏幕上诊断。";
+    link_close: "Close", "关闭";
+    link_slice: "Image", "图像";
+    link_empty: "There is nothing here any more.", "已没有可显示的内容。";
+    grants_title: "Sharing", "分享管理";
+    grants_text: "Everything that your hospital lets others see.", "本机构对外分享的全部内容。";
+    grants_none: "Nothing is shared. Open a study and choose Share, or add a rule below.", "目前没有任何分享。打开一份检查并选择“分享”，或在下方添加规则。";
+    grants_add_rule: "Share by rule", "按规则分享";
+    grants_rule_text: "Every study with such a series goes to the centre as it arrives. Empty fields ask for nothing.", "含有此类序列的检查到达后即分享给该机构。留空表示不限。";
+    grants_modality: "Modality", "检查类型";
+    grants_body_part: "Body part", "检查部位";
+    grants_older: "Also what is already here", "包括已有检查";
+    grants_unreviewed: "Somebody looked at patients of yours in an emergency. Look at why, and say that you have.", "有人以紧急情况为由查看了本机构患者，请核实并确认。";
+    grants_review: "I have looked at it", "已核实";
+    grants_reviewed: "Looked at by", "核实人";
+    grants_emergency: "Emergencies", "紧急访问";
+    grants_emergency_text: "Doctors of other hospitals on this server may open a patient of yours for four hours when they know the ID and the birth date and say why. You see each time here.", "此服务器上其他机构的医生在知道患者编号和出生日期并说明理由时，可查看该患者四小时。每次访问都会显示在此处。";
+    grants_allow: "Allow", "允许";
+    grants_forbid: "Forbid", "禁止";
+    grants_is_allowed: "Allowed now.", "当前允许。";
+    grants_is_forbidden: "Forbidden now.", "当前禁止。";
+    shared_title: "Shared with you", "他人分享";
+    shared_none: "No other hospital shares anything with you now.", "目前没有其他机构与您分享影像。";
+    shared_more: "Only the latest fifty are shown; search for more by DICOMweb:", "仅显示最近五十份，更多请通过 DICOMweb 检索：";
+    shared_pass_on: "Pass on", "转分享";
+    shared_not_to_pass_on: "This may not be passed on; ask the hospital that it belongs to.", "不允许转分享，请联系所属机构。";
+    emergency_title: "Emergency access", "紧急访问";
+    emergency_text: "When a patient of another hospital needs you now and nobody can share the images: open them for four hours. The other hospital sees who you are, what you opened and why.", "其他机构的患者急需救治而来不及分享影像时，可打开影像四小时。对方机构会看到您的身份、查看内容和理由。";
+    emergency_patient: "Patient ID there, exactly", "对方机构的患者编号（须完全一致）";
+    emergency_birth: "Birth date", "出生日期";
+    emergency_reason: "Reason", "理由";
+    emergency_do: "Open for four hours", "打开四小时";
+    emergency_no_reason: "Say why, in 8 to 200 characters.", "请说明理由（8 至 200 个字符）。";
+    emergency_not_found: "There is no such patient there, or that hospital does not allow it.", "对方机构没有该患者，或不允许紧急访问。";
+    emergency_waits: "Emergency access to patients of yours waits for a look.", "有对本机构患者的紧急访问待核实。";
 
     missing_title: "Nothing here", "页面不存在";
     missing_text: "This page does not exist, or the study is no longer stored.", "页面不存在，或该检查已不在服务器中。";
@@ -285,6 +380,7 @@ impl Texts {
     pub(super) fn permission(&self, permission: Permission) -> &'static str {
         match permission {
             Permission::Read => self.may_read,
+            Permission::Share => self.may_share,
             Permission::Store => self.may_store,
             Permission::Delete => self.may_delete,
             Permission::Settle => self.may_settle,

@@ -39,6 +39,8 @@ pub(super) struct Instance {
     pub(super) modality: &'static str,
     pub(super) patient_id: &'static str,
     pub(super) patient_name: &'static str,
+    /// YYYYMMDD; left out when empty.
+    pub(super) birth_date: &'static str,
     pub(super) pixels: Pixels,
     /// Length of a private OB value, large enough to become bulk data.
     pub(super) private_bytes: usize,
@@ -61,6 +63,7 @@ impl Instance {
             modality: "CT",
             patient_id: "P1",
             patient_name: "Wang^Wu=王^五",
+            birth_date: "",
             pixels: Pixels::Words(vec![[1, 2, 3, 0x1234]]),
             private_bytes: 0,
             private_text: None,
@@ -106,6 +109,9 @@ impl Instance {
         }
         set.text(0x0010, 0x0010, "PN", self.patient_name);
         set.text(0x0010, 0x0020, "LO", self.patient_id);
+        if !self.birth_date.is_empty() {
+            set.text(0x0010, 0x0030, "DA", self.birth_date);
+        }
         set.text(0x0020, 0x000D, "UI", &self.study);
         set.text(0x0020, 0x000E, "UI", &self.series);
         set.text(0x0020, 0x0013, "IS", &self.number.to_string());

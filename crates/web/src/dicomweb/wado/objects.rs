@@ -35,9 +35,17 @@ pub(crate) async fn retrieve(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpError> {
-    let locations = state.archive().locate(&caller.scope, &target).await?;
+    let scope = caller.scope.clone().to_download();
+    let locations = state.archive().locate(&scope, &target).await?;
     if locations.is_empty() {
-        return Err(nothing_here());
+        let shown = scope.viewer().is_some()
+            && !state.archive().locate(&caller.scope, &target).await?.is_empty();
+        return Err(match shown {
+            true => HttpError::forbidden(
+                "this was shared to be looked at, not to be taken away; ask whoever shared it",
+            ),
+            false => nothing_here(),
+        });
     }
     let accept = Accept::of(&headers, query.as_deref());
     let one = target.instance.is_some();

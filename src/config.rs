@@ -6,6 +6,7 @@
 
 mod check;
 mod environment;
+mod providers;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -21,12 +22,14 @@ use qianli_model::charset::TextEncoding;
 use qianli_model::query::Path as AttributePath;
 use qianli_web::Logins;
 use qianli_web::TrustedProxies;
+use qianli_web::access::oidc::{Machines, Provider};
 use serde::Deserialize;
 
 use crate::audit::syslog::Destination;
 use crate::tls::TlsFiles;
 
 pub use environment::unknown_variables;
+pub use providers::{MachinesSettings, OidcSettings};
 pub use units::{
     Address, Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span, UnknownPeers,
 };
@@ -79,6 +82,16 @@ pub struct Settings {
     /// A login that is not used for this time ends [default: 2h].
     #[arg(long, env = "QIANLI_SESSION_IDLE", value_name = "TIME", global = true)]
     pub session_idle: Option<Span>,
+    /// Let people log in with a password of this server; with false by an [[oidc]] of the settings
+    /// file only [default: true].
+    #[arg(long, env = "QIANLI_PASSWORD_LOGIN", num_args = 0..=1, default_missing_value = "true", global = true)]
+    pub password_login: Option<bool>,
+    /// Identity providers at which people log in; in the settings file only.
+    #[arg(skip)]
+    pub oidc: Option<Vec<OidcSettings>>,
+    /// Identity providers whose tokens programs may show; in the settings file only.
+    #[arg(skip)]
+    pub machines: Option<Vec<MachinesSettings>>,
     /// Certificate of this node for HTTPS, PEM with the whole chain; with it HTTP is spoken over TLS
     /// only. Read again when it changes.
     #[arg(long, env = "QIANLI_TLS_CERT", value_name = "FILE", global = true)]
@@ -261,6 +274,12 @@ pub struct Config {
     pub session_lifetime: Duration,
     /// See [`Settings::session_idle`].
     pub session_idle: Duration,
+    /// See [`Settings::password_login`].
+    pub password_login: bool,
+    /// See [`Settings::oidc`].
+    pub oidc: Vec<Provider>,
+    /// See [`Settings::machines`].
+    pub machines: Vec<Machines>,
     /// See [`Settings::tls_cert`] and [`Settings::tls_key`].
     pub tls: Option<TlsFiles>,
     /// See [`Settings::dimse_tls`].
@@ -414,6 +433,9 @@ impl Settings {
                  dimse_tls_key, for example tls_cert = \"/etc/qianli/chain.pem\""
             );
         }
+        let oidc = providers::people(self.oidc.or(file.oidc).unwrap_or_default())?;
+        let machines =
+            providers::machines(self.machines.or(file.machines).unwrap_or_default(), &oidc)?;
         let proxies = self.trusted_proxies.or(file.trusted_proxies).unwrap_or_default();
         let trusted_proxies = check::trusted_proxies(&proxies)?;
         let config = Config {
@@ -437,6 +459,9 @@ impl Settings {
             no_auth: self.no_auth.or(file.no_auth).unwrap_or(false),
             session_lifetime: second(self.session_lifetime, file.session_lifetime, 12 * 3600),
             session_idle: second(self.session_idle, file.session_idle, 2 * 3600),
+            password_login: self.password_login.or(file.password_login).unwrap_or(true),
+            oidc,
+            machines,
             tls,
             dimse_tls,
             dimse_tls_files,

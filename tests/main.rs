@@ -15,6 +15,7 @@ mod deidentify;
 mod dicomweb;
 mod dimse;
 mod ingest;
+mod oidc;
 mod portal;
 mod secure;
 mod support;

@@ -88,6 +88,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             cors_origins: config.cors_origins.clone(),
             allow_delete: config.allow_delete,
             logins: config.logins(),
+            password_login: config.password_login,
+            providers: config.oidc.clone(),
+            machines: config.machines.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             requests_per_second: config.requests_per_second,
             node: NodeInfo {
@@ -144,6 +147,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         (true, _) => None,
         // The demonstration has its own accounts.
         (false, true) => None,
+        // A password would open nothing.
+        (false, false) if !config.password_login => None,
         (false, false) => {
             let password = first_administrator(app.archive.catalog()).await?;
             password.map(|password| (FIRST.to_owned(), password))

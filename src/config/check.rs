@@ -28,6 +28,12 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
         bail!("spool is empty; write for example spool = \"/var/tmp/qianli\", or leave it out");
     }
     exposure(config)?;
+    if !config.password_login && config.oidc.is_empty() {
+        bail!(
+            "password_login = false without any [[oidc]]: nobody could log in; name an identity \
+             provider in the settings file, or leave it out"
+        );
+    }
     database(&config.database)?;
     Blobs::check_url(&config.store)
         .with_context(|| format!("store = {:?} cannot be used", config.store))?;

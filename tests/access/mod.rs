@@ -23,7 +23,7 @@ fn with_logins(setup: &Setup) -> Plan {
 
 /// Runs a command and its arguments, which must succeed, and returns what it answers.
 #[track_caller]
-fn command(node: &Node, name: &str, verb: &str, arguments: &[&str]) -> String {
+pub fn command(node: &Node, name: &str, verb: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qianli"));
     let plain = node.command(name);
     command.args(plain.get_args()).current_dir(node.scratch());

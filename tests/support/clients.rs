@@ -95,6 +95,47 @@ impl Drop for Served {
     }
 }
 
+/// A script of node that serves until this value is dropped: it prints its URL, and ends when its
+/// standard input closes.
+pub struct ServedByNode {
+    process: Child,
+    /// Where it listens.
+    pub url: String,
+}
+
+impl ServedByNode {
+    /// Starts a script of the repository. `None` when node or its packages are not there.
+    pub fn start(script: &str, package: &str) -> Option<Self> {
+        let modules = super::external("QIANLI_TEST_NODE_MODULES", package)?;
+        if !present("node", &["--version"], "node") {
+            return None;
+        }
+        if !Path::new(&modules).join(package).is_dir() {
+            skip(package, "it is not installed");
+            return None;
+        }
+        let mut process = Command::new("node")
+            .arg(source(script))
+            .env("NODE_PATH", modules)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("start the script");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("standard output is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("read the URL");
+        Some(Self { process, url: line.trim().to_owned() })
+    }
+}
+
+impl Drop for ServedByNode {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 fn python_script(script: &str) -> Option<Command> {
     let interpreter = std::env::var("QIANLI_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let imports = "import pydicom, pynetdicom, dicomweb_client, dicomtrolley, numpy, PIL";

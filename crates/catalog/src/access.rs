@@ -4,6 +4,7 @@
 //!
 //! Secrets come as digests; nothing here ever sees a password or a token.
 
+mod identities;
 mod people;
 mod sessions;
 mod tenants;
@@ -94,6 +95,101 @@ pub struct Session {
     pub seen_ms: i64,
     /// When it ends at the latest (ms since 1970).
     pub expires_ms: i64,
+    /// The identity provider behind it; `None` after a login by password.
+    pub oidc: Option<OidcLink>,
+}
+
+/// The identity provider behind a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OidcLink {
+    /// Its short name in the settings.
+    pub provider: String,
+    /// Whether it gave a refresh token, so that it can be asked again.
+    pub refreshes: bool,
+    /// When somebody last began to ask it (ms since 1970).
+    pub checked_ms: i64,
+    /// When it last said yes (ms since 1970).
+    pub valid_ms: i64,
+}
+
+/// What is kept of a provider's answer with a new session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOidcLink {
+    /// Short name of the provider.
+    pub provider: String,
+    /// Its tokens, encrypted with what the browser holds.
+    pub sealed: String,
+    /// Whether a refresh token is among them.
+    pub refreshes: bool,
+}
+
+/// A login at a provider that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOidcFlow {
+    /// Digest of what the provider gives back.
+    pub state: String,
+    /// Digest of what the browser holds.
+    pub browser: String,
+    /// Short name of the provider.
+    pub provider: String,
+    /// Path of this server to go to afterwards.
+    pub next: String,
+    /// Now (ms since 1970).
+    pub at_ms: i64,
+    /// When it is too late (ms since 1970).
+    pub expires_ms: i64,
+}
+
+/// What a provider says of somebody, as the rules of the settings read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewIdentity {
+    /// The provider.
+    pub issuer: String,
+    /// Whom it means, for ever.
+    pub subject: String,
+    /// Login for a new account; another number is added when it is taken.
+    pub login: String,
+    /// Name for people.
+    pub name: String,
+    /// What the person is to which tenant, and to no other.
+    pub memberships: Vec<Membership>,
+    /// Whether an account may be made.
+    pub may_add: bool,
+    /// Address of the browser.
+    pub peer: String,
+    /// Now (ms since 1970).
+    pub at_ms: i64,
+}
+
+/// What somebody is to a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The roles there.
+    pub roles: Vec<Role>,
+}
+
+/// What comes of an identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// There is an account, with a role somewhere.
+    In(Admitted),
+    /// The account was switched off here.
+    Disabled,
+    /// There is no role for this person anywhere.
+    Nowhere,
+}
+
+/// The account of an identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// Key of the person.
+    pub person: i64,
+    /// Login name of the person.
+    pub login: String,
+    /// The tenant to begin in.
+    pub tenant: TenantId,
 }
 
 /// What a new session is made of.

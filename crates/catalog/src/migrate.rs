@@ -65,6 +65,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0050_grants.sql"),
     ),
     (
+        60,
+        "identities",
+        include_str!("../../../migrations/postgres/0060_identities.sql"),
+        include_str!("../../../migrations/sqlite/0060_identities.sql"),
+    ),
+    (
         70,
         "peers",
         include_str!("../../../migrations/postgres/0070_peers.sql"),

@@ -10,6 +10,7 @@ mod deleting;
 mod feed;
 mod fixture;
 mod grants;
+mod identities;
 mod jobs;
 mod names;
 mod peers;

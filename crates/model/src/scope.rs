@@ -26,6 +26,8 @@ pub enum Principal {
     Token(i64, String),
     /// Whoever holds a share link: its key in the catalog, and the words that it was given.
     Link(i64, String),
+    /// A program with a token of an identity provider: its name there.
+    Machine(String),
     /// Whoever sits at this machine: a command of an operator, or, without logins, any caller of
     /// the loopback addresses.
     Local,
@@ -41,6 +43,7 @@ impl Principal {
             Self::Person(..) => "person",
             Self::Token(..) => "token",
             Self::Link(..) => "link",
+            Self::Machine(_) => "machine",
             Self::Local => "local",
             Self::System(_) => "system",
         }
@@ -52,7 +55,8 @@ impl Principal {
             Self::Peer(name)
             | Self::Person(_, name)
             | Self::Token(_, name)
-            | Self::Link(_, name) => name,
+            | Self::Link(_, name)
+            | Self::Machine(name) => name,
             Self::Local => "",
             Self::System(reason) => reason,
         }

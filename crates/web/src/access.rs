@@ -7,12 +7,15 @@
 mod guard;
 mod identify;
 pub mod login;
+pub mod oidc;
 pub mod secret;
 
 use std::time::Duration;
 
 pub(crate) use guard::{Needs, guard, guard_page, require};
-pub(crate) use identify::{Door, Found, LinkPath, TenantPath, below_tenant, identify};
+pub(crate) use identify::{
+    Door, Found, LinkPath, TenantPath, below_tenant, cookie, cookie_of, identify,
+};
 
 /// The cookie of a browser that has opened a share link; it is sent below the path of that link only.
 pub(crate) const VISIT: &str = "qianli-visit";

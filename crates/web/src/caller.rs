@@ -107,6 +107,11 @@ impl BaseUrl {
         format!("{}/studies/{study}/series/{series}/instances/{instance}", self.0)
     }
 
+    /// URL of this server as the client reaches it; empty when the client does not say.
+    pub(crate) fn root(&self) -> &str {
+        self.0.trim_end_matches("/dicom-web")
+    }
+
     /// The root itself.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -39,6 +39,7 @@ pub use error::HttpError;
 pub use forwarded::TrustedProxies;
 
 use access::Door;
+use access::oidc::{Issuers, Machines, Provider};
 use dicomweb::ups::Channels;
 use pixels::Pixels;
 
@@ -69,6 +70,12 @@ pub struct WebConfig {
     /// How people and programs log in. Without, whoever reaches the listener may do everything: for
     /// listeners on loopback only.
     pub logins: Option<Logins>,
+    /// Whether people may log in by a password of this server.
+    pub password_login: bool,
+    /// Identity providers at which people log in.
+    pub providers: Vec<Provider>,
+    /// Identity providers whose tokens programs may show.
+    pub machines: Vec<Machines>,
     /// Proxies whose `Forwarded` and `X-Forwarded-*` headers are believed.
     pub trusted_proxies: TrustedProxies,
     /// Requests per second from one address, of which a few seconds' worth may come at once; 0 for no
@@ -87,6 +94,9 @@ impl Default for WebConfig {
             cors_origins: Vec::new(),
             allow_delete: false,
             logins: None,
+            password_login: true,
+            providers: Vec::new(),
+            machines: Vec::new(),
             trusted_proxies: TrustedProxies::default(),
             requests_per_second: PerAddress { remote: 1000, loopback: 0 },
             node: NodeInfo::default(),
@@ -166,6 +176,7 @@ struct Inner {
     guesses: rate::Guesses,
     channels: Channels,
     door: Door,
+    issuers: Issuers,
     hashing: Arc<Semaphore>,
 }
 
@@ -188,8 +199,19 @@ impl WebState {
         let channels = Channels::new();
         let hashing = Arc::new(Semaphore::new(PASSWORDS_AT_ONCE));
         let door = Door::new();
-        let inner =
-            Inner { archive, config, pixels, turns, per_address, guesses, channels, door, hashing };
+        let issuers = Issuers::new(&config.providers, &config.machines);
+        let inner = Inner {
+            archive,
+            config,
+            pixels,
+            turns,
+            per_address,
+            guesses,
+            channels,
+            door,
+            issuers,
+            hashing,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -215,6 +237,11 @@ impl WebState {
     /// What is remembered of those who were let in.
     pub(crate) fn door(&self) -> &Door {
         &self.0.door
+    }
+
+    /// What is remembered of identity providers.
+    pub(crate) fn issuers(&self) -> &Issuers {
+        &self.0.issuers
     }
 
     /// Turns to compute with passwords.

@@ -15,6 +15,7 @@ mod home;
 mod language;
 mod link;
 mod login;
+mod oidc;
 mod page;
 mod peers;
 mod people;
@@ -88,6 +89,8 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/l/{token}", Needs::Nothing, get(link::ask).post(link::open)),
     page!("/links/{link}", Needs::Visit, get(link::show)),
     page!("/login", Needs::Nothing, get(login::show).post(login::log_in)),
+    page!("/login/oidc/{provider}", Needs::Nothing, get(oidc::begin)),
+    page!("/login/oidc/{provider}/callback", Needs::Nothing, get(oidc::callback)),
     page!("/logout", Needs::Nothing, post(login::log_out)),
     page!("/account", Needs::SignIn, get(account::show)),
     page!("/account/password", Needs::SignIn, post(account::change_password)),

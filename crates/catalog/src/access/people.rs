@@ -276,11 +276,12 @@ impl Catalog {
     }
 }
 
-fn names(roles: &[Role]) -> Vec<&'static str> {
+pub(super) fn names(roles: &[Role]) -> Vec<&'static str> {
     roles.iter().map(|role| role.name()).collect()
 }
 
-const ADD_ROLE: &str = "INSERT INTO memberships (user_id, tenant_id, role) VALUES ($1, $2, $3)
+pub(super) const ADD_ROLE: &str =
+    "INSERT INTO memberships (user_id, tenant_id, role) VALUES ($1, $2, $3)
     ON CONFLICT DO NOTHING";
 
 const END_SESSIONS: &str = "DELETE FROM sessions WHERE user_id = $1";

@@ -3,14 +3,35 @@
 use qianli_model::audit::{Action, Outcome};
 use qianli_model::scope::Principal;
 use qianli_model::{Permissions, Role, Scope, TenantId};
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::{NewSession, Session, SessionRow, Tenant, joining, roles};
+use super::identities::LINK;
+use super::{NewOidcLink, NewSession, OidcLink, Session, SessionRow, Tenant, joining, roles};
 use crate::Catalog;
 use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
 use crate::deletion::{begin, now_ms};
 use crate::error::CatalogError;
+
+/// A session with its person, tenant and provider.
+#[derive(sqlx::FromRow)]
+struct Row {
+    person: i64,
+    login: String,
+    name: String,
+    must_change: bool,
+    tenant: i64,
+    tenant_name: String,
+    title: String,
+    seen_ms: i64,
+    expires_ms: i64,
+    roles: Option<String>,
+    provider: Option<String>,
+    refreshes: Option<bool>,
+    checked_ms: Option<i64>,
+    valid_ms: Option<i64>,
+}
 
 impl Catalog {
     /// Opens a session, and drops those that have ended.
@@ -19,6 +40,19 @@ impl Catalog {
     ///
     /// See [`CatalogError`].
     pub async fn open_session(&self, new: &NewSession) -> Result<(), CatalogError> {
+        self.open_session_of(new, None).await
+    }
+
+    /// As [`Self::open_session`], with the identity provider that stands behind it.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn open_session_of(
+        &self,
+        new: &NewSession,
+        link: Option<&NewOidcLink>,
+    ) -> Result<(), CatalogError> {
         const SWEEP: &str = "DELETE FROM sessions WHERE expires_ms <= $1";
         const TEXT: &str = "INSERT INTO sessions (secret, user_id, tenant_id, created_ms, seen_ms,
                 expires_ms, peer, agent) VALUES ($1, $2, $3, $4, $4, $5, $6, $7)";
@@ -37,7 +71,18 @@ impl Catalog {
                 .bind(&new.agent)
                 .execute(&mut *transaction)
                 .await?;
-            let entry = AuditEntry::new(&scope, Action::Login, Outcome::Success, new.at_ms);
+            let mut entry = AuditEntry::new(&scope, Action::Login, Outcome::Success, new.at_ms);
+            if let Some(link) = link {
+                sqlx::query(LINK)
+                    .bind(&new.secret)
+                    .bind(&link.provider)
+                    .bind(&link.sealed)
+                    .bind(link.refreshes)
+                    .bind(new.at_ms)
+                    .execute(&mut *transaction)
+                    .await?;
+                entry = entry.with(&json!({"provider": link.provider}));
+            }
             transaction.append_audit(vec![entry]).await?;
             transaction.commit().await?;
         });
@@ -57,14 +102,15 @@ impl Catalog {
         quiet_since_ms: i64,
     ) -> Result<Option<Session>, CatalogError> {
         let text = format!(
-            "SELECT u.id, u.login, u.name, u.must_change, t.id, t.name, t.title, s.seen_ms,
-                s.expires_ms, (SELECT {} FROM memberships m
-                    WHERE m.user_id = u.id AND m.tenant_id = t.id)
-            FROM sessions s JOIN users u ON u.id = s.user_id JOIN tenants t ON t.id = s.tenant_id
+            "SELECT u.id AS person, u.login, u.name, u.must_change, t.id AS tenant,
+                t.name AS tenant_name, t.title, s.seen_ms, s.expires_ms,
+                (SELECT {} FROM memberships m
+                    WHERE m.user_id = u.id AND m.tenant_id = t.id) AS roles,
+                o.provider, o.refreshes, o.checked_ms, o.valid_ms
+            FROM sessions s LEFT JOIN oidc_sessions o ON o.secret = s.secret JOIN users u ON u.id = s.user_id JOIN tenants t ON t.id = s.tenant_id
             WHERE s.secret = $1 AND s.expires_ms > $2 AND s.seen_ms >= $3 AND NOT u.disabled",
             joining(self.db(), "m.role")
         );
-        type Row = (i64, String, String, bool, i64, String, String, i64, i64, Option<String>);
         let row: Option<Row> = on_db!(self.db(), pools => {
             sqlx::query_as(AssertSqlSafe(text))
                 .bind(secret)
@@ -74,17 +120,26 @@ impl Catalog {
                 .await?
         });
         let session = |row: Row| {
-            let (person, login, name, must_change, id, tenant, title, seen_ms, expires_ms, names) =
-                row;
+            let oidc = row.provider.map(|provider| OidcLink {
+                provider,
+                refreshes: row.refreshes.unwrap_or_default(),
+                checked_ms: row.checked_ms.unwrap_or_default(),
+                valid_ms: row.valid_ms.unwrap_or_default(),
+            });
             Session {
-                person,
-                login,
-                name,
-                must_change,
-                tenant: Tenant { id: TenantId(id), name: tenant, title },
-                roles: roles(&names.unwrap_or_default()),
-                seen_ms,
-                expires_ms,
+                person: row.person,
+                login: row.login,
+                name: row.name,
+                must_change: row.must_change,
+                tenant: Tenant {
+                    id: TenantId(row.tenant),
+                    name: row.tenant_name,
+                    title: row.title,
+                },
+                roles: roles(&row.roles.unwrap_or_default()),
+                seen_ms: row.seen_ms,
+                expires_ms: row.expires_ms,
+                oidc,
             }
         };
         Ok(row.map(session))

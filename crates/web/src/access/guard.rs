@@ -58,7 +58,7 @@ fn judge(needs: Needs, caller: Option<&Caller>) -> Result<(), Lack> {
     match permission {
         // A program that could make accounts would be above all that its token says.
         Some(Permission::Administer)
-            if matches!(caller.scope.principal(), Principal::Token(..)) =>
+            if matches!(caller.scope.principal(), Principal::Token(..) | Principal::Machine(_)) =>
         {
             Err(Lack::Person)
         }

@@ -13,7 +13,7 @@ use qianli_model::grant::Viewer;
 use qianli_model::scope::Principal;
 use qianli_model::{Permission, Permissions, Role, Scope, TenantId};
 
-use super::{Logins, now_ms, secret};
+use super::{Logins, now_ms, oidc, secret};
 use crate::WebState;
 use crate::caller::{Caller, Identity, Person};
 use crate::error::HttpError;
@@ -25,8 +25,11 @@ const FRESH: Duration = Duration::from_secs(5);
 /// How often the use of a session or token is noted (ms).
 const NOTED: i64 = 60_000;
 
-/// Longest secret that is looked at (bytes).
+/// Longest secret of ours that is looked at (bytes).
 const LONGEST: usize = 256;
+
+/// Longest Authorization header that is looked at (bytes): tokens of identity providers are long.
+const LONGEST_HEADER: usize = 16 << 10;
 
 /// The tenant that the path of a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,10 +173,10 @@ impl Question {
         let Self { presented, key, named, peer } = self;
         let named = named.as_deref();
         let found = match (&presented, &state.config().logins) {
-            (Presented::Token(text), _) => Some(token(state, &secret::digest(text), named).await?),
+            (Presented::Token(text), _) => Some(token(state, text, named).await?),
             // A cookie of yesterday is nobody's fault.
             (Presented::Session(text), Some(logins)) => {
-                session(state, logins, &secret::digest(text), named).await?
+                session(state, logins, text, (named, peer)).await?
             }
             (Presented::Session(_), None) => None,
             (Presented::Visit(text), _) => visitor(state, &secret::digest(text), named).await?,
@@ -270,7 +273,7 @@ fn authorization(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, HttpError>
     };
     let (scheme, rest) = value.to_str().ok().and_then(|v| v.split_once(' ')).ok_or_else(wrong)?;
     let rest = rest.trim();
-    if rest.len() > LONGEST {
+    if rest.len() > LONGEST_HEADER {
         return Err(wrong());
     }
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -285,17 +288,17 @@ fn authorization(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, HttpError>
 }
 
 /// The session that a browser presents.
-fn cookie<'a>(headers: &'a HeaderMap, logins: &Logins) -> Option<&'a str> {
-    named(headers, super::login::cookie_name(logins))
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, logins: &Logins) -> Option<&'a str> {
+    cookie_of(headers, super::login::cookie_name(logins))
 }
 
 /// The opened link that a browser presents.
 fn visit(headers: &HeaderMap) -> Option<&str> {
-    named(headers, super::VISIT)
+    cookie_of(headers, super::VISIT)
 }
 
-/// A cookie by name.
-fn named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
+/// The value of a cookie of ours.
+pub(crate) fn cookie_of<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
@@ -306,10 +309,19 @@ fn named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
         .map(|(_, value)| value)
 }
 
-async fn token(state: &WebState, digest: &str, named: Option<&str>) -> Result<Known, HttpError> {
+async fn token(state: &WebState, text: &str, named: Option<&str>) -> Result<Known, HttpError> {
+    if let Some(machine) = oidc::machine(state, text, named).await? {
+        return Ok(Known {
+            tenant: machine.tenant,
+            principal: Principal::Machine(machine.name),
+            permissions: machine.permissions,
+            person: None,
+            viewer: None,
+        });
+    }
     let catalog = state.archive().catalog();
     let now = now_ms();
-    let Some(token) = catalog.token(digest, now).await? else {
+    let Some(token) = catalog.token(&secret::digest(text), now).await? else {
         return Err(HttpError::unauthorized(
             "this API token is unknown, revoked or at its end; make another under Account",
         ));
@@ -368,15 +380,25 @@ async fn visitor(
 async fn session(
     state: &WebState,
     logins: &Logins,
-    digest: &str,
-    named: Option<&str>,
+    text: &str,
+    (named, peer): (Option<&str>, Option<IpAddr>),
 ) -> Result<Option<Known>, HttpError> {
+    let digest = secret::digest(text);
+    let digest = digest.as_str();
     let catalog = state.archive().catalog();
     let now = now_ms();
     let idle = i64::try_from(logins.idle.as_millis()).unwrap_or(i64::MAX);
-    let Some(found) = catalog.session(digest, now, now.saturating_sub(idle)).await? else {
-        return Ok(None);
-    };
+    let quiet = now.saturating_sub(idle);
+    let Some(mut found) = catalog.session(digest, now, quiet).await? else { return Ok(None) };
+    if found.oidc.is_some() {
+        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        if !oidc::still_welcome(state, &found, (text, digest), &peer).await? {
+            return Ok(None);
+        }
+        // What the provider said may have changed the roles.
+        let Some(again) = catalog.session(digest, now, quiet).await? else { return Ok(None) };
+        found = again;
+    }
     if found.seen_ms + NOTED < now {
         catalog.touch_session(digest, now).await?;
     }

@@ -119,8 +119,6 @@ pub(crate) async fn log_in(
     };
     let session = secret::session();
     let lifetime = i64::try_from(logins.lifetime.as_millis()).unwrap_or(i64::MAX);
-    let end =
-        agent.char_indices().map(|(at, one)| at + one.len_utf8()).take_while(|end| *end <= AGENT);
     let new = NewSession {
         secret: secret::digest(&session),
         person: known.id,
@@ -129,13 +127,21 @@ pub(crate) async fn log_in(
         at_ms: now,
         expires_ms: now.saturating_add(lifetime),
         peer: peer.to_owned(),
-        agent: agent[..end.last().unwrap_or(0)].to_owned(),
+        agent: shortened(agent).to_owned(),
     };
     catalog.open_session(&new).await?;
     Ok(Outcome::In(session))
 }
 
-async fn note_failure(
+/// What is kept of what a browser says that it is.
+pub(super) fn shortened(agent: &str) -> &str {
+    let ends = agent.char_indices().map(|(at, one)| at + one.len_utf8());
+    let end = ends.take_while(|end| *end <= AGENT).last().unwrap_or(0);
+    agent.get(..end).unwrap_or_default()
+}
+
+/// Notes in the audit trail that somebody could not log in.
+pub(crate) async fn note_failure(
     catalog: &Catalog,
     (person, login): (i64, &str),
     peer: &str,

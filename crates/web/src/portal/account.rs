@@ -25,6 +25,8 @@ struct AccountPage<'a> {
     shortest: usize,
     sessions: Vec<SessionLine>,
     problem: Option<&'a str>,
+    /// Whether there is a password here that can be changed.
+    has_password: bool,
 }
 
 struct SessionLine {
@@ -69,6 +71,10 @@ async fn answer(
         Ok(sessions) => sessions,
         Err(error) => return frame.failed(error),
     };
+    let has_password = match state.archive().catalog().has_identity(person.id).await {
+        Ok(known_elsewhere) => !known_elsewhere && state.config().password_login,
+        Err(error) => return frame.failed(error),
+    };
     let line = |row: qianli_catalog::access::SessionRow| SessionLine {
         current: row.secret == person.session,
         id: row.secret,
@@ -84,6 +90,7 @@ async fn answer(
         shortest: secret::SHORTEST,
         sessions: sessions.into_iter().map(line).collect(),
         problem,
+        has_password,
     };
     frame.answer(status, &page)
 }

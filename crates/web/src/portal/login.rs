@@ -7,9 +7,11 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Form};
 use serde::Deserialize;
 
-use super::page::Frame;
+use super::oidc;
+use super::page::{Frame, encode};
+use crate::access;
 use crate::access::login::{self, Outcome};
-use crate::caller::Caller;
+use crate::caller::{BaseUrl, Caller};
 use crate::origin::SameSite;
 use crate::request::Peer;
 use crate::{WebState, rate};
@@ -22,6 +24,9 @@ struct LoginPage<'a> {
     login: &'a str,
     problem: Option<&'a str>,
     first: bool,
+    passwords: bool,
+    /// Path and label of each identity provider.
+    providers: Vec<(String, &'a str)>,
 }
 
 /// Where to go after the login.
@@ -41,7 +46,7 @@ pub(super) struct Entered {
 }
 
 /// A path of this server; anything else leads to the start page.
-fn here(next: &str) -> &str {
+pub(super) fn here(next: &str) -> &str {
     let fine = next.starts_with('/')
         && !next.starts_with("//")
         && !next.starts_with("/\\")
@@ -62,15 +67,22 @@ pub(super) async fn show(
     answer(&state, &frame, StatusCode::OK, ("", here(&target.next)), None).await
 }
 
-async fn answer(
+/// The page of the login, perhaps with what is wrong.
+pub(super) async fn answer(
     state: &WebState,
     frame: &Frame,
     status: StatusCode,
     (login, next): (&str, &str),
     problem: Option<&str>,
 ) -> Response {
+    let config = state.config();
+    let passwords = config.password_login;
     let people = state.archive().catalog().has_people().await;
-    let page = LoginPage { frame, next, login, problem, first: people.is_ok_and(|any| !any) };
+    let first = passwords && people.is_ok_and(|any| !any);
+    let to = |name: &str| format!("/login/oidc/{name}?next={}", encode(next));
+    let providers = config.providers.iter().map(|one| (to(&one.name), one.label.as_str()));
+    let providers = providers.collect();
+    let page = LoginPage { frame, next, login, problem, first, passwords, providers };
     frame.answer(status, &page)
 }
 
@@ -84,6 +96,11 @@ pub(super) async fn log_in(
     Form(entered): Form<Entered>,
 ) -> Response {
     let Some(logins) = &state.config().logins else { return redirect("/") };
+    if !state.config().password_login {
+        let problem = Some(frame.t.login_no_passwords);
+        return answer(&state, &frame, StatusCode::FORBIDDEN, ("", here(&entered.next)), problem)
+            .await;
+    }
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     if let Err(wait) = state.guesses().check(&peer) {
         return rate::too_many(wait, "too many logins failed from this address; try again later");
@@ -114,6 +131,9 @@ pub(super) async fn log_in(
 pub(super) async fn log_out(
     State(state): State<WebState>,
     _: SameSite,
+    base: BaseUrl,
+    headers: HeaderMap,
+    frame: Frame,
     caller: Option<Extension<Caller>>,
 ) -> Response {
     let mut response = redirect("/login");
@@ -123,6 +143,13 @@ pub(super) async fn log_out(
     {
         let scope = &caller.scope;
         let catalog = state.archive().catalog();
+        if let Some(session) = access::cookie(&headers, logins) {
+            let secret = (session, person.session.as_str());
+            let there = access::oidc::end_at_provider(&state, secret, base.root()).await;
+            if let Some((to, label)) = there {
+                response = oidc::left(&frame, &to, &label);
+            }
+        }
         let closed = catalog.close_session(scope, person.id, &person.session).await;
         if let Err(error) = closed {
             return crate::HttpError::from(error).into_response();
@@ -133,7 +160,7 @@ pub(super) async fn log_out(
     response
 }
 
-fn set(response: &mut Response, cookie: &str) {
+pub(super) fn set(response: &mut Response, cookie: &str) {
     if let Ok(cookie) = HeaderValue::from_str(cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

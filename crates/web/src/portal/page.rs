@@ -63,6 +63,13 @@ impl Frame {
         self
     }
 
+    /// For somebody who has just left.
+    pub fn nobody(mut self) -> Self {
+        self.person = None;
+        self.may = Permissions::NONE;
+        self
+    }
+
     /// Whether the reader may see studies.
     pub fn reads(&self) -> bool {
         self.may.allow(Permission::Read)

@@ -226,6 +226,15 @@ pub(super) async fn reset(
         Ok(person) => person,
         Err(response) => return response,
     };
+    // A password would be a second way in, past the provider.
+    match state.archive().catalog().has_identity(person.id).await {
+        Ok(false) => {}
+        Ok(true) => {
+            let problem = Some(frame.t.people_of_provider);
+            return answer(&state, &caller, &frame, StatusCode::FORBIDDEN, (None, problem)).await;
+        }
+        Err(error) => return frame.failed(error),
+    }
     let password = secret::password();
     let hash = match hashed(&state, password.clone()).await {
         Ok(hash) => hash,

@@ -43,6 +43,9 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
             rebuilt.deleted
         );
     }
+    for tenant in &rebuilt.tenants {
+        say!("tenant        {:>8}  had no row any more; it is called restored-{0} now", tenant.0);
+    }
     say!("damaged       {:>8}", rebuilt.damaged_count);
     for (key, reason) in &rebuilt.damaged {
         say!("  {key}: {reason}");

@@ -1,6 +1,8 @@
 //! Who is let in, tried on the running binary: the first start, the command line, and a person at a
 //! browser.
 
+mod separation;
+
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;

@@ -7,4 +7,4 @@ mod rendered;
 mod retrieve;
 mod store;
 mod transcode;
-mod ups;
+pub mod ups;

@@ -29,19 +29,34 @@ on_both_setups! {
 
 /// A receiver's end of the notification connection.
 #[derive(Debug)]
-struct Receiver(WebSocket<TcpStream>);
+pub struct Receiver(WebSocket<TcpStream>);
 
 impl Receiver {
-    fn open(node: &Node, title: &str) -> Self {
+    /// Connects to a node that asks nobody who they are.
+    pub fn open(node: &Node, title: &str) -> Self {
         Self::try_open(node, title, None).expect("a WebSocket")
     }
 
     fn try_open(node: &Node, title: &str, origin: Option<&str>) -> Result<Self, u16> {
+        let header: Vec<_> = origin.into_iter().map(|origin| ("Origin", origin)).collect();
+        Self::open_with(node, title, &header)
+    }
+
+    /// Connects with these headers.
+    ///
+    /// # Errors
+    ///
+    /// The status with which the node refuses.
+    pub fn open_with(
+        node: &Node,
+        title: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
         let address = node.http().trim_start_matches("http://");
         let url = format!("ws://{address}/dicom-web/subscribers/{title}");
         let mut request = url.into_client_request().expect("a request");
-        if let Some(origin) = origin {
-            request.headers_mut().insert("Origin", origin.parse().expect("a header"));
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
         }
         let stream = TcpStream::connect(address).expect("a connection");
         stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a time limit");
@@ -63,7 +78,7 @@ impl Receiver {
     }
 
     /// The next report, or `None` when nothing came for so long. Reading answers pings.
-    fn next(&mut self, patience: Duration) -> Option<Value> {
+    pub fn next(&mut self, patience: Duration) -> Option<Value> {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             match self.0.read() {
@@ -92,8 +107,9 @@ impl Receiver {
         (number, kind, value(&report, "00001000"), value(&report, "00741000"))
     }
 
+    /// The next report must be this one.
     #[track_caller]
-    fn hears(&mut self, number: u32, kind: i64, uid: &str, state: &str) {
+    pub fn hears(&mut self, number: u32, kind: i64, uid: &str, state: &str) {
         let expected = (number.to_string(), kind, uid.to_owned(), state.to_owned());
         assert_eq!(self.hear(), expected);
     }

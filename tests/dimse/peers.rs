@@ -26,18 +26,7 @@ const NOT_AUTHORISED: u16 = 0x0124;
 
 #[track_caller]
 fn run(node: &Node, command: &str, arguments: &[&str]) -> String {
-    let output = node.command(command);
-    let mut whole = std::process::Command::new(output.get_program());
-    let before: Vec<_> = output.get_args().map(ToOwned::to_owned).collect();
-    // The verb comes first, the settings after it.
-    whole.arg(command).args(arguments).args(&before[1..]);
-    for (name, value) in output.get_envs() {
-        match value {
-            Some(value) => whole.env(name, value),
-            None => whole.env_remove(name),
-        };
-    }
-    let output = whole.current_dir(node.scratch()).output().expect("run the binary");
+    let output = node.operator(command, arguments);
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command} {arguments:?}: {words}");
     String::from_utf8(output.stdout).expect("UTF-8")
@@ -160,8 +149,8 @@ fn register(setup: &Setup) {
     let mut other = eventually("the title counts", LIMIT, || call(&node, "COUNTY", "MR9").ok());
     assert_eq!(store(&mut other, &image(&Place::new())), 0);
     assert_eq!((studies(&node, "county"), studies(&node, "default")), (2, 1));
-    let taken = node.command("tenant").args(["ae", "default", "COUNTY"]).output();
-    assert!(!taken.expect("run the binary").status.success(), "a title has one tenant");
+    let taken = node.operator("tenant", &["ae", "default", "COUNTY"]);
+    assert!(!taken.status.success(), "a title has one tenant");
 
     run(&node, "peer", &["disable", row.trim(), "--tenant", "county"]);
     eventually("it is switched off", LIMIT, || call(&node, AE, "CT1").err());

@@ -96,13 +96,16 @@ fn rebuild(setup: &Setup) {
     c_store(&node, &newer);
     let study = format!("/studies?StudyInstanceUID={}", place.study);
     let before = web.json(&study)[0].clone();
+    // Another hospital's: the store knows whose it is.
+    assert!(add_tenant(&node).status.success());
+    web.of_tenant("county").stow_instance(&synth::ct(&place, 1, 16));
     let count = objects(&node).len();
 
     // A fresh index beside the same store.
     let fresh = format!("sqlite:{}", node.scratch().join("fresh.db").display());
     let rebuilt = node.run("rebuild", &["--database", &fresh]);
     assert!(rebuilt.status.success(), "{}", words(&rebuilt));
-    assert!(words(&rebuilt).contains("have one now         6"), "{}", words(&rebuilt));
+    assert!(words(&rebuilt).contains("have one now         7"), "{}", words(&rebuilt));
     let again = node.run("rebuild", &["--database", &fresh]);
     assert!(words(&again).contains("have one now         0"), "{}", words(&again));
     assert_eq!(objects(&node).len(), count, "objects stay as they are");
@@ -113,4 +116,14 @@ fn rebuild(setup: &Setup) {
     assert_eq!(after, before);
     assert!(node.web().file(&newer).ends_with(&newer.data_set), "the newer content answers");
     assert!(node.web().file(&instances[1]).ends_with(&instances[1].data_set));
+    assert!(words(&rebuilt).contains("restored-2"), "{}", words(&rebuilt));
+    assert_eq!(node.web().of_tenant("restored-2").json("/instances").len(), 1);
+    assert_eq!(node.web().json("/instances").len(), 5);
+    // The key of the next tenant is a new one.
+    assert!(add_tenant(&node).status.success());
+    assert_eq!(node.web().of_tenant("county").json("/studies").len(), 0);
+}
+
+fn add_tenant(node: &Node) -> Output {
+    node.operator("tenant", &["add", "county"])
 }

@@ -205,6 +205,21 @@ impl Node {
         self.command(name).args(arguments).output().expect("run the binary")
     }
 
+    /// Runs a command that has commands of its own, whose name comes before the settings.
+    pub fn operator(&self, name: &str, arguments: &[&str]) -> Output {
+        let plain = self.command(name);
+        let settings: Vec<_> = plain.get_args().skip(1).map(ToOwned::to_owned).collect();
+        let mut command = Command::new(plain.get_program());
+        for (variable, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(variable, value),
+                None => command.env_remove(variable),
+            };
+        }
+        command.arg(name).args(arguments).args(settings).current_dir(self.scratch());
+        command.output().expect("run the binary")
+    }
+
     /// Runs a statement on the index behind the node's back.
     pub fn sql(&self, text: &str) {
         let mut shell = match &self.plan.database {

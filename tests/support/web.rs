@@ -33,6 +33,7 @@ pub fn client() -> &'static Client {
 #[derive(Debug, Clone)]
 pub struct Web {
     base: String,
+    token: Option<String>,
 }
 
 /// A whole answer.
@@ -61,12 +62,32 @@ pub struct Part {
 impl Web {
     /// For the node at `http://host:port`.
     pub fn new(base: &str) -> Self {
-        Self { base: base.to_owned() }
+        Self { base: base.to_owned(), token: None }
+    }
+
+    /// The same for a tenant, by its name in the path.
+    pub fn of_tenant(&self, name: &str) -> Self {
+        Self { base: format!("{}/tenants/{name}", self.base), token: self.token.clone() }
+    }
+
+    /// The same with an API token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { base: self.base.clone(), token: Some(token.to_owned()) }
+    }
+
+    /// A request of any method to a path from the root of the server.
+    pub fn request(&self, method: &str, path: &str) -> Request {
+        let method = method.parse().expect("a method");
+        let builder = client().request(method, self.url(path));
+        Request(match &self.token {
+            Some(token) => builder.bearer_auth(token),
+            None => builder,
+        })
     }
 
     /// GET of a path from the root of the server.
     pub fn get(&self, path: &str) -> Request {
-        Request(client().get(self.url(path)))
+        self.request("GET", path)
     }
 
     /// GET of a path under the DICOMweb root.
@@ -84,9 +105,8 @@ impl Web {
 
     /// POST of a raw body to a path under the DICOMweb root.
     pub fn post(&self, path: &str, content_type: &str, body: impl Into<Body>) -> Request {
-        let builder = client().post(self.url(&format!("{ROOT}{path}")));
-        let request = Request(builder.body(body).header("Content-Type", content_type));
-        request.accept("application/dicom+json")
+        let request = self.request("POST", &format!("{ROOT}{path}")).body(body);
+        request.header("Content-Type", content_type).accept("application/dicom+json")
     }
 
     /// STOW-RS of whole files.
@@ -140,6 +160,12 @@ impl Request {
     #[must_use]
     pub fn header(self, name: &str, value: &str) -> Self {
         Self(self.0.header(name, value))
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(self, body: impl Into<Body>) -> Self {
+        Self(self.0.body(body))
     }
 
     /// Sends and reads the whole answer.

@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use qianli_catalog::Copied;
 use qianli_catalog::types::{DuplicatePolicy, Location, NewInstance, Recorded};
-use qianli_model::{Provenance, Route, Scope, SeriesUid, SopInstanceUid, StudyUid};
+use qianli_model::{Provenance, Route, Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
 
-use crate::ingest::{Format, Parsed, Reading, parse};
+use crate::ingest::{Format, Parsed, Reading, now_ms, parse};
 use crate::{Archive, ArchiveError, BlobError, in_time, tombstone};
 
 /// Rows looked up at once, and objects whose presence is asked at once.
@@ -17,6 +17,9 @@ const ASKED_AT_ONCE: usize = 16;
 
 /// Longest list of lost objects that is kept for a person; all are counted.
 const LISTED: usize = 100;
+
+/// Largest key of a tenant that is believed: the next one is counted from it.
+const MOST_TENANTS: i64 = 1_000_000_000;
 
 /// What a look at the rows found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub struct Rebuilt {
     pub damaged: Vec<(String, String)>,
     /// How many cannot be read.
     pub damaged_count: u64,
+    /// Tenants that had no row any more.
+    pub tenants: Vec<TenantId>,
 }
 
 impl Archive {
@@ -121,7 +126,8 @@ impl Archive {
     /// Makes rows for objects that have none, in the order in which the objects were written, so
     /// that of several contents the last one answers again. Objects stay where they are. What was
     /// deleted and not yet removed stays deleted, unless `with_deleted`. What the store cannot tell
-    /// (who sent an object) is not brought back.
+    /// (who sent an object) is not brought back. Each object returns to the tenant that its key names,
+    /// whose row is made where it was lost too; the scope says who does it.
     ///
     /// `progress` hears of every object that is done.
     ///
@@ -166,7 +172,20 @@ impl Archive {
         }
         orphans.sort_by(|a, b| (a.modified_ms, &a.key).cmp(&(b.modified_ms, &b.key)));
         let total = orphans.len() as u64;
+        let mut tenants = HashSet::from([TenantId::DEFAULT]);
         for (done, object) in (1..).zip(orphans) {
+            let Some(tenant) = tenant_of(&object.key) else {
+                rebuilt.damaged_count += 1;
+                if rebuilt.damaged.len() < LISTED {
+                    rebuilt.damaged.push((object.key, "its key names no tenant".to_owned()));
+                }
+                continue;
+            };
+            if tenants.insert(tenant) {
+                let made = self.0.catalog.restore_tenant(tenant, now_ms()).await?;
+                rebuilt.tenants.extend(made.then_some(tenant));
+            }
+            let scope = &Scope::new(tenant, scope.principal().clone(), scope.permissions());
             match self.record_again(scope, &object.key, object.size, object.modified_ms).await {
                 Ok(Recorded::AlreadyHere | Recorded::RefusedDuplicate) => rebuilt.copies += 1,
                 Ok(_) => rebuilt.recorded += 1,
@@ -217,4 +236,10 @@ impl Archive {
         };
         Ok(self.0.catalog.record(scope, new).await?)
     }
+}
+
+/// The tenant that a key names, if it can be one of ours.
+fn tenant_of(key: &str) -> Option<TenantId> {
+    let (tenant, _) = key.split_once('/')?;
+    tenant.parse().ok().filter(|id| (1..=MOST_TENANTS).contains(id)).map(TenantId)
 }

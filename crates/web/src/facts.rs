@@ -42,6 +42,11 @@ pub fn resources() -> Vec<Resource> {
     routes::GROUPS.iter().flat_map(of_group).collect()
 }
 
+/// Paths of the pages, variables in braces, each with GET and POST where it has them.
+pub fn pages() -> impl Iterator<Item = &'static str> {
+    crate::portal::PAGES.iter().map(|page| page.path)
+}
+
 /// Attributes that a search answers with at a level without being asked for: those that are always
 /// there, and those that are there where the index or the data set has them.
 pub fn returned(level: Level) -> (Vec<Tag>, Vec<Tag>) {

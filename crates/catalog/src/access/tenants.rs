@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Tenant;
 use crate::Catalog;
 use crate::audit::{Append, AuditEntry};
-use crate::db::on_db;
+use crate::db::{Db, on_db};
 use crate::deletion::begin;
 use crate::error::CatalogError;
 
@@ -41,6 +41,48 @@ impl Catalog {
             sqlx::query_as(TEXT).bind(name).fetch_optional(&pools.read).await?
         });
         Ok(row.map(tenant))
+    }
+
+    /// Makes a tenant of this key, under a name that says so, when its row was lost with the index.
+    /// False when there is one.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn restore_tenant(&self, id: TenantId, at_ms: i64) -> Result<bool, CatalogError> {
+        const TEXT: &str = "INSERT INTO tenants (id, name, title, created_ms)
+            VALUES ($1, $2, '', $3) ON CONFLICT DO NOTHING";
+        // Postgres does not learn from rows with a key of their own which key is next.
+        const NEXT: &str = "SELECT setval(pg_get_serial_sequence('tenants', 'id'),
+            (SELECT MAX(id) FROM tenants))";
+        let name = format!("restored-{}", id.0);
+        let next = matches!(self.db(), Db::Postgres(_)).then_some(NEXT);
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            let made = sqlx::query(TEXT)
+                .bind(id.0)
+                .bind(&name)
+                .bind(at_ms)
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
+            if made == 0 {
+                return Ok(false);
+            }
+            if let Some(next) = next {
+                sqlx::query(next).execute(&mut *transaction).await?;
+            }
+            let entry = AuditEntry::new(
+                &Scope::local(id),
+                Action::ChangeTenant,
+                Outcome::Success,
+                at_ms,
+            );
+            let entry = entry.with(&json!({"did": "restore", "tenant": name}));
+            transaction.append_audit(vec![entry]).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
     }
 
     /// Makes a tenant. `None` when there is one of that name.

@@ -1,5 +1,6 @@
 //! `qianli audit`: proves, shows and exports the audit trail.
 
+use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -180,6 +181,7 @@ async fn list(catalog: &Catalog, arguments: ListArguments) -> anyhow::Result<Exi
     let mut left = arguments.limit;
     let mut filter = arguments.wanted.filter(AuditOrder::NewestFirst);
     note(catalog, "list").await?;
+    let tenants = catalog.tenants().await?.into_iter().map(|one| (one.id.0, one.name)).collect();
     while left > 0 {
         let page = catalog.audit_of_all(&filter, left.min(PAGE)).await?;
         let Some(last) = page.last() else { break };
@@ -188,14 +190,22 @@ async fn list(catalog: &Catalog, arguments: ListArguments) -> anyhow::Result<Exi
         for row in &page {
             match arguments.json {
                 true => say!("{}", json_of(row)),
-                false => say!("{}", line(row)),
+                false => say!("{}", line(row, &tenants)),
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(row: &AuditRow) -> String {
+fn line(row: &AuditRow, tenants: &HashMap<i64, String>) -> String {
+    let tenant = match tenants.get(&row.entry.tenant) {
+        Some(name) => name.clone(),
+        None => format!("tenant {}", row.entry.tenant),
+    };
+    let details = match row.entry.details.as_str() {
+        "{}" => String::new(),
+        details => format!("  {details}"),
+    };
     let entry = &row.entry;
     let who = [&entry.principal_kind, &entry.principal, &entry.peer];
     let who: Vec<&str> =
@@ -207,7 +217,7 @@ fn line(row: &AuditRow) -> String {
         outcome => format!("{} ({outcome})", entry.action),
     };
     format!(
-        "{}  {action:<26}  {:<32}  {what}  {} instances, {} requests",
+        "{}  {tenant:<12}  {action:<26}  {:<32}  {what}  {} instances, {} requests{details}",
         time(entry.at_ms),
         who.join(" "),
         entry.instances,

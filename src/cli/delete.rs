@@ -106,8 +106,10 @@ pub(super) async fn restore(
             }
         }
         None => {
-            for deletion in app.archive.deletions(&scope, LISTED).await? {
-                print(&deletion);
+            let deletions = app.archive.deletions(&scope, LISTED).await?;
+            deletions.iter().for_each(print);
+            if deletions.is_empty() {
+                say!("nothing was deleted that could be restored");
             }
         }
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use qianli_catalog::Catalog;
-use qianli_catalog::access::{NewPerson, NewToken, Tenant};
+use qianli_catalog::access::{Change, NewPerson, NewToken, Tenant};
 use qianli_model::{AeTitle, Permissions, Role, Scope, TenantId};
 use qianli_web::access::secret;
 
@@ -16,6 +16,9 @@ use crate::config::Config;
 
 /// Password of every account of the demonstration.
 pub(super) const DEMO_PASSWORD: &str = "demo-of-qianli";
+
+/// Who made the tokens of the demonstration; no login, for the space in it.
+const DEMO_MAKER: &str = "the demonstration";
 
 /// Login, role, and what it is for.
 pub(super) const DEMO: &[(&str, Role, &str)] = &[
@@ -54,6 +57,9 @@ pub(super) enum UserCommand {
         /// The tenant.
         #[arg(long, default_value = "default")]
         tenant: String,
+        /// Also take the role from the tenant's last administrator.
+        #[arg(long)]
+        force: bool,
     },
     /// List the members of a tenant.
     List {
@@ -70,6 +76,9 @@ pub(super) enum UserCommand {
     Disable {
         /// Login name.
         login: String,
+        /// Also the last administrator of a tenant.
+        #[arg(long)]
+        force: bool,
     },
     /// Switch an account on again.
     Enable {
@@ -213,10 +222,20 @@ pub(super) async fn user(config: Config, command: UserCommand) -> anyhow::Result
             say!("login     {login}");
             say!("password  {password}");
         }
-        UserCommand::Roles { login, role, tenant: of } => {
+        UserCommand::Roles { login, role, tenant: of, force } => {
             let scope = Scope::local(tenant(&catalog, &of).await?.id);
-            if !catalog.set_roles(&scope, &login, &role).await? {
-                bail!("nobody has the login {login:?}");
+            let change = match force {
+                true => catalog.set_roles(&scope, &login, &role).await.map(|done| match done {
+                    true => Change::Done,
+                    false => Change::NoSuchPerson,
+                }),
+                false => catalog.change_roles(&scope, &login, &role).await,
+            };
+            settled(change?, &login)?;
+            let roles: Vec<&str> = role.iter().map(|role| role.name()).collect();
+            match roles.as_slice() {
+                [] => say!("{login} is no member of the tenant {of} any more"),
+                roles => say!("{login} is now {} in the tenant {of}", roles.join(", ")),
             }
         }
         UserCommand::List { tenant: of } => {
@@ -237,27 +256,35 @@ pub(super) async fn user(config: Config, command: UserCommand) -> anyhow::Result
             say!("login     {login}");
             say!("password  {password}");
         }
-        UserCommand::Disable { login } => {
-            catalog
-                .set_disabled(
-                    &Scope::local(TenantId::DEFAULT),
-                    key_of(&catalog, &login).await?,
-                    true,
-                )
-                .await?;
+        UserCommand::Disable { login, force } => {
+            let (key, scope) = (key_of(&catalog, &login).await?, Scope::local(TenantId::DEFAULT));
+            if force {
+                catalog.set_disabled(&scope, key, true).await?;
+            } else {
+                settled(catalog.change_disabled(&scope, key, true).await?, &login)?;
+            }
+            say!("{login} is switched off; all sessions and tokens of theirs have ended");
         }
         UserCommand::Enable { login } => {
-            catalog
-                .set_disabled(
-                    &Scope::local(TenantId::DEFAULT),
-                    key_of(&catalog, &login).await?,
-                    false,
-                )
-                .await?;
+            let (key, scope) = (key_of(&catalog, &login).await?, Scope::local(TenantId::DEFAULT));
+            catalog.set_disabled(&scope, key, false).await?;
+            say!("{login} is switched on");
         }
     }
     catalog.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says why a change was not made.
+fn settled(change: Change, login: &str) -> anyhow::Result<()> {
+    match change {
+        Change::Done => Ok(()),
+        Change::NoSuchPerson => bail!("nobody has the login {login:?}"),
+        Change::LastAdministrator => bail!(
+            "{login} is the last administrator of a tenant: make another first, with `qianli user \
+             roles LOGIN --role administrator`, or add --force"
+        ),
+    }
 }
 
 /// Runs `qianli tenant`.
@@ -275,6 +302,10 @@ pub(super) async fn tenants(config: Config, command: TenantCommand) -> anyhow::R
             let made = catalog.add_tenant(&name, &title, now_ms()).await?;
             let Some(made) = made else { bail!("there is a tenant {name:?} already") };
             say!("{} is at /tenants/{}/dicom-web", made.name, made.name);
+            say!(
+                "Next: qianli user add LOGIN --role administrator --tenant {name}, who makes the \
+                 other accounts"
+            );
         }
         TenantCommand::List => {
             for tenant in catalog.tenants().await? {
@@ -317,7 +348,8 @@ pub(super) async fn token(config: Config, command: TokenCommand) -> anyhow::Resu
                 bail!("say what the token is for");
             }
             let scope = Scope::local(tenant(&catalog, &of).await?.id);
-            say!("{}", make_token(&catalog, &scope, &name, may, days).await?);
+            let by = scope.principal().kind();
+            say!("{}", make_token(&catalog, &scope, (&name, by), may, days).await?);
         }
         TokenCommand::List { tenant: of } => {
             let scope = Scope::local(tenant(&catalog, &of).await?.id);
@@ -345,7 +377,7 @@ pub(super) async fn token(config: Config, command: TokenCommand) -> anyhow::Resu
 async fn make_token(
     catalog: &Catalog,
     scope: &Scope,
-    name: &str,
+    (name, by): (&str, &str),
     permissions: Permissions,
     days: i64,
 ) -> anyhow::Result<String> {
@@ -354,7 +386,7 @@ async fn make_token(
         secret: secret::digest(&token),
         name: name.to_owned(),
         permissions,
-        created_by: scope.principal().kind().to_owned(),
+        created_by: by.to_owned(),
         at_ms: now,
         expires_ms: now.saturating_add(days.saturating_mul(DAY)),
     };
@@ -379,17 +411,23 @@ pub(super) async fn demonstrate(app: &App) -> anyhow::Result<String> {
         };
         catalog.add_person(&scope, &new).await?;
     }
-    make_token(catalog, &scope, "demonstration", Permissions::ALL, 1).await
+    make_token(catalog, &scope, ("demonstration", DEMO_MAKER), Permissions::ALL, 1).await
 }
 
-/// Refuses an archive in which an account still has the password that everybody knows.
+/// Ends what a demonstration left open: its tokens, and, if there were any, the sessions of its
+/// accounts. Refuses an archive in which an account still has the password that everybody knows.
 ///
 /// # Errors
 ///
 /// There is one.
 pub(super) async fn refuse_demonstration(catalog: &Catalog) -> anyhow::Result<()> {
+    let scope = Scope::system(TenantId::DEFAULT, "end of the demonstration");
+    let ended = catalog.revoke_tokens_of(&scope, DEMO_MAKER, now_ms()).await?;
     for (login, ..) in DEMO {
         let Some(known) = catalog.credentials(login).await? else { continue };
+        if ended > 0 {
+            catalog.end_sessions(&scope, known.id).await?;
+        }
         let hash = known.password.clone();
         let right =
             tokio::task::spawn_blocking(move || secret::verify(DEMO_PASSWORD, &hash)).await?;

@@ -48,6 +48,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         _ => None,
     };
     let app = App::open_as(config.clone(), OtherAttributes::Refuse).await?;
+    // Before anybody can come in.
+    if !config.no_auth && !config.demo {
+        people::refuse_demonstration(app.archive.catalog()).await?;
+    }
     let http = bind("http", config.http).await?;
     let dimse = bind("dimse", config.dimse).await?;
     let (http_address, dimse_address) = (http.local_addr()?, dimse.local_addr()?);
@@ -154,9 +158,6 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             password.map(|password| (FIRST.to_owned(), password))
         }
     };
-    if !config.no_auth && !config.demo {
-        people::refuse_demonstration(app.archive.catalog()).await?;
-    }
     say!("http: {scheme}://{http_address}");
     if let Some(address) = secure_address {
         say!("dimse-tls: {}@{address}", config.aet);
@@ -296,7 +297,11 @@ async fn demo(app: &App, http: &str, dimse: &str) -> anyhow::Result<()> {
             crate::import::import(&app.archive, &app.scope(), &paths, DEMO_PARALLEL, &bar).await?;
         say!("loaded {} sample instances from {}", summary.stored, folder.display());
     } else if totals.instances == 0 {
-        say!("no samples: there is no folder {}", folder.display());
+        say!(
+            "No sample images are loaded: there is no folder {}. The samples come with the source \
+             code (sample-dicom); name the folder with --demo-folder, or send images of your own.",
+            folder.display()
+        );
     }
     let program = std::env::args().next().unwrap_or_else(|| "qianli".into());
     let (title, port) = (&app.config.aet, dimse.rsplit(':').next().unwrap_or_default());

@@ -68,6 +68,7 @@ fn operator(setup: &Setup) {
 
     let said = command(&node, "tenant", "add", &["county-1", "--title", "县医院"]);
     assert!(said.contains("/tenants/county-1/dicom-web"), "{said}");
+    assert!(said.contains("qianli user add"), "the next step: {said}");
     let theirs = command(&node, "token", "add", &["t", "--may", "read", "--tenant", "county-1"]);
     let bearer = format!("Bearer {}", theirs.trim());
     let own = node.web().get("/tenants/county-1/dicom-web/studies");
@@ -80,8 +81,75 @@ fn operator(setup: &Setup) {
     let again = command(&node, "user", "password", &["wang"]);
     assert_ne!(after(&again, "password"), first);
     assert!(command(&node, "user", "list", &[]).contains("王小东"));
-    command(&node, "user", "disable", &["wang"]);
-    command(&node, "user", "enable", &["wang"]);
+    assert!(command(&node, "user", "disable", &["wang"]).contains("wang is switched off"));
+    assert!(command(&node, "user", "enable", &["wang"]).contains("wang is switched on"));
+    let said = command(&node, "user", "roles", &["wang", "--role", "reader,auditor"]);
+    assert!(said.contains("wang is now reader, auditor in the tenant default"), "{said}");
+    for arguments in [&["user", "roles", "admin"][..], &["user", "disable", "admin"]] {
+        let refused = node.run(arguments[0], &arguments[1..]);
+        let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && words.contains("last administrator"), "{words}");
+    }
+    let said = command(&node, "user", "roles", &["admin", "--force"]);
+    assert!(said.contains("no member"), "{said}");
+    assert!(node.run("restore", &[]).status.success());
+    eventually("the trail says who was where", Duration::from_secs(10), || {
+        let listed = command(&node, "audit", "list", &[]);
+        let line = listed.lines().find(|line| line.contains("token t"));
+        let search = line.is_some_and(|line| line.contains(" county-1 "));
+        (search && listed.contains(r#""roles":["reader","auditor"]"#)).then_some(())
+    });
+}
+
+/// What a demonstration left open ends when the archive is used in earnest.
+#[test]
+fn a_demonstration_ends_with_the_first_real_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qianli"));
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("QIANLI_") {
+                command.env_remove(variable);
+            }
+        }
+        command.args(arguments).args(["--data", "data"]).current_dir(folder.path());
+        command
+    };
+    let serve = |more: &[&str]| {
+        let words = folder.path().join("words");
+        let arguments = [&["serve", "--http", "127.0.0.1:0", "--dimse", "127.0.0.1:0"][..], more];
+        let child = program(&arguments.concat())
+            .stdout(File::create(&words).expect("a file"))
+            .stderr(File::create(folder.path().join("log")).expect("a log"))
+            .spawn()
+            .expect("start the node");
+        let last = if more.is_empty() { "dimse:" } else { "curl" };
+        let said = eventually("the node is ready", Duration::from_secs(60), || {
+            let text = std::fs::read_to_string(&words).expect("what it says");
+            (text.contains(last) && text.ends_with('\n')).then_some(text)
+        });
+        (child, said)
+    };
+    let status = |said: &str, token: &str| {
+        let web = crate::support::web::Web::new(after(said, "http:"));
+        let bearer = format!("Bearer {token}");
+        web.get("/dicom-web/studies").header("Authorization", &bearer).send().status
+    };
+    let (mut child, said) = serve(&["--demo"]);
+    assert!(said.contains("No sample images are loaded"), "there is no folder of samples: {said}");
+    let token = said.split("-u :").nth(1).and_then(|rest| rest.split(' ').next());
+    let token = token.expect("a token").to_owned();
+    assert_eq!(status(&said, &token), 200);
+    child.kill().expect("stop the node");
+    child.wait().expect("its end");
+    for login in ["admin", "doctor", "tech"] {
+        let done = program(&["user", "password", login]).output().expect("run the binary");
+        assert!(done.status.success(), "{login}");
+    }
+    let (mut child, said) = serve(&[]);
+    assert_eq!(status(&said, &token), 401);
+    child.kill().expect("stop the node");
+    child.wait().expect("its end");
 }
 
 /// The first start of an archive says how to get in, and later ones do not.

@@ -21,6 +21,12 @@ fn health_and_unknown_paths() {
     }
     let metrics = web.get("/metrics").send_ok().text();
     assert!(metrics.contains("qianli_"), "{metrics}");
+    // Through a proxy on this machine everybody comes from it.
+    for (name, value) in
+        [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1"), ("Via", "1.1 proxy")]
+    {
+        assert_eq!(web.get("/metrics").header(name, value).send().status, 403, "{name}");
+    }
     assert_eq!(web.dicom("/no/such/service").send().status, 404);
 }
 

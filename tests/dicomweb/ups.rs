@@ -1,5 +1,6 @@
 //! UPS-RS against the running binary: the life of a workitem, and its reports over WebSockets.
 
+use crate::access::command;
 use crate::on_both_setups;
 use crate::support::node::Node;
 use crate::support::setup::Setup;
@@ -75,6 +76,17 @@ impl Receiver {
                 Err(error) => panic!("{error}"),
             };
         }
+    }
+
+    /// The code with which the server closed it, or `None` when it stayed open for so long.
+    fn closed_within(&mut self, patience: Duration) -> Option<u16> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Ok(Message::Close(frame)) = self.0.read() {
+                return Some(frame.map_or(0, |frame| frame.code.into()));
+            }
+        }
+        None
     }
 
     /// The next report, or `None` when nothing came for so long. Reading answers pings.
@@ -390,4 +402,21 @@ fn pydicom(setup: &Setup) {
     if let Some(ran) = clients::python(&node, "workitems.py", &[]) {
         println!("{}", ran.ok());
     }
+}
+
+/// A connection that is open when its token is revoked is closed soon after.
+#[test]
+fn receivers_leave_when_their_login_ends() {
+    let node = Node::plan(&Setup::Embedded).arg("--no-auth=false").start();
+    let token = command(&node, "token", "add", &["receiver", "--may", "worklist"]);
+    let bearer = format!("Bearer {}", token.trim());
+    assert_eq!(Receiver::open_with(&node, "A", &[]).err(), Some(401));
+    let mut receiver =
+        Receiver::open_with(&node, "A", &[("Authorization", &bearer)]).expect("a WebSocket");
+    // Longer than it takes to look again.
+    assert_eq!(receiver.closed_within(Duration::from_secs(6)), None, "a valid token stays");
+    command(&node, "token", "revoke", &["1"]);
+    let code = receiver.closed_within(Duration::from_secs(20)).expect("an end");
+    assert_eq!(code, 1008);
+    assert_eq!(Receiver::open_with(&node, "A", &[("Authorization", &bearer)]).err(), Some(401));
 }

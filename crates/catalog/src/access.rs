@@ -44,6 +44,17 @@ pub struct Person {
     pub roles: Vec<Role>,
 }
 
+/// What came of a change to what somebody may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is done.
+    Done,
+    /// Nobody has that login.
+    NoSuchPerson,
+    /// Nothing was done: a tenant would be left without an administrator who can log in.
+    LastAdministrator,
+}
+
 /// What a login is checked against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {

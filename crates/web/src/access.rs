@@ -5,6 +5,7 @@
 //! request, so that one without a guard in front cannot be reached by nobody.
 
 mod guard;
+mod guesses;
 mod identify;
 pub mod login;
 pub mod oidc;
@@ -13,8 +14,9 @@ pub mod secret;
 use std::time::Duration;
 
 pub(crate) use guard::{Needs, guard, guard_page, require};
+pub(crate) use guesses::Guesses;
 pub(crate) use identify::{
-    Door, Found, LinkPath, TenantPath, below_tenant, cookie, cookie_of, identify,
+    Door, Found, LinkPath, Standing, TenantPath, below_tenant, cookie, cookie_of, identify,
 };
 
 /// The cookie of a browser that has opened a share link; it is sent below the path of that link only.

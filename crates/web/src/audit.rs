@@ -5,9 +5,10 @@
 //! and the outcome is the answer's status. The answer goes out when its entry is on its way into
 //! the trail, not before.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use qianli_catalog::{AuditEntry, audit_is_off};
@@ -49,18 +50,32 @@ const OWN_ROWS: [Action; 15] = [
 /// What is known of a request before it is answered.
 pub(crate) struct Noting {
     action: Action,
-    caller: Caller,
+    who: Who,
     uri: Uri,
 }
 
+/// Who sent it.
+enum Who {
+    Known(Caller),
+    /// Nobody knows; from this address.
+    Nobody(Option<IpAddr>),
+}
+
 impl Noting {
-    /// `None` for nobody, who sees nothing: the route's guard turns them away.
+    /// `None` when nothing is to be noted.
     pub(crate) fn begin(request: &Request, action: Action) -> Option<Self> {
         if audit_is_off() {
             return None;
         }
-        let caller = request.extensions().get::<Caller>()?.clone();
-        Some(Self { action, caller, uri: request.uri().clone() })
+        let extensions = request.extensions();
+        let who = match extensions.get::<Caller>() {
+            Some(caller) => Who::Known(caller.clone()),
+            None => {
+                let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+                Who::Nobody(peer.map(|info| info.0.ip()))
+            }
+        };
+        Some(Self { action, who, uri: request.uri().clone() })
     }
 
     /// Notes what the request did or tried to do, and gives the answer out. `template` is that of the
@@ -71,14 +86,26 @@ impl Noting {
         template: &str,
         response: Response,
     ) -> Response {
-        let Self { action, caller, uri } = self;
+        let Self { action, who, uri } = self;
         let outcome = Outcome::of_status(response.status().as_u16());
-        if outcome == Outcome::Success && OWN_ROWS.contains(&action) {
-            return response;
-        }
-        let mut entry = AuditEntry::new(&caller.scope, action, outcome, now_ms());
-        let about = About::of(template, uri.path(), uri.query().unwrap_or_default());
-        about.fill(&mut entry, action);
+        let entry = match who {
+            Who::Known(_) if outcome == Outcome::Success && OWN_ROWS.contains(&action) => {
+                return response;
+            }
+            Who::Known(caller) => {
+                let mut entry = AuditEntry::new(&caller.scope, action, outcome, now_ms());
+                let about = About::of(template, uri.path(), uri.query().unwrap_or_default());
+                about.fill(&mut entry, action);
+                entry
+            }
+            // The guard turned them away, or led them to the login. What they typed into the path is
+            // not taken over.
+            Who::Nobody(peer) => {
+                let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+                let entry = AuditEntry::of_nobody(&peer, Action::AccessDenied, now_ms());
+                entry.with(&json!({ "tried": action.as_str() }))
+            }
+        };
         let noted = state.archive().catalog().note_audit(entry);
         match tokio::time::timeout(PATIENCE, noted).await {
             Ok(Ok(())) => response,

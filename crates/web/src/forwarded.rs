@@ -23,6 +23,16 @@ const X_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// Proxies behind one another that are looked at; more are no real chain.
 const MOST_PROXIES: usize = 16;
 
+/// Whether a request says that a proxy sent it on, whichever proxy that is.
+pub(crate) fn is_proxied(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        *name == header::FORWARDED
+            || *name == header::VIA
+            || name.as_str().starts_with("x-forwarded-")
+            || name.as_str() == "x-real-ip"
+    })
+}
+
 /// The addresses of proxies that are believed.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<IpNet>);

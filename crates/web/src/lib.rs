@@ -173,7 +173,7 @@ struct Inner {
     pixels: Pixels,
     turns: Arc<Semaphore>,
     per_address: rate::PerAddress,
-    guesses: rate::Guesses,
+    guesses: access::Guesses,
     channels: Channels,
     door: Door,
     issuers: Issuers,
@@ -195,7 +195,7 @@ impl WebState {
         let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
         let pixels = Pixels::new(archive.workers().clone());
         let per_address = rate::PerAddress::new(config.requests_per_second);
-        let guesses = rate::Guesses::new();
+        let guesses = access::Guesses::new();
         let channels = Channels::new();
         let hashing = Arc::new(Semaphore::new(PASSWORDS_AT_ONCE));
         let door = Door::new();
@@ -250,7 +250,7 @@ impl WebState {
     }
 
     /// Failed logins by address.
-    pub(crate) fn guesses(&self) -> &rate::Guesses {
+    pub(crate) fn guesses(&self) -> &access::Guesses {
         &self.0.guesses
     }
 

@@ -74,6 +74,19 @@ impl<K: Eq + Hash> RateLimiter<K> {
         self.turn(key, now, false)
     }
 
+    /// Gives back a turn that was taken.
+    pub fn give_back(&self, key: &K) {
+        let mut buckets = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(full) = buckets.full_at.get_mut(key) {
+            *full = full.checked_sub(self.every).unwrap_or(*full);
+        }
+    }
+
+    /// Fills the bucket of `key`.
+    pub fn forgive(&self, key: &K) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).full_at.remove(key);
+    }
+
     fn turn(&self, key: K, now: Instant, take: bool) -> Result<(), Duration> {
         let mut buckets = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Buckets { full_at, others, swept } = &mut *buckets;
@@ -99,43 +112,6 @@ impl<K: Eq + Hash> RateLimiter<K> {
             *bucket = taken;
         }
         Ok(())
-    }
-}
-
-/// Failed logins from one address at once, and the time after which as many are possible again. The
-/// account itself is locked much earlier; this is against guesses at many accounts.
-const GUESSES: (u32, Duration) = (30, Duration::from_secs(15 * 60));
-
-/// Failed logins of addresses; those of loopback, where a proxy may stand, are not counted.
-pub(crate) struct Guesses(Option<RateLimiter<IpAddr>>);
-
-impl Guesses {
-    pub(crate) fn new() -> Self {
-        Self(RateLimiter::new(GUESSES.0, GUESSES.1))
-    }
-
-    /// Whether `peer` may try; if not, how long until it may.
-    pub(crate) fn check(&self, peer: &str) -> Result<(), Duration> {
-        self.with(peer, RateLimiter::check)
-    }
-
-    /// Notes that `peer` failed.
-    pub(crate) fn failed(&self, peer: &str) {
-        // The answer to this one is given; the next is asked for by `check`.
-        let _ = self.with(peer, RateLimiter::take);
-    }
-
-    fn with(
-        &self,
-        peer: &str,
-        ask: impl FnOnce(&RateLimiter<IpAddr>, IpAddr, Instant) -> Result<(), Duration>,
-    ) -> Result<(), Duration> {
-        match (&self.0, peer.parse::<IpAddr>()) {
-            (Some(limiter), Ok(peer)) if !address::is_loopback(peer) => {
-                ask(limiter, address::caller(peer), Instant::now())
-            }
-            _ => Ok(()),
-        }
     }
 }
 
@@ -196,6 +172,9 @@ mod tests {
         assert_eq!(limiter.take("a", start), Err(Duration::from_secs(10)));
         assert_eq!(limiter.take("a", at(4)), Err(Duration::from_secs(6)), "asking costs nothing");
         assert_eq!(limiter.take("b", start), Ok(()), "others are not concerned");
+        limiter.give_back(&"a");
+        assert_eq!(limiter.take("a", start), Ok(()));
+        assert!(limiter.take("a", start).is_err());
         assert_eq!(limiter.take("a", at(10)), Ok(()));
         assert!(limiter.take("a", at(10)).is_err());
         // A long rest gives no more than a full bucket.
@@ -205,6 +184,8 @@ mod tests {
         for _ in 0..9 {
             assert_eq!(limiter.check("a", at(1010)), Ok(()), "looking takes no turn");
         }
+        limiter.forgive(&"a");
+        assert_eq!((0..4).filter(|_| limiter.take("a", at(1010)).is_ok()).count(), 3);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::get;
@@ -37,7 +37,7 @@ use self::places::{Admission, Places};
 use self::stall::Stalling;
 pub use self::tls::CurrentTls;
 use crate::error::HttpError;
-use crate::forwarded::{OverTls, TrustedProxies};
+use crate::forwarded::{OverTls, TrustedProxies, is_proxied};
 use crate::headers;
 
 /// Renders the process's metrics in the text format of Prometheus.
@@ -104,9 +104,11 @@ pub async fn serve(
     door: Door,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    // They name AE titles and say how much is going on: for this machine's own agents.
-    let render = move |ConnectInfo(peer): ConnectInfo<SocketAddr>| {
-        let text = is_loopback(peer.ip()).then(|| metrics());
+    // They name AE titles and say how much is going on: for this machine's own agents, and not for
+    // everybody whom a proxy on this machine lets through.
+    let render = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap| {
+        let local = is_loopback(peer.ip()) && !is_proxied(&headers);
+        let text = local.then(|| metrics());
         async move {
             let text = text.ok_or_else(|| HttpError::forbidden("only from this machine"))?;
             Ok::<_, HttpError>(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text))

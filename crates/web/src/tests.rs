@@ -9,6 +9,7 @@ mod composite;
 mod convert;
 mod data;
 mod delete;
+mod door;
 mod grants;
 mod headers;
 mod node;

@@ -5,7 +5,7 @@ use qianli_model::{Role, Scope};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::{Credentials, NewPerson, Person, joining, roles};
+use super::{Change, Credentials, NewPerson, Person, joining, roles};
 use crate::Catalog;
 use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
@@ -117,6 +117,30 @@ impl Catalog {
         login: &str,
         roles: &[Role],
     ) -> Result<bool, CatalogError> {
+        Ok(self.roles_to(scope, login, roles, false).await? == Change::Done)
+    }
+
+    /// As [`Self::set_roles`], but leaves the tenant an administrator who can log in.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn change_roles(
+        &self,
+        scope: &Scope,
+        login: &str,
+        roles: &[Role],
+    ) -> Result<Change, CatalogError> {
+        self.roles_to(scope, login, roles, true).await
+    }
+
+    async fn roles_to(
+        &self,
+        scope: &Scope,
+        login: &str,
+        roles: &[Role],
+        keep: bool,
+    ) -> Result<Change, CatalogError> {
         const FIND: &str = "SELECT id FROM users WHERE login = $1";
         const CLEAR: &str = "DELETE FROM memberships WHERE user_id = $1 AND tenant_id = $2";
         let login = login.to_lowercase();
@@ -126,7 +150,12 @@ impl Catalog {
                 .bind(&login)
                 .fetch_optional(&mut *transaction)
                 .await?;
-            let Some((id,)) = row else { return Ok(false) };
+            let Some((id,)) = row else { return Ok(Change::NoSuchPerson) };
+            sqlx::query(HOLD).bind(scope.tenant().0).execute(&mut *transaction).await?;
+            let (before,): (i64,) = sqlx::query_as(ADMINISTRATORS)
+                .bind(scope.tenant().0)
+                .fetch_one(&mut *transaction)
+                .await?;
             sqlx::query(CLEAR)
                 .bind(id)
                 .bind(scope.tenant().0)
@@ -140,11 +169,19 @@ impl Catalog {
                     .execute(&mut *transaction)
                     .await?;
             }
+            let (after,): (i64,) = sqlx::query_as(ADMINISTRATORS)
+                .bind(scope.tenant().0)
+                .fetch_one(&mut *transaction)
+                .await?;
+            if keep && before > 0 && after == 0 {
+                transaction.rollback().await?;
+                return Ok(Change::LastAdministrator);
+            }
             let details = json!({"login": login, "roles": names(roles)});
             let entry = AuditEntry::new(scope, Action::ChangeRole, Outcome::Success, now_ms());
             transaction.append_audit(vec![entry.with(&details)]).await?;
             transaction.commit().await?;
-            Ok(true)
+            Ok(Change::Done)
         })
     }
 
@@ -159,10 +196,50 @@ impl Catalog {
         person: i64,
         disabled: bool,
     ) -> Result<(), CatalogError> {
+        self.disabled_to(scope, person, disabled, false).await.map(drop)
+    }
+
+    /// As [`Self::set_disabled`], but leaves every tenant of the person an administrator who can log
+    /// in.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn change_disabled(
+        &self,
+        scope: &Scope,
+        person: i64,
+        disabled: bool,
+    ) -> Result<Change, CatalogError> {
+        self.disabled_to(scope, person, disabled, true).await
+    }
+
+    async fn disabled_to(
+        &self,
+        scope: &Scope,
+        person: i64,
+        disabled: bool,
+        keep: bool,
+    ) -> Result<Change, CatalogError> {
+        const HOLD_ALL: &str = "UPDATE tenants SET name = name WHERE id IN
+            (SELECT tenant_id FROM memberships WHERE user_id = $1)";
+        // Tenants of which the person is the only administrator who can log in.
+        const ALONE: &str = "SELECT COUNT(*) FROM memberships m JOIN users u ON u.id = m.user_id
+            WHERE m.user_id = $1 AND m.role = 'administrator' AND NOT u.disabled
+                AND NOT EXISTS (SELECT 1 FROM memberships o JOIN users v ON v.id = o.user_id
+                    WHERE o.tenant_id = m.tenant_id AND o.role = 'administrator'
+                        AND o.user_id <> m.user_id AND NOT v.disabled)";
         const TEXT: &str = "UPDATE users SET disabled = $2 WHERE id = $1";
         let did = if disabled { "switch off" } else { "switch on" };
         on_db!(self.db(), pools => {
             let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            sqlx::query(HOLD_ALL).bind(person).execute(&mut *transaction).await?;
+            let (alone,): (i64,) =
+                sqlx::query_as(ALONE).bind(person).fetch_one(&mut *transaction).await?;
+            if keep && disabled && alone > 0 {
+                transaction.rollback().await?;
+                return Ok(Change::LastAdministrator);
+            }
             sqlx::query(TEXT).bind(person).bind(disabled).execute(&mut *transaction).await?;
             if disabled {
                 sqlx::query(END_SESSIONS).bind(person).execute(&mut *transaction).await?;
@@ -172,7 +249,7 @@ impl Catalog {
             transaction.append_audit(vec![entry]).await?;
             transaction.commit().await?;
         });
-        Ok(())
+        Ok(Change::Done)
     }
 
     /// Sets a person's password, ends all sessions and any lock. `must_change` when somebody else
@@ -279,6 +356,14 @@ impl Catalog {
 pub(super) fn names(roles: &[Role]) -> Vec<&'static str> {
     roles.iter().map(|role| role.name()).collect()
 }
+
+/// Holds the row of a tenant until the end of the transaction: of two who each take the other's role
+/// away, one comes second and sees it.
+const HOLD: &str = "UPDATE tenants SET name = name WHERE id = $1";
+
+/// Administrators of a tenant who can log in.
+const ADMINISTRATORS: &str = "SELECT COUNT(*) FROM memberships m JOIN users u ON u.id = m.user_id
+    WHERE m.tenant_id = $1 AND m.role = 'administrator' AND NOT u.disabled";
 
 pub(super) const ADD_ROLE: &str =
     "INSERT INTO memberships (user_id, tenant_id, role) VALUES ($1, $2, $3)

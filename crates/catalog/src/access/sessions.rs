@@ -188,6 +188,27 @@ impl Catalog {
         })
     }
 
+    /// Ends every session of a person; returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn end_sessions(&self, scope: &Scope, person: i64) -> Result<u64, CatalogError> {
+        const TEXT: &str = "DELETE FROM sessions WHERE user_id = $1";
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            let ended =
+                sqlx::query(TEXT).bind(person).execute(&mut *transaction).await?.rows_affected();
+            if ended > 0 {
+                let entry = AuditEntry::new(scope, Action::Logout, Outcome::Success, now_ms())
+                    .with(&serde_json::json!({"person": person, "sessions": ended}));
+                transaction.append_audit(vec![entry]).await?;
+            }
+            transaction.commit().await?;
+            Ok(ended)
+        })
+    }
+
     /// Open sessions of a person, the latest first.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use qianli_model::{Permissions, Scope, TenantId};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use super::{ApiToken, NewToken, Tenant};
+use super::{ApiToken, NewToken, Tenant, joining, roles};
 use crate::Catalog;
 use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
@@ -85,18 +85,53 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn token(&self, secret: &str, now_ms: i64) -> Result<Option<ApiToken>, CatalogError> {
         // A token of somebody who was switched off would be a way back in.
+        let columns = COLUMNS.replacen(
+            " FROM",
+            &format!(
+                ", EXISTS (SELECT 1 FROM users u WHERE u.login = a.created_by),
+                (SELECT {} FROM users u JOIN memberships m ON m.user_id = u.id
+                    WHERE u.login = a.created_by AND m.tenant_id = a.tenant_id) FROM",
+                joining(self.db(), "m.role")
+            ),
+            1,
+        );
         let text = format!(
-            "SELECT {COLUMNS} WHERE a.secret = $1 AND a.revoked_ms = 0 AND a.expires_ms > $2
+            "SELECT {columns} WHERE a.secret = $1 AND a.revoked_ms = 0 AND a.expires_ms > $2
             AND NOT EXISTS (SELECT 1 FROM users u WHERE u.login = a.created_by AND u.disabled)"
         );
-        let row: Option<Row> = on_db!(self.db(), pools => {
+        // The columns of a token, whether a person made it, and what that person is to the tenant.
+        type Found = (
+            i64,
+            i64,
+            String,
+            String,
+            String,
+            String,
+            String,
+            i64,
+            i64,
+            i64,
+            i64,
+            bool,
+            Option<String>,
+        );
+        let found: Option<Found> = on_db!(self.db(), pools => {
             sqlx::query_as(AssertSqlSafe(text))
                 .bind(secret)
                 .bind(now_ms)
                 .fetch_optional(&pools.read)
                 .await?
         });
-        Ok(row.map(token))
+        Ok(found.map(|(a, b, c, d, e, f, g, h, i, j, k, by_person, names)| {
+            let mut token = token((a, b, c, d, e, f, g, h, i, j, k));
+            // Nobody gives more than they have, also when they have less than when they gave it.
+            if by_person {
+                let has = roles(&names.unwrap_or_default());
+                let has = has.iter().fold(Permissions::NONE, |set, one| set.and(one.permissions()));
+                token.permissions = token.permissions.within(has);
+            }
+            token
+        }))
     }
 
     /// Every token of the scope's tenant, revoked ones too, the latest first.
@@ -126,6 +161,39 @@ impl Catalog {
             sqlx::query(TEXT).bind(token).bind(now_ms).execute(&pools.write).await?;
         });
         Ok(())
+    }
+
+    /// Revokes every token that `maker` made in the scope's tenant; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn revoke_tokens_of(
+        &self,
+        scope: &Scope,
+        maker: &str,
+        now_ms: i64,
+    ) -> Result<usize, CatalogError> {
+        const TEXT: &str = "UPDATE api_tokens SET revoked_ms = $3
+            WHERE tenant_id = $1 AND created_by = $2 AND revoked_ms = 0 RETURNING id";
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            let revoked: Vec<(i64,)> = sqlx::query_as(TEXT)
+                .bind(scope.tenant().0)
+                .bind(maker)
+                .bind(now_ms)
+                .fetch_all(&mut *transaction)
+                .await?;
+            let entry = |(id,): &(i64,)| {
+                AuditEntry::new(scope, Action::ChangeToken, Outcome::Success, now_ms)
+                    .with(&json!({"did": "revoke", "token": id}))
+            };
+            if !revoked.is_empty() {
+                transaction.append_audit(revoked.iter().map(entry).collect()).await?;
+            }
+            transaction.commit().await?;
+            Ok(revoked.len())
+        })
     }
 
     /// Revokes a token of the scope's tenant. False when there is none of that key that is valid.

@@ -1,11 +1,15 @@
 //! What a row of the audit trail says.
 
 use qianli_model::audit::{Action, Outcome};
-use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid};
+use qianli_model::scope::Principal;
+use qianli_model::{Permissions, Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
 use serde_json::{Value, json};
 
 use crate::keys::bounded;
 use crate::types::Target;
+
+/// Kind of whoever said nothing of themselves, or nothing that is right.
+pub(crate) const NOBODY: &str = "nobody";
 
 /// What happened, before it has a place in a chain. Holds no patient data: UIDs lead to the patient
 /// for those who may see it.
@@ -57,6 +61,14 @@ impl AuditEntry {
             requests: 1,
             details: through(scope).map_or("{}".to_owned(), |viewer| viewer.to_string()),
         }
+    }
+
+    /// An entry about a request that was refused since nobody knows who sent it. It concerns no tenant
+    /// more than another, and stands with the first.
+    pub fn of_nobody(peer: &str, action: Action, at_ms: i64) -> Self {
+        let scope = Scope::new(TenantId::DEFAULT, Principal::Local, Permissions::NONE).at(peer);
+        let entry = Self::new(&scope, action, Outcome::Refused, at_ms);
+        Self { principal_kind: NOBODY.to_owned(), ..entry }
     }
 
     /// About a study, a series or an instance.
@@ -182,7 +194,7 @@ mod tests {
     /// A letter that moves from one column to its neighbour, or any other change, is another row.
     #[test]
     fn every_column_counts() {
-        let scope = Scope::system(qianli_model::TenantId::DEFAULT, "test");
+        let scope = Scope::system(TenantId::DEFAULT, "test");
         let entry = AuditEntry::new(&scope, Action::Store, Outcome::Success, 7);
         let hash = |chain, number, entry: &AuditEntry, previous: &str| {
             AuditRow::hash_of(chain, number, entry, previous)

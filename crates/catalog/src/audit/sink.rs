@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::entry::AuditEntry;
+use super::entry::{AuditEntry, NOBODY};
 use super::write::Append;
 use crate::Catalog;
 use crate::db::{Db, on_db};
@@ -35,6 +35,9 @@ const TOLD_APART: usize = 10_000;
 
 /// Instances of all waiting rows that are told apart.
 const TOLD_APART_OF_ALL: usize = 100_000;
+
+/// Entries of nobody in a second whose addresses are told apart.
+const MOST_STRANGERS: usize = 1000;
 
 /// How long to wait before a transaction that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -252,6 +255,8 @@ struct Gathered {
     /// The instances of each row, as far as they are told apart.
     instances: Vec<HashSet<String>>,
     told_apart: usize,
+    /// Entries of nobody.
+    strangers: usize,
     /// Places of rows by the hash of their likeness, or, where another has that hash, by a number
     /// after it. No copies of the texts are kept.
     places: HashMap<u64, usize>,
@@ -273,6 +278,13 @@ impl Gathered {
     }
 
     fn add(&mut self, mut entry: AuditEntry) {
+        if entry.principal_kind == NOBODY {
+            // Strangers of many addresses must not fill the trail.
+            if self.strangers >= MOST_STRANGERS {
+                entry.peer.clear();
+            }
+            self.strangers += 1;
+        }
         let place = self.place(&entry);
         if self.instances.len() <= place {
             self.instances.push(HashSet::new());
@@ -351,6 +363,18 @@ mod tests {
         assert!(state.is_full(), "entries, while nothing can be written");
         state.failing = false;
         assert!(!state.is_full());
+    }
+
+    #[test]
+    fn strangers_do_not_fill_the_trail() {
+        let mut gathered = Gathered::default();
+        for address in 0..3 * MOST_STRANGERS {
+            let peer = format!("2001:db8::{address:x}");
+            gathered.add(AuditEntry::of_nobody(&peer, Action::LoginFailed, 5));
+        }
+        assert_eq!(gathered.rows.len(), MOST_STRANGERS + 1);
+        let requests: i64 = gathered.rows.iter().map(|row| row.requests).sum();
+        assert_eq!(requests, 3 * i64::try_from(MOST_STRANGERS).unwrap(), "each is counted");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use qianli_model::{Permission, Permissions, Role, Scope, TenantId};
 
 use super::fixture::{other_tenant, scope};
 use crate::Catalog;
-use crate::access::{NewPerson, NewSession, NewToken};
+use crate::access::{Change, NewPerson, NewSession, NewToken};
 
 super::on_both!(
     people_are_seen_by_their_tenants_alone,
@@ -14,6 +14,8 @@ super::on_both!(
     tokens_end_by_time_and_decision,
     tenants_have_one_name_each,
     what_is_changed_is_audited,
+    a_tenant_keeps_an_administrator,
+    tokens_of_a_maker_end_together,
 );
 
 fn person(login: &str, roles: &[Role]) -> NewPerson {
@@ -185,4 +187,62 @@ async fn tenants_have_one_name_each(catalog: &Catalog) {
     assert_eq!(catalog.tenant("county-1").await.unwrap(), Some(made));
     assert_eq!(catalog.tenant("county-2").await.unwrap(), None);
     assert_eq!(catalog.tenants().await.unwrap().len(), 2);
+}
+
+async fn a_tenant_keeps_an_administrator(catalog: &Catalog) {
+    let other = other_tenant(catalog).await;
+    let admin = [Role::Administrator];
+    let first = catalog.add_person(&scope(), &person("a", &admin)).await.unwrap().unwrap();
+    let second = catalog.add_person(&scope(), &person("b", &admin)).await.unwrap().unwrap();
+    let roles = |login: &'static str, roles: &'static [Role]| {
+        let scope = scope();
+        async move { catalog.change_roles(&scope, login, roles).await.unwrap() }
+    };
+    assert_eq!(roles("nobody", &[]).await, Change::NoSuchPerson);
+    // Of two who take it from each other at once, one succeeds.
+    let (one, two) = tokio::join!(roles("a", &[Role::Reader]), roles("b", &[]));
+    let mut both = [one, two];
+    both.sort_by_key(|change| *change == Change::LastAdministrator);
+    assert_eq!(both, [Change::Done, Change::LastAdministrator]);
+    let (left, key, gone) = match one {
+        Change::Done => ("b", second, first),
+        _ => ("a", first, second),
+    };
+    assert_eq!(roles(left, &[Role::Auditor]).await, Change::LastAdministrator);
+    assert_eq!(roles(left, &[Role::Administrator, Role::Auditor]).await, Change::Done);
+    let switch =
+        async |person, disabled| catalog.change_disabled(&scope(), person, disabled).await.unwrap();
+    assert_eq!(switch(key, true).await, Change::LastAdministrator);
+    assert_eq!(switch(gone, true).await, Change::Done, "no administrator");
+    // Somebody who is switched off is no administrator who can log in.
+    let third = catalog.add_person(&scope(), &person("c", &admin)).await.unwrap().unwrap();
+    assert_eq!(switch(third, true).await, Change::Done);
+    assert_eq!(roles(left, &[]).await, Change::LastAdministrator);
+    assert_eq!(switch(third, false).await, Change::Done);
+    assert_eq!(roles(left, &[]).await, Change::Done);
+    assert!(catalog.set_roles(&scope(), "c", &[]).await.unwrap(), "the operator may");
+    assert_eq!(catalog.change_roles(&other, "c", &[]).await.unwrap(), Change::Done);
+}
+
+async fn tokens_of_a_maker_end_together(catalog: &Catalog) {
+    let token = |secret: &str, maker: &str| NewToken {
+        secret: secret.into(),
+        name: "n".into(),
+        permissions: Permissions::ALL,
+        created_by: maker.into(),
+        at_ms: 1,
+        expires_ms: 9000,
+    };
+    for (secret, maker) in [("one", "x y"), ("two", "x y"), ("three", "z")] {
+        catalog.add_token(&scope(), &token(secret, maker)).await.unwrap();
+    }
+    assert_eq!(catalog.revoke_tokens_of(&scope(), "x y", 5).await.unwrap(), 2);
+    assert_eq!(catalog.revoke_tokens_of(&scope(), "x y", 6).await.unwrap(), 0);
+    assert!(catalog.token("one", 7).await.unwrap().is_none());
+    assert!(catalog.token("three", 7).await.unwrap().is_some());
+    let id = catalog.add_person(&scope(), &person("a", &[])).await.unwrap().unwrap();
+    catalog.open_session(&session(id, "s")).await.unwrap();
+    assert_eq!(catalog.end_sessions(&scope(), id).await.unwrap(), 1);
+    assert_eq!(catalog.end_sessions(&scope(), id).await.unwrap(), 0);
+    assert_eq!(catalog.session("s", 2000, 0).await.unwrap(), None);
 }

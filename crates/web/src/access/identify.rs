@@ -1,17 +1,21 @@
 //! Who is behind a request: a token, a session, or, without logins, whoever sits at this machine.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, Uri, header};
 use qianli_catalog::access::{Session, Tenant};
 use qianli_catalog::grants::ShareLink;
+use qianli_catalog::{AuditEntry, CatalogError};
+use qianli_model::audit::{Action, Outcome};
 use qianli_model::grant::Viewer;
 use qianli_model::scope::Principal;
 use qianli_model::{Permission, Permissions, Role, Scope, TenantId};
+use serde_json::json;
 
 use super::{Logins, now_ms, oidc, secret};
 use crate::WebState;
@@ -138,53 +142,91 @@ pub(crate) fn identify(
     let link = request.extensions().get::<LinkPath>().map(|path| path.0.as_str());
     let tenant = request.extensions().get::<TenantPath>().map(|path| path.0.as_str());
     let named = link.or(tenant);
-    let presented = match &state.config().logins {
-        // Below a link whoever opened it is the holder of the link, whoever else they are.
-        _ if link.is_some() => match visit(request.headers()) {
-            Some(visit) => Presented::Visit(visit.into()),
-            None => return Ok(Found::Known(None)),
-        },
-        None => Presented::Nothing,
-        Some(logins) => {
-            let headers = request.headers();
-            match (authorization(headers)?, cookie(headers, logins)) {
-                (Some(token), _) => Presented::Token(token),
-                (None, Some(session)) => Presented::Session(session.into()),
-                (None, None) => return Ok(Found::Known(None)),
-            }
-        }
+    // Below a link whoever opened it is the holder of the link, whoever else they are.
+    let presented = match link {
+        Some(_) => visit(request.headers()).map(|visit| Presented::Visit(visit.into())),
+        None => presented(state, request.headers())?,
     };
-    let key = presented.key(named, peer);
-    if let Some(caller) = state.door().remembers(&key) {
-        return Ok(Found::Known(Some(caller)));
+    let Some(presented) = presented else {
+        return Ok(Found::Known(None));
+    };
+    match state.door().remembers(&presented.key(named, peer)) {
+        Some(caller) => Ok(Found::Known(Some(caller))),
+        None => Ok(Found::Ask(Question::new(presented, named, peer).into())),
     }
-    let (presented, named) = (presented.into_owned(), named.map(str::to_owned));
-    Ok(Found::Ask(Box::new(Question { presented, key, named, peer })))
+}
+
+/// How the request says who sends it; `None` when it says nothing.
+fn presented<'a>(
+    state: &WebState,
+    headers: &'a HeaderMap,
+) -> Result<Option<Presented<'a>>, HttpError> {
+    let Some(logins) = &state.config().logins else { return Ok(Some(Presented::Nothing)) };
+    Ok(match (authorization(headers)?, cookie(headers, logins)) {
+        (Some(token), _) => Some(Presented::Token(token)),
+        (None, Some(session)) => Some(Presented::Session(session.into())),
+        (None, None) => None,
+    })
 }
 
 impl Question {
-    /// Asks the catalog. `None` for nobody: a session that has ended.
+    fn new(presented: Presented<'_>, named: Option<&str>, peer: Option<IpAddr>) -> Self {
+        let key = presented.key(named, peer);
+        Self { presented: presented.into_owned(), key, named: named.map(str::to_owned), peer }
+    }
+}
+
+/// Why somebody is turned away who says who they are.
+enum Refused {
+    /// The token is wrong.
+    Token,
+    /// There is no such tenant, or it is not theirs: their own, and who they are.
+    Elsewhere(TenantId, Principal),
+    /// The catalog failed, or an identity provider does not stand for the token.
+    Failed(HttpError),
+}
+
+impl From<CatalogError> for Refused {
+    fn from(error: CatalogError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Question {
+    /// Asks the catalog. `None` for nobody: a session that has ended. Who is turned away leaves a row
+    /// in the audit trail.
     ///
     /// # Errors
     ///
     /// 401 for a wrong token, 404 for a tenant that the caller does not belong to; or the catalog
     /// failed.
-    pub(crate) async fn ask(self, state: &WebState) -> Result<Option<Caller>, HttpError> {
-        let Self { presented, key, named, peer } = self;
-        let named = named.as_deref();
-        let found = match (&presented, &state.config().logins) {
-            (Presented::Token(text), _) => Some(token(state, text, named).await?),
+    pub(crate) async fn ask(&self, state: &WebState) -> Result<Option<Caller>, HttpError> {
+        let named = self.named.as_deref();
+        let peer = self.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let found = match (&self.presented, &state.config().logins) {
+            (Presented::Token(text), _) => token(state, text, named).await.map(Some),
             // A cookie of yesterday is nobody's fault.
             (Presented::Session(text), Some(logins)) => {
-                session(state, logins, text, (named, peer)).await?
+                session(state, logins, text, (named, self.peer)).await
             }
-            (Presented::Session(_), None) => None,
-            (Presented::Visit(text), _) => visitor(state, &secret::digest(text), named).await?,
-            (Presented::Nothing, _) => Some(local(state, named).await?),
+            (Presented::Session(_), None) => Ok(None),
+            (Presented::Visit(text), _) => visitor(state, &secret::digest(text), named).await,
+            (Presented::Nothing, _) => local(state, named).await.map(Some),
         };
-        let Some(known) = found else { return Ok(None) };
+        let known = match found {
+            Ok(Some(known)) => known,
+            // What was remembered a moment ago is no longer so.
+            Ok(None) => {
+                state.door().known.remove(&self.key);
+                return Ok(None);
+            }
+            Err(refused) => {
+                state.door().known.remove(&self.key);
+                return Err(turn_away(state, refused, &peer).await);
+            }
+        };
+        let key = self.key;
         let Known { tenant, principal, permissions, person, viewer } = known;
-        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
         let mut scope = Scope::new(tenant.id, principal, permissions).at(&peer);
         if let Some(viewer) = viewer {
             scope = scope.through(viewer);
@@ -196,20 +238,80 @@ impl Question {
 }
 
 /// Without logins: everything, in the tenant that the path names.
-async fn local(state: &WebState, named: Option<&str>) -> Result<Known, HttpError> {
+async fn local(state: &WebState, named: Option<&str>) -> Result<Known, Refused> {
     let tenant = match named {
         None => Tenant { id: TenantId::DEFAULT, name: "default".into(), title: String::new() },
         Some(name) => match state.archive().catalog().tenant(name).await? {
             Some(tenant) => tenant,
-            None => return Err(no_tenant()),
+            None => return Err(Refused::Elsewhere(TenantId::DEFAULT, Principal::Local)),
         },
     };
     let permissions = Permissions::ALL;
     Ok(Known { tenant, principal: Principal::Local, permissions, person: None, viewer: None })
 }
 
-fn no_tenant() -> HttpError {
-    HttpError::not_found("there is no such tenant, or you are not a member of it")
+/// Notes who is turned away, and says why.
+async fn turn_away(state: &WebState, refused: Refused, peer: &str) -> HttpError {
+    let (entry, error) = match refused {
+        Refused::Failed(error) if error.status().is_server_error() => return error,
+        // The token of a program, which its identity provider does not stand for.
+        Refused::Failed(error) => {
+            let entry = AuditEntry::of_nobody(peer, Action::LoginFailed, now_ms());
+            (entry.with(&json!({ "why": "wrong token" })), error)
+        }
+        Refused::Token => {
+            let entry = AuditEntry::of_nobody(peer, Action::LoginFailed, now_ms());
+            let entry = entry.with(&json!({ "why": "wrong token" }));
+            let message =
+                "this API token is unknown, revoked or at its end; make another under Account";
+            (entry, HttpError::unauthorized(message))
+        }
+        Refused::Elsewhere(tenant, principal) => {
+            let scope = Scope::new(tenant, principal, Permissions::NONE).at(peer);
+            let entry = AuditEntry::new(&scope, Action::AccessDenied, Outcome::Refused, now_ms());
+            let entry = entry.with(&json!({ "why": "another tenant" }));
+            let message = "there is no such tenant, or you are not a member of it";
+            (entry, HttpError::not_found(message))
+        }
+    };
+    match state.archive().catalog().note_audit(entry).await {
+        Ok(()) => error,
+        Err(failed) => failed.into(),
+    }
+}
+
+/// What a request said of its sender, to be asked about again while its answer goes on.
+pub(crate) struct Standing(Option<Box<Question>>);
+
+impl Standing {
+    /// Whether the sender would still be let in, and may still do this.
+    ///
+    /// # Errors
+    ///
+    /// The catalog failed.
+    pub(crate) async fn holds(
+        &self,
+        state: &WebState,
+        permission: Permission,
+    ) -> Result<bool, HttpError> {
+        let Some(question) = &self.0 else { return Ok(false) };
+        match question.ask(state).await {
+            Ok(caller) => Ok(caller.is_some_and(|caller| caller.scope.allows(permission))),
+            Err(error) if error.status().is_server_error() => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+impl FromRequestParts<WebState> for Standing {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &WebState) -> Result<Self, HttpError> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let named = parts.extensions.get::<TenantPath>().map(|path| path.0.as_str());
+        let presented = presented(state, &parts.headers)?;
+        Ok(Self(presented.map(|presented| Question::new(presented, named, peer).into())))
+    }
 }
 
 /// How a request says who it is.
@@ -309,8 +411,8 @@ pub(crate) fn cookie_of<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a 
         .map(|(_, value)| value)
 }
 
-async fn token(state: &WebState, text: &str, named: Option<&str>) -> Result<Known, HttpError> {
-    if let Some(machine) = oidc::machine(state, text, named).await? {
+async fn token(state: &WebState, text: &str, named: Option<&str>) -> Result<Known, Refused> {
+    if let Some(machine) = oidc::machine(state, text, named).await.map_err(Refused::Failed)? {
         return Ok(Known {
             tenant: machine.tenant,
             principal: Principal::Machine(machine.name),
@@ -321,31 +423,25 @@ async fn token(state: &WebState, text: &str, named: Option<&str>) -> Result<Know
     }
     let catalog = state.archive().catalog();
     let now = now_ms();
-    let Some(token) = catalog.token(&secret::digest(text), now).await? else {
-        return Err(HttpError::unauthorized(
-            "this API token is unknown, revoked or at its end; make another under Account",
-        ));
-    };
+    let found = catalog.token(&secret::digest(text), now).await?;
+    let Some(token) = found else { return Err(Refused::Token) };
+    let principal = Principal::Token(token.id, token.name);
     let may = token.permissions;
     let (tenant, viewer) = match named.filter(|name| *name != token.tenant.name) {
         None => (token.tenant, None),
         Some(name) => {
             let reads = may.allow(Permission::Read).then_some(token.tenant.id);
             let viewer = Viewer { tenant: reads, ..Viewer::default() };
-            let (tenant, viewer) = shared(state, viewer, name).await?;
-            (tenant, Some(viewer))
+            match shared(state, viewer, name).await? {
+                Some((tenant, viewer)) => (tenant, Some(viewer)),
+                None => return Err(Refused::Elsewhere(token.tenant.id, principal)),
+            }
         }
     };
     if token.used_ms + NOTED < now {
         catalog.touch_token(token.id, now).await?;
     }
-    Ok(Known {
-        tenant,
-        principal: Principal::Token(token.id, token.name),
-        permissions: may,
-        person: None,
-        viewer,
-    })
+    Ok(Known { tenant, principal, permissions: may, person: None, viewer })
 }
 
 /// The tenant of a name, when it shares something with the viewer; else it is as if it did not exist.
@@ -353,11 +449,11 @@ async fn shared(
     state: &WebState,
     viewer: Viewer,
     name: &str,
-) -> Result<(Tenant, Viewer), HttpError> {
+) -> Result<Option<(Tenant, Viewer)>, CatalogError> {
     let catalog = state.archive().catalog();
-    let tenant = catalog.tenant(name).await?.ok_or_else(no_tenant)?;
-    let sharer = catalog.sharer(&viewer, tenant.id, now_ms()).await?.ok_or_else(no_tenant)?;
-    Ok((tenant, Viewer { by_rule: sharer.by_rule, ..viewer }))
+    let Some(tenant) = catalog.tenant(name).await? else { return Ok(None) };
+    let sharer = catalog.sharer(&viewer, tenant.id, now_ms()).await?;
+    Ok(sharer.map(|sharer| (tenant, Viewer { by_rule: sharer.by_rule, ..viewer })))
 }
 
 /// Whoever has opened a share link, below the path of that link.
@@ -365,7 +461,7 @@ async fn visitor(
     state: &WebState,
     digest: &str,
     named: Option<&str>,
-) -> Result<Option<Known>, HttpError> {
+) -> Result<Option<Known>, Refused> {
     let found = state.archive().catalog().visit(digest, now_ms()).await?;
     let here = |link: &ShareLink| named.is_some_and(|name| name == link.id.to_string());
     Ok(found.filter(here).map(|link| Known {
@@ -382,7 +478,7 @@ async fn session(
     logins: &Logins,
     text: &str,
     (named, peer): (Option<&str>, Option<IpAddr>),
-) -> Result<Option<Known>, HttpError> {
+) -> Result<Option<Known>, Refused> {
     let digest = secret::digest(text);
     let digest = digest.as_str();
     let catalog = state.archive().catalog();
@@ -392,7 +488,10 @@ async fn session(
     let Some(mut found) = catalog.session(digest, now, quiet).await? else { return Ok(None) };
     if found.oidc.is_some() {
         let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
-        if !oidc::still_welcome(state, &found, (text, digest), &peer).await? {
+        if !oidc::still_welcome(state, &found, (text, digest), &peer)
+            .await
+            .map_err(Refused::Failed)?
+        {
             return Ok(None);
         }
         // What the provider said may have changed the roles.
@@ -404,17 +503,26 @@ async fn session(
     }
     let (tenant, roles, viewer) = match named {
         Some(name) if name != found.tenant.name => {
-            let tenant = catalog.tenant(name).await?.ok_or_else(no_tenant)?;
-            let roles = catalog.roles(found.person, tenant.id).await?;
-            if roles.is_empty() {
-                let at_home = permitted(&found.roles);
-                let reads = at_home.allow(Permission::Read).then_some(found.tenant.id);
-                let viewer =
-                    Viewer { tenant: reads, person: Some(found.person), ..Viewer::default() };
-                let (tenant, viewer) = shared(state, viewer, name).await?;
-                (tenant, roles, Some(viewer))
-            } else {
-                (tenant, roles, None)
+            let tenant = catalog.tenant(name).await?;
+            let roles = match &tenant {
+                Some(tenant) => catalog.roles(found.person, tenant.id).await?,
+                None => Vec::new(),
+            };
+            match tenant {
+                Some(tenant) if !roles.is_empty() => (tenant, roles, None),
+                _ => {
+                    let at_home = permitted(&found.roles);
+                    let reads = at_home.allow(Permission::Read).then_some(found.tenant.id);
+                    let viewer =
+                        Viewer { tenant: reads, person: Some(found.person), ..Viewer::default() };
+                    match shared(state, viewer, name).await? {
+                        Some((tenant, viewer)) => (tenant, roles, Some(viewer)),
+                        None => {
+                            let principal = Principal::Person(found.person, found.login);
+                            return Err(Refused::Elsewhere(found.tenant.id, principal));
+                        }
+                    }
+                }
             }
         }
         _ => (found.tenant.clone(), found.roles.clone(), None),

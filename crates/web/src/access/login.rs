@@ -93,28 +93,34 @@ pub(crate) async fn log_in(
         _ => None,
     };
     let now = now_ms();
-    let locked = match &known {
-        Some(known) => !catalog.attempt_login(known.id, now).await?,
-        None => false,
+    // For an unknown login too, so that both take as long.
+    let id = known.as_ref().map_or(0, |known| known.id);
+    let tenants = catalog.tenants_of(id).await?;
+    let tenant = tenants.into_iter().next();
+    let home = tenant.as_ref().map_or(TenantId::DEFAULT, |tenant| tenant.id);
+    // What an unknown login was is not noted: people type passwords into the wrong field.
+    let named = if known.is_some() { login } else { "" };
+    let note = async |why| note_failure(catalog, home, (id, named), (peer, why)).await;
+    let Ok(attempt) = state.guesses().attempt(login, peer) else {
+        note("too many tries").await?;
+        return Ok(Outcome::Locked);
     };
-    // An unknown login takes as long as a known one, and so does a locked one.
+    // An unknown login takes as long as a known one.
     let hash = known.as_ref().map(|known| known.password.clone()).unwrap_or_default();
     let given: String = password.chars().take(secret::LONGEST + 1).collect();
     let compared = hash.clone();
     let right = computed(state, move || secret::verify(&given, &compared)).await?;
-    // What an unknown login was is not noted: people type passwords into the wrong field.
     let Some(known) = known else {
-        note_failure(catalog, (0, ""), peer, "unknown login").await?;
+        note("unknown login").await?;
         return Ok(Outcome::Wrong);
     };
-    if locked || !right || !catalog.login_succeeded(known.id, &hash).await? {
-        let why = if locked { "locked" } else { "wrong password, or switched off" };
-        note_failure(catalog, (known.id, login), peer, why).await?;
-        return Ok(if locked { Outcome::Locked } else { Outcome::Wrong });
+    if !right || !catalog.login_succeeded(known.id, &hash).await? {
+        note("wrong password, or switched off").await?;
+        return Ok(Outcome::Wrong);
     }
-    let tenants = catalog.tenants_of(known.id).await?;
-    let Some(tenant) = tenants.into_iter().next() else {
-        note_failure(catalog, (known.id, login), peer, "no tenant").await?;
+    state.guesses().succeeded(&attempt);
+    let Some(tenant) = tenant else {
+        note("no tenant").await?;
         return Ok(Outcome::Nowhere);
     };
     let session = secret::session();
@@ -143,12 +149,12 @@ pub(super) fn shortened(agent: &str) -> &str {
 /// Notes in the audit trail that somebody could not log in.
 pub(crate) async fn note_failure(
     catalog: &Catalog,
+    tenant: TenantId,
     (person, login): (i64, &str),
-    peer: &str,
-    why: &str,
+    (peer, why): (&str, &str),
 ) -> Result<(), CatalogError> {
     let principal = Principal::Person(person, login.to_lowercase());
-    let scope = Scope::new(TenantId::DEFAULT, principal, Permissions::NONE).at(peer);
+    let scope = Scope::new(tenant, principal, Permissions::NONE).at(peer);
     let entry = AuditEntry::new(&scope, Action::LoginFailed, Refused, now_ms());
     let entry = entry.with(&serde_json::json!({ "why": why }));
     catalog.note_audit(entry).await

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use qianli_model::TenantId;
 use serde::Deserialize;
 
 use super::login::{self, answer, here, redirect};
@@ -83,7 +84,9 @@ pub(super) async fn callback(
         Err(failure) => {
             state.guesses().failed(&peer);
             let why = format!("{}: {}", provider.name, failure.word());
-            let noted = note_failure(state.archive().catalog(), (0, ""), &peer, &why).await;
+            let noted =
+                note_failure(state.archive().catalog(), TenantId::DEFAULT, (0, ""), (&peer, &why))
+                    .await;
             if let Err(error) = noted {
                 return frame.failed(error);
             }

@@ -5,7 +5,8 @@ use axum::Form;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use qianli_catalog::access::{NewPerson, Person};
+use qianli_catalog::CatalogError;
+use qianli_catalog::access::{Change, NewPerson, Person};
 use qianli_model::Role;
 use serde::Deserialize;
 
@@ -29,6 +30,7 @@ struct PeoplePage<'a> {
     roles: Vec<(&'static str, &'static str)>,
     /// Login and password of an account that was just made or reset.
     made: Option<(&'a str, &'a str)>,
+    offer: Option<Offer<'a>>,
     problem: Option<&'a str>,
 }
 
@@ -57,6 +59,12 @@ fn chosen(pairs: &Pairs) -> Vec<Role> {
 }
 
 /// Who is meant.
+/// Somebody who can be made a member.
+struct Offer<'a> {
+    login: &'a str,
+    roles: Vec<&'static str>,
+}
+
 #[derive(Deserialize)]
 pub(super) struct Whom {
     login: String,
@@ -67,7 +75,7 @@ pub(super) struct Whom {
 /// `GET /people`.
 pub(super) async fn show(State(state): State<WebState>, caller: Caller, frame: Frame) -> Response {
     let frame = frame.at("people");
-    answer(&state, &caller, &frame, StatusCode::OK, (None, None)).await
+    answer(&state, &caller, &frame, StatusCode::OK, (None, None, None)).await
 }
 
 async fn answer(
@@ -75,7 +83,7 @@ async fn answer(
     caller: &Caller,
     frame: &Frame,
     status: StatusCode,
-    (made, problem): (Option<(&str, &str)>, Option<&str>),
+    (made, problem, offer): (Option<(&str, &str)>, Option<&str>, Option<Offer<'_>>),
 ) -> Response {
     let people = match state.archive().catalog().people(&caller.scope).await {
         Ok(people) => people,
@@ -93,7 +101,7 @@ async fn answer(
             .collect(),
         made: format::instant(person.created_ms),
         disabled: person.disabled,
-        locked: person.locked_until_ms > now,
+        locked: person.locked_until_ms > now || state.guesses().slowed(&person.login),
         must_change: person.must_change,
         itself: itself == Some(person.id),
         login: person.login,
@@ -105,6 +113,7 @@ async fn answer(
         roles: Role::ALL.into_iter().map(|role| (role.name(), t.role(role))).collect(),
         made,
         problem,
+        offer,
     };
     frame.answer(status, &page)
 }
@@ -120,7 +129,7 @@ pub(super) async fn add(
     let (who, name, roles) = (value(&pairs, "login"), value(&pairs, "name"), chosen(&pairs));
     let fine = |b: char| b.is_alphanumeric() || matches!(b, '.' | '-' | '_' | '@');
     let refuse = async |problem| {
-        answer(&state, &caller, &frame, StatusCode::BAD_REQUEST, (None, Some(problem))).await
+        answer(&state, &caller, &frame, StatusCode::BAD_REQUEST, (None, Some(problem), None)).await
     };
     if who.is_empty() || who.chars().count() > LONGEST || !who.chars().all(fine) {
         return refuse(frame.t.people_bad_login).await;
@@ -147,11 +156,59 @@ pub(super) async fn add(
     match state.archive().catalog().add_person(&caller.scope, &new).await {
         Ok(Some(_)) => {
             let made = Some((who, password.as_str()));
-            answer(&state, &caller, &frame, StatusCode::OK, (made, None)).await
+            answer(&state, &caller, &frame, StatusCode::OK, (made, None, None)).await
         }
-        Ok(None) => refuse(frame.t.people_taken).await,
+        Ok(None) => taken(&state, &caller, &frame, &new, !value(&pairs, "join").is_empty()).await,
         Err(error) => frame.failed(error),
     }
+}
+
+/// Somebody has that login. Who it is, only those are told who administer another tenant of that
+/// person too; they can make the person a member here.
+async fn taken(
+    state: &WebState,
+    caller: &Caller,
+    frame: &Frame,
+    new: &NewPerson,
+    join: bool,
+) -> Response {
+    let login = new.login.to_lowercase();
+    let both = match administers_both(state, caller, &login).await {
+        Ok(both) => both,
+        Err(error) => return frame.failed(error),
+    };
+    let catalog = state.archive().catalog();
+    let (problem, offer) = match catalog.person(&caller.scope, &login).await {
+        Err(error) => return frame.failed(error),
+        Ok(Some(_)) => (frame.t.people_member, None),
+        Ok(None) if !both => (frame.t.people_taken, None),
+        Ok(None) if join => {
+            let changed = catalog.change_roles(&caller.scope, &login, &new.roles).await;
+            return done(state, caller, frame, changed).await;
+        }
+        Ok(None) => {
+            let roles = new.roles.iter().map(|role| role.name()).collect();
+            (frame.t.people_join_text, Some(Offer { login: &login, roles }))
+        }
+    };
+    answer(state, caller, frame, StatusCode::BAD_REQUEST, (None, Some(problem), offer)).await
+}
+
+/// Whether the caller administers another tenant of the person, too.
+async fn administers_both(
+    state: &WebState,
+    caller: &Caller,
+    login: &str,
+) -> Result<bool, CatalogError> {
+    let catalog = state.archive().catalog();
+    let Some(own) = &caller.person else { return Ok(false) };
+    let Some(other) = catalog.credentials(login).await? else { return Ok(false) };
+    for tenant in catalog.tenants_of(other.id).await? {
+        if catalog.roles(own.id, tenant.id).await?.contains(&Role::Administrator) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn hashed(state: &WebState, password: String) -> Result<String, HttpError> {
@@ -178,15 +235,37 @@ pub(super) async fn set_roles(
             // Nobody locks everybody out by a slip.
             if own && !roles.contains(&Role::Administrator) {
                 let problem = Some(frame.t.people_not_yourself);
-                return answer(&state, &caller, &frame, StatusCode::BAD_REQUEST, (None, problem))
-                    .await;
+                return answer(
+                    &state,
+                    &caller,
+                    &frame,
+                    StatusCode::BAD_REQUEST,
+                    (None, problem, None),
+                )
+                .await;
             }
         }
     }
-    match catalog.set_roles(&caller.scope, &who, &roles).await {
-        Ok(_) => {
+    let changed = catalog.change_roles(&caller.scope, &who, &roles).await;
+    done(&state, &caller, &frame, changed).await
+}
+
+/// What a change to somebody else's account leads to.
+async fn done(
+    state: &WebState,
+    caller: &Caller,
+    frame: &Frame,
+    changed: Result<Change, CatalogError>,
+) -> Response {
+    match changed {
+        Ok(Change::Done) => {
             state.door().forget();
             redirect("/people")
+        }
+        Ok(Change::NoSuchPerson) => frame.missing(),
+        Ok(Change::LastAdministrator) => {
+            let problem = Some(frame.t.people_last);
+            answer(state, caller, frame, StatusCode::CONFLICT, (None, problem, None)).await
         }
         Err(error) => frame.failed(error),
     }
@@ -211,7 +290,7 @@ async fn own_member(
     } else {
         return Ok(person);
     };
-    Err(answer(state, caller, frame, StatusCode::FORBIDDEN, (None, Some(problem))).await)
+    Err(answer(state, caller, frame, StatusCode::FORBIDDEN, (None, Some(problem), None)).await)
 }
 
 /// `POST /people/password`: gives somebody a new password, shown once.
@@ -231,7 +310,8 @@ pub(super) async fn reset(
         Ok(false) => {}
         Ok(true) => {
             let problem = Some(frame.t.people_of_provider);
-            return answer(&state, &caller, &frame, StatusCode::FORBIDDEN, (None, problem)).await;
+            return answer(&state, &caller, &frame, StatusCode::FORBIDDEN, (None, problem, None))
+                .await;
         }
         Err(error) => return frame.failed(error),
     }
@@ -249,7 +329,7 @@ pub(super) async fn reset(
         Ok(()) => {
             state.door().forget();
             let made = Some((person.login.as_str(), password.as_str()));
-            answer(&state, &caller, &frame, StatusCode::OK, (made, None)).await
+            answer(&state, &caller, &frame, StatusCode::OK, (made, None, None)).await
         }
         Err(error) => frame.failed(error),
     }
@@ -267,11 +347,7 @@ pub(super) async fn disable(
         Ok(person) => person,
         Err(response) => return response,
     };
-    match state.archive().catalog().set_disabled(&caller.scope, person.id, whom.disabled).await {
-        Ok(()) => {
-            state.door().forget();
-            redirect("/people")
-        }
-        Err(error) => frame.failed(error),
-    }
+    let catalog = state.archive().catalog();
+    let changed = catalog.change_disabled(&caller.scope, person.id, whom.disabled).await;
+    done(&state, &caller, &frame, changed).await
 }

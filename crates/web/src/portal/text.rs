@@ -209,7 +209,11 @@ texts! {
     people_bad_login: "A login has 1 to 64 letters, digits, dots, hyphens, underscores or @.", "登录名为 1 至 64 个字母、数字、点、连字符、下划线或 @。";
     people_bad_name: "The name is too long.", "姓名太长。";
     people_no_role: "Choose at least one role.", "请至少选择一个角色。";
-    people_taken: "This login is taken.", "该登录名已被使用。";
+    people_taken: "This login cannot be used here. Choose another.", "该登录名在此不可用，请换一个。";
+    people_member: "This person is a member already; change the roles in the list.", "该人员已是本机构成员，请在列表中修改角色。";
+    people_join_text: "This person has an account at another hospital that you administer.", "该人员在您管理的另一机构已有账号。";
+    people_join: "Make a member here too", "加入本机构";
+    people_last: "Somebody else must be an administrator first: this is the last one.", "这是最后一位管理员，请先指定另一位管理员。";
     people_not_yourself: "You cannot do this to your own account.", "不能对自己的账号执行此操作。";
     people_elsewhere: "This person belongs to other hospitals too; the operator of the server can do this.", "该人员同时属于其他机构，请由服务器管理员操作。";
 

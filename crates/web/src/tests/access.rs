@@ -14,7 +14,7 @@ use crate::{WebConfig, portal};
 
 pub(super) const PASSWORD: &str = "tin-mole-vast-9";
 
-fn logins() -> Logins {
+pub(super) fn logins() -> Logins {
     Logins { lifetime: Duration::from_secs(3600), idle: Duration::from_secs(600), https: false }
 }
 

@@ -17,12 +17,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use qianli_catalog::{Catalog, CatalogError};
 use qianli_model::workitem::report;
-use qianli_model::{AeTitle, Scope};
+use qianli_model::{AeTitle, Permission, Scope};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::aet;
 use crate::WebState;
+use crate::access::Standing;
 use crate::caller::Caller;
 use crate::error::HttpError;
 use crate::origin::SameSite;
@@ -38,6 +39,9 @@ const PAGE: u32 = 100;
 
 /// How long one report may take to leave.
 const SEND: Duration = Duration::from_secs(10);
+
+/// How often it is asked whether a receiver would still be let in.
+const STANDING: Duration = Duration::from_secs(4);
 
 /// How often a receiver is asked for a sign of life, and how long it may be silent.
 const PING: Duration = Duration::from_secs(20);
@@ -124,6 +128,7 @@ async fn look(shared: Arc<Shared>, catalog: Catalog) {
 pub(super) async fn open(
     State(state): State<WebState>,
     caller: Caller,
+    standing: Standing,
     _site: SameSite,
     Path(title): Path<String>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -146,6 +151,8 @@ pub(super) async fn open(
         let connection = Connection {
             socket,
             catalog: catalog.clone(),
+            state: state.clone(),
+            standing,
             scope: caller.scope.clone(),
             aet,
             sent: 0,
@@ -169,6 +176,8 @@ enum End {
     TooSlow,
     /// The catalog did not answer.
     Unavailable,
+    /// Its session or token ended, or lost the permission.
+    TurnedAway,
     /// The receiver sent what is no WebSocket (RFC 6455 section 7.4.1).
     Protocol,
     /// The receiver sent data, which has no meaning here.
@@ -186,6 +195,7 @@ impl End {
             Self::Left => (close_code::NORMAL, ""),
             Self::TooSlow => (close_code::POLICY, "event reports were not taken in time"),
             Self::Unavailable => (close_code::AGAIN, "the server cannot answer now"),
+            Self::TurnedAway => (close_code::POLICY, "this login has ended"),
             Self::Protocol => (close_code::PROTOCOL, "this is not the WebSocket protocol"),
             Self::Data => (close_code::UNSUPPORTED, "nothing is received here but control frames"),
             Self::NotText => (close_code::INVALID, "text that is not UTF-8"),
@@ -218,6 +228,8 @@ impl From<CatalogError> for End {
 struct Connection {
     socket: WebSocket,
     catalog: Catalog,
+    state: WebState,
+    standing: Standing,
     scope: Scope,
     aet: AeTitle,
     /// Position of the last report that was sent.
@@ -249,6 +261,8 @@ impl Connection {
         self.confirmed = self.sent;
         let mut pings = interval(PING);
         pings.tick().await;
+        let mut looks = interval(STANDING);
+        looks.tick().await;
         loop {
             newest.borrow_and_update();
             self.drain().await?;
@@ -263,6 +277,14 @@ impl Connection {
                     Some(Ok(message)) => self.heard(message).await?,
                     Some(Err(error)) => return Err(error.into()),
                 },
+                _ = looks.tick() => {
+                    // Who was let in once is not let in for ever.
+                    match self.standing.holds(&self.state, Permission::Worklist).await {
+                        Ok(true) => {}
+                        Ok(false) => return Err(End::TurnedAway),
+                        Err(_) => return Err(End::Unavailable),
+                    }
+                }
                 _ = pings.tick() => {
                     if self.heard.elapsed() > SILENCE {
                         return Err(End::TooSlow);

@@ -100,6 +100,13 @@ pub(super) enum TenantCommand {
     },
     /// List the tenants and their AE titles.
     List,
+    /// Change the name for people, which those see with whom something is shared.
+    Title {
+        /// The tenant.
+        name: String,
+        /// Its name for people.
+        title: String,
+    },
     /// Give a tenant an AE title of its own, which its devices call; without one, list those it has.
     Ae {
         /// The tenant.
@@ -312,6 +319,11 @@ pub(super) async fn tenants(config: Config, command: TenantCommand) -> anyhow::R
                 let titles = catalog.tenant_titles(&Scope::local(tenant.id)).await?.join(", ");
                 say!("{:<40} {:<34} {}", tenant.name, titles, tenant.title);
             }
+        }
+        TenantCommand::Title { name, title } => {
+            let scope = Scope::local(tenant(&catalog, &name).await?.id);
+            catalog.set_title(&scope, title.trim(), now_ms()).await?;
+            say!("{name} is called {:?} now", title.trim());
         }
         TenantCommand::Ae { name, title, remove } => {
             let scope = Scope::local(tenant(&catalog, &name).await?.id);

@@ -204,3 +204,28 @@ fn a_person_logs_in_reads_and_leaves() {
         }
     }
 }
+
+/// Sharing with a hospital, with a phone and in an emergency, by the pages; and revoking it.
+#[test]
+fn a_study_is_shared_and_taken_back() {
+    let Some(viewer) = viewer() else { return };
+    let node = with_logins(&Setup::Embedded).arg("--viewer").arg(viewer.to_string_lossy()).start();
+    import_samples(&node);
+    command(&node, "tenant", "add", &["centre", "--title", "会诊中心"]);
+    let add = |login: &str, role: &str, tenant: &str| {
+        let said = command(&node, "user", "add", &[login, "--role", role, "--tenant", tenant]);
+        after(&said, "password").to_owned()
+    };
+    let passwords = [
+        add("sharer", "physician", "default"),
+        add("colleague", "physician", "centre"),
+        add("chief", "administrator", "default"),
+    ];
+    let passwords = [passwords[0].as_str(), passwords[1].as_str(), passwords[2].as_str()];
+    if let Some(ran) = clients::browser(&node, "sharing.js", &passwords) {
+        println!("{}", ran.ok());
+        for picture in ["sharing-phone-image.png", "sharing-ohif.png", "sharing-grants-zh-CN.png"] {
+            assert!(artifacts().join(picture).is_file(), "{picture} was not written");
+        }
+    }
+}

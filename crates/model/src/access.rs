@@ -156,11 +156,13 @@ pub enum Role {
     Auditor,
     /// An imaging device or its gateway: stores, and sees nothing.
     Modality,
+    /// Sees what was shared with the person, and nothing else of the tenant.
+    Patient,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Administrator,
         Self::Reader,
         Self::Physician,
@@ -168,6 +170,7 @@ impl Role {
         Self::Dispatcher,
         Self::Auditor,
         Self::Modality,
+        Self::Patient,
     ];
 
     /// Its name on command lines, in databases and in documents.
@@ -180,6 +183,7 @@ impl Role {
             Self::Dispatcher => "dispatcher",
             Self::Auditor => "auditor",
             Self::Modality => "modality",
+            Self::Patient => "patient",
         }
     }
 
@@ -199,6 +203,8 @@ impl Role {
             Self::Dispatcher => Permissions::of(&[Read, Share, Worklist]),
             Self::Auditor => Permissions::of(&[Audit]),
             Self::Modality => Permissions::of(&[Store]),
+            // What is shared with somebody needs no permission in the tenant.
+            Self::Patient => Permissions::NONE,
         }
     }
 }
@@ -228,7 +234,7 @@ mod tests {
 
     #[test]
     fn who_sees_no_images_and_who_changes_nothing() {
-        for role in [Role::Auditor, Role::Modality] {
+        for role in [Role::Auditor, Role::Modality, Role::Patient] {
             assert!(!role.permissions().allow(Permission::Read), "{role}");
         }
         for role in [Role::Reader, Role::Physician, Role::Dispatcher, Role::Auditor] {

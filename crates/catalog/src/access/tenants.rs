@@ -116,4 +116,31 @@ impl Catalog {
             Ok(Some(made))
         })
     }
+
+    /// Changes the name for people of the scope's tenant.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn set_title(
+        &self,
+        scope: &Scope,
+        title: &str,
+        at_ms: i64,
+    ) -> Result<(), CatalogError> {
+        const TEXT: &str = "UPDATE tenants SET title = $2 WHERE id = $1";
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            sqlx::query(TEXT)
+                .bind(scope.tenant().0)
+                .bind(title)
+                .execute(&mut *transaction)
+                .await?;
+            let entry = AuditEntry::new(scope, Action::ChangeTenant, Outcome::Success, at_ms)
+                .with(&json!({"did": "title"}));
+            transaction.append_audit(vec![entry]).await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+    }
 }

@@ -525,7 +525,19 @@ async fn session(
                 }
             }
         }
-        _ => (found.tenant.clone(), found.roles.clone(), None),
+        _ => {
+            let (tenant, roles) = (found.tenant.clone(), found.roles.clone());
+            // A patient sees nothing of the tenant but what was shared.
+            let viewer = match roles.as_slice() {
+                [Role::Patient] => {
+                    let viewer = Viewer { person: Some(found.person), ..Viewer::default() };
+                    let sharer = catalog.sharer(&viewer, tenant.id, now).await?;
+                    Some(Viewer { by_rule: sharer.is_some_and(|one| one.by_rule), ..viewer })
+                }
+                _ => None,
+            };
+            (tenant, roles, viewer)
+        }
     };
     Ok(Some(person(found, digest, tenant, (roles, viewer))))
 }

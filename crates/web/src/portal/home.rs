@@ -72,6 +72,10 @@ pub(super) async fn show(
     base: BaseUrl,
     frame: Frame,
 ) -> Response {
+    // Whoever sees only what was shared has no overview.
+    if caller.scope.viewer().is_some() {
+        return super::login::redirect("/shared");
+    }
     let frame = frame.at("home");
     let archive = state.archive();
     let query = Query::all(Level::Study, RECENT);

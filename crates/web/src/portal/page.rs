@@ -32,6 +32,7 @@ pub(super) struct Frame {
     /// Who is logged in.
     pub person: Option<Person>,
     may: Permissions,
+    by_grant: bool,
 }
 
 impl<S: Sync> FromRequestParts<S> for Frame {
@@ -45,6 +46,7 @@ impl<S: Sync> FromRequestParts<S> for Frame {
         Ok(Self {
             person: caller.and_then(|caller| caller.person.clone()),
             may: caller.map(|caller| caller.scope.permissions()).unwrap_or_default(),
+            by_grant: caller.is_some_and(|caller| caller.scope.viewer().is_some()),
             language,
             t: language.texts(),
             current: "",
@@ -73,6 +75,11 @@ impl Frame {
     /// Whether the reader may see studies.
     pub fn reads(&self) -> bool {
         self.may.allow(Permission::Read)
+    }
+
+    /// Whether the reader may see every study of the tenant.
+    pub fn reads_all(&self) -> bool {
+        self.reads() && !self.by_grant
     }
 
     /// Whether the reader may let others see studies. Without logins there are no others.

@@ -208,7 +208,7 @@ async fn answer(
         has_patient: patient.is_some(),
         grants: grants.into_iter().map(|one| GrantLine::new(one, frame, now)).collect(),
         links: links.into_iter().map(|one| LinkLine::new(one, now)).collect(),
-        tenants: others(tenants, scope),
+        tenants: everybody(tenants, scope, frame),
         days: DAYS,
         link_days: LINK_DAYS,
         views: VIEWS,
@@ -218,16 +218,32 @@ async fn answer(
     frame.answer(status, &page)
 }
 
+/// Name and title.
+fn named(Tenant { name, title, .. }: Tenant) -> (String, String) {
+    let shown = if title.is_empty() { name.clone() } else { title };
+    (name, shown)
+}
+
 /// Names and titles of the tenants beside the scope's own.
 pub(super) fn others(tenants: Vec<Tenant>, scope: &Scope) -> Vec<(String, String)> {
-    tenants
-        .into_iter()
-        .filter(|tenant| tenant.id != scope.tenant())
-        .map(|Tenant { name, title, .. }| {
-            let shown = if title.is_empty() { name.clone() } else { title };
-            (name, shown)
-        })
-        .collect()
+    tenants.into_iter().filter(|tenant| tenant.id != scope.tenant()).map(named).collect()
+}
+
+/// The same, and at last the scope's own, where single persons may be meant.
+pub(super) fn everybody(
+    tenants: Vec<Tenant>,
+    scope: &Scope,
+    frame: &Frame,
+) -> Vec<(String, String)> {
+    let (own, mut all): (Vec<_>, Vec<_>) =
+        tenants.into_iter().partition(|tenant| tenant.id == scope.tenant());
+    all.extend(own);
+    let shown = |tenant: Tenant| {
+        let own = tenant.id == scope.tenant();
+        let (name, title) = named(tenant);
+        (name, if own { format!("{title} ({})", frame.t.share_own) } else { title })
+    };
+    all.into_iter().map(shown).collect()
 }
 
 /// What the form for a grant holds.

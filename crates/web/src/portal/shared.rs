@@ -60,6 +60,10 @@ struct SharedStudy {
 
 /// For whom grants are looked up when this caller works at home.
 fn viewer(caller: &Caller) -> Viewer {
+    // A patient is a viewer at home, too.
+    if let Some(viewer) = caller.scope.viewer() {
+        return *viewer;
+    }
     let reads = caller.scope.allows(Permission::Read).then(|| caller.scope.tenant());
     Viewer {
         tenant: reads,
@@ -201,6 +205,9 @@ pub(super) async fn emergency(
     caller: Caller,
     frame: Frame,
 ) -> Response {
+    if caller.scope.viewer().is_some() {
+        return frame.missing();
+    }
     ask(&state, &caller, &frame.at("shared"), StatusCode::OK, None).await
 }
 
@@ -239,6 +246,9 @@ pub(super) async fn break_glass(
 ) -> Response {
     let frame = frame.at("shared");
     let refuse = async |status, problem| ask(&state, &caller, &frame, status, Some(problem)).await;
+    if caller.scope.viewer().is_some() {
+        return frame.missing();
+    }
     // A program has no emergencies.
     let Some(person) = &caller.person else {
         return refuse(StatusCode::FORBIDDEN, frame.t.emergency_not_found).await;

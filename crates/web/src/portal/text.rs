@@ -224,6 +224,7 @@ texts! {
     role_dispatcher: "Dispatcher", "分诊员";
     role_auditor: "Auditor", "审计员";
     role_modality: "Modality", "设备";
+    role_patient: "Patient", "患者";
     may_read: "Search and read", "检索与阅读";
     may_share: "Share", "分享";
     may_store: "Store", "存储";
@@ -292,6 +293,7 @@ texts! {
     share_priors_related: "with related earlier studies", "含相关既往检查";
     share_priors_all: "with all earlier studies", "含全部既往检查";
     share_tenant: "Hospital or centre", "机构";
+    share_own: "this hospital", "本机构";
     share_person: "Only this person there (login; may be empty)", "仅限该机构的此人（登录名，可留空）";
     share_days: "For days", "有效天数";
     share_no_end: "no end", "不限期";
@@ -311,7 +313,7 @@ texts! {
     share_revoked: "Revoked", "已撤销";
     share_ended: "Ended", "已到期";
     share_no_others: "No other hospital is on this server yet. The operator adds one with: qianli tenant add NAME", "此服务器上还没有其他机构，可由运维人员添加：qianli tenant add NAME";
-    share_no_recipient: "Choose a hospital other than your own, or a person.", "请选择其他机构，或填写个人。";
+    share_no_recipient: "Everybody in your own hospital sees it already: choose another hospital, or a person.", "本机构人员已可查看：请选择其他机构，或填写个人。";
     share_no_person: "Nobody with this login works at that hospital.", "该机构没有此登录名的人员。";
     share_no_purpose: "Say what it is for, in at most 200 characters.", "请填写用途，最多 200 个字符。";
     links_title: "Links", "分享链接";
@@ -391,6 +393,7 @@ impl Texts {
             Role::Dispatcher => self.role_dispatcher,
             Role::Auditor => self.role_auditor,
             Role::Modality => self.role_modality,
+            Role::Patient => self.role_patient,
         }
     }
 

@@ -404,3 +404,34 @@ async fn people_share_and_pass_on_by_their_pages() {
     assert_eq!(form(&node, "/grants", &owner, rule).await.status, 303);
     assert!(get(&node, "/grants", header::COOKIE, &owner).await.text().contains("night reading"));
 }
+
+#[tokio::test]
+async fn patients_see_what_was_shared_with_them() {
+    let node = start().await;
+    let (shared, kept) = (Instance::new(1, 1, 1), Instance::new(2, 1, 1));
+    store(&node, &[shared.clone(), kept.clone()]).await;
+    person(&node, OWNER, "wang", &[Role::Physician]).await;
+    person(&node, OWNER, "patient", &[Role::Patient]).await;
+    let physician = log_in(&node, "wang", PASSWORD).await.ok().expect("a session");
+    let patient = log_in(&node, "patient", PASSWORD).await.ok().expect("a session");
+    let see = async |path: &str| get(&node, path, header::COOKIE, &patient).await;
+    assert_eq!(see("/").await.header("location"), "/shared");
+    assert_eq!(see("/dicom-web/studies").await.json().as_array().map(Vec::len), Some(0));
+    assert_eq!(see(&shared.path()).await.status, 404);
+    let [study, ..] = uids(&shared);
+    let wish = "tenant=default&person=patient&days=30&purpose=your+own+images&download=true";
+    let path = format!("/studies/{study}/share");
+    assert_eq!(form(&node, &path, &physician, wish).await.status, 303);
+    // What is remembered of a caller lasts for a moment; sharing ends it.
+    let page = see("/shared").await.text();
+    assert!(page.contains(&study) && !page.contains("/emergency"), "{page}");
+    assert_eq!(see(&shared.path()).await.status, 200);
+    assert_eq!(see(&kept.path()).await.status, 404);
+    for path in ["/dicom-web/studies", "/tenants/default/dicom-web/studies"] {
+        assert_eq!(see(path).await.json().as_array().map(Vec::len), Some(1), "{path}");
+    }
+    assert_eq!(see(&format!("/studies/{study}")).await.status, 200);
+    assert_eq!(see("/emergency").await.status, 404);
+    let need = "tenant=default&patient=P1&birth_date=19700101&reason=curious+about+others";
+    assert_eq!(form(&node, "/emergency", &patient, need).await.status, 404);
+}

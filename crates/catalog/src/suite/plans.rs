@@ -3,8 +3,9 @@
 
 use std::time::Instant;
 
-use qianli_model::Query;
+use qianli_model::grant::Viewer;
 use qianli_model::query::{Indexed, Level, Path, PathCondition, Rule};
+use qianli_model::{Query, TenantId};
 
 use super::fixture::{Place, execute, scope, studies};
 use crate::Catalog;
@@ -148,8 +149,35 @@ async fn check(catalog: &Catalog, which: usize) {
         // Generous: the machine may be busy. A scan of all rows takes ten times as long.
         assert!(times[10] < 20_000, "{name}: median {} us", times[10]);
     }
+    check_of_viewers(catalog).await;
     // Too short for three-character indexes, found by scanning.
     assert_eq!(studies(catalog, &like(Indexed::PatientName, "*9东*")).await.len(), 101);
+}
+
+/// Whoever looks into the tenant by grants finds theirs without looking at the studies of others.
+async fn check_of_viewers(catalog: &Catalog) {
+    let grants = "INSERT INTO grants (tenant_id, kind, study_uid, patient_id, issuer, modality,
+            body_part, since_ms, priors, to_tenant, to_person, link_id, download, reshare, purpose,
+            origin, parent_id, created_by, created_ms, expires_ms)
+        SELECT 1, 'study', study_uid, '', '', '', '', 0, 'all', 1 + id % 50, 0, 0, TRUE, FALSE, '',
+            'share', 0, '', 0, 0 FROM studies WHERE id % 10 = 0;
+        INSERT INTO grants (tenant_id, kind, study_uid, patient_id, issuer, modality,
+            body_part, since_ms, priors, to_tenant, to_person, link_id, download, reshare, purpose,
+            origin, parent_id, created_by, created_ms, expires_ms)
+        SELECT 1, 'patient', '', patient_id, '', '', '', 0, 'none', 0, 0, id, TRUE, FALSE, '',
+            'link', 0, '', 0, 0 FROM studies WHERE id % 10 = 1;
+        ANALYZE;";
+    execute(catalog, grants).await;
+    let by_tenant = Viewer { tenant: Some(TenantId(11)), ..Viewer::default() };
+    let by_link = Viewer { link: Some(1_004_711), ..Viewer::default() };
+    for (name, viewer, rows) in [("a tenant", by_tenant, 101), ("a link", by_link, 1)] {
+        let viewer = scope().through(viewer);
+        let query = Query::all(Level::Study, 101);
+        catalog.find(&viewer, &query).await.unwrap();
+        let plan = explained(catalog.db(), &viewer, &query, catalog.index()).await;
+        assert!(!plan.contains("Seq Scan on studies"), "{name}:\n{plan}");
+        assert_eq!(catalog.find(&viewer, &query).await.unwrap().len(), rows, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

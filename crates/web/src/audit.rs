@@ -143,6 +143,8 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         }
         (false, "/shared/pass-on") => Some(Action::ChangeGrant),
         (false, "/studies/{study}/links" | "/grants/links/revoke") => Some(Action::ChangeLink),
+        (false, "/api/links" | "/api/links/{id}") => Some(Action::ChangeLink),
+        (false, "/api/grants" | "/api/grants/{id}") => Some(Action::ChangeGrant),
         (false, "/grants/emergency") => Some(Action::ChangeTenant),
         (false, "/emergency") => Some(Action::BreakGlass),
         (true, "/api/audit") => Some(Action::ReadAudit),
@@ -273,6 +275,8 @@ mod tests {
                 || page.path.starts_with("/peers")
                 || page.path.starts_with("/account/")
                 || page.path.starts_with("/grants")
+                || page.path.starts_with("/api/links")
+                || page.path.starts_with("/api/grants")
                 || page.path.starts_with("/shared/")
                 || page.path.starts_with("/studies/{study}/")
                 || ["/emergency", "/l/{token}"].contains(&page.path)

@@ -75,7 +75,8 @@ impl Passage {
     /// What the request is refused for, or what it holds while it is worked on.
     fn admit(&self, request: &Request) -> Result<Option<OwnedSemaphorePermit>, Box<Response>> {
         let caller = request.extensions().get::<Caller>();
-        if self.face == Face::Pages {
+        // What programs ask is answered to programs, not sent to the login.
+        if self.face == Face::Pages && !self.path.starts_with("/api/") {
             return guard_page(self.needs, caller, request.uri()).map(|()| None);
         }
         let held = self.state.turn();

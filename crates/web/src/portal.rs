@@ -21,6 +21,7 @@ mod peers;
 mod people;
 mod qr;
 mod share;
+mod share_api;
 mod shared;
 mod studies;
 mod study;
@@ -31,7 +32,7 @@ mod viewer_tag;
 
 use axum::Router;
 use axum::http::HeaderMap;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use qianli_model::Permission;
 
 use crate::WebState;
@@ -73,6 +74,10 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/", READ, get(home::show)),
     page!("/api", Needs::SignIn, get(api::show)),
     page!("/api/audit", Needs::Permission(Permission::Audit), get(audit::list)),
+    page!("/api/links", SHARE, get(share_api::links).post(share_api::add_link)),
+    page!("/api/links/{id}", SHARE, delete(share_api::revoke_link)),
+    page!("/api/grants", SHARE, get(share_api::grants).post(share_api::add_grant)),
+    page!("/api/grants/{id}", SHARE, delete(share_api::revoke_grant)),
     page!("/studies", READ, get(studies::show)),
     page!("/studies/", READ, get(studies::show)),
     page!("/studies/{study}", READ, get(study::show)),

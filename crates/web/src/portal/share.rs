@@ -16,6 +16,7 @@ use super::format;
 use super::page::Frame;
 use super::qr;
 use super::studies::StudyCard;
+use super::text::Texts;
 use crate::WebState;
 use crate::access::{login, now_ms, secret};
 use crate::caller::{BaseUrl, Caller};
@@ -53,10 +54,14 @@ struct SharePage<'a> {
 }
 
 /// A link that was just made.
-struct Made {
-    url: String,
-    code: String,
-    picture: String,
+pub(super) struct Made {
+    pub id: i64,
+    pub url: String,
+    /// Empty when none is asked for.
+    pub code: String,
+    /// The link as a QR picture (SVG).
+    pub picture: String,
+    pub expires_ms: i64,
 }
 
 /// A grant as a line of a list.
@@ -336,86 +341,91 @@ pub(super) async fn add(
 ) -> Response {
     let Ok(study) = StudyUid::parse(&study) else { return frame.missing() };
     let frame = frame.at("studies");
+    match make_grant(&state, &caller, &frame, &study, &wish).await {
+        Ok(_) => super::login::redirect(&format!("/studies/{study}/share")),
+        Err(Trouble::Missing) => frame.missing(),
+        Err(Trouble::Wrong(problem)) => {
+            let status = StatusCode::BAD_REQUEST;
+            answer(&state, &caller, &frame, &study, status, (None, Some(problem))).await
+        }
+        Err(Trouble::Failed(error)) => error.into_response(),
+    }
+}
+
+/// Shares a study, or all of its patient, and returns the grant's key.
+pub(super) async fn make_grant(
+    state: &WebState,
+    caller: &Caller,
+    frame: &Frame,
+    study: &StudyUid,
+    wish: &Wish,
+) -> Result<i64, Trouble> {
     let (catalog, scope) = (state.archive().catalog(), &caller.scope);
     let subject = match wish.what.as_str() {
-        "patient" => match catalog.patient_of(scope, study.as_str()).await {
-            Ok(Some(patient)) => patient,
-            Ok(None) => return frame.missing(),
-            Err(error) => return frame.failed(error),
-        },
+        "patient" => catalog.patient_of(scope, study.as_str()).await?.ok_or(Trouble::Missing)?,
         _ => Subject::Study(study.to_string()),
     };
-    let new = match wish.grant(&state, &caller, &frame, subject).await {
-        Ok(Ok(new)) => new,
-        Ok(Err(problem)) => {
-            let status = StatusCode::BAD_REQUEST;
-            return answer(&state, &caller, &frame, &study, status, (None, Some(problem))).await;
-        }
-        Err(error) => return error.into_response(),
-    };
-    match catalog.add_grant(scope, &new, Origin::Share).await {
-        Ok(Some(_)) => {
-            state.door().forget();
-            super::login::redirect(&format!("/studies/{study}/share"))
-        }
-        Ok(None) => frame.missing(),
-        Err(error) => frame.failed(error),
-    }
+    let new = wish.grant(state, caller, frame, subject).await?.map_err(Trouble::Wrong)?;
+    let id = catalog.add_grant(scope, &new, Origin::Share).await?.ok_or(Trouble::Missing)?;
+    state.door().forget();
+    Ok(id)
 }
 
 /// What the form for a link holds.
 #[derive(Deserialize)]
 pub(super) struct LinkWish {
-    name: String,
+    pub(super) name: String,
     #[serde(default)]
-    what: String,
+    pub(super) what: String,
     #[serde(default)]
-    code: bool,
+    pub(super) code: bool,
     #[serde(default)]
-    download: bool,
-    days: i64,
+    pub(super) download: bool,
+    pub(super) days: i64,
     #[serde(default)]
-    views: u32,
+    pub(super) views: u32,
 }
 
-/// `POST /studies/{study}/links`: makes a link, and shows it once.
-pub(super) async fn add_link(
-    State(state): State<WebState>,
-    caller: Caller,
-    base: BaseUrl,
-    _: SameSite,
-    frame: Frame,
-    Path(study): Path<String>,
-    Form(wish): Form<LinkWish>,
-) -> Response {
-    let Ok(study) = StudyUid::parse(&study) else { return frame.missing() };
-    let frame = frame.at("studies");
-    let (catalog, scope) = (state.archive().catalog(), &caller.scope);
+/// Why nothing was shared.
+pub(super) enum Trouble {
+    /// There is no such study.
+    Missing,
+    /// What was asked for makes no sense, in words for whoever asked.
+    Wrong(&'static str),
+    /// The server failed.
+    Failed(HttpError),
+}
+
+impl<E: Into<HttpError>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Makes a link to a study, or to all of its patient.
+pub(super) async fn make_link(
+    state: &WebState,
+    (scope, base): (&Scope, &BaseUrl),
+    study: &StudyUid,
+    wish: &LinkWish,
+    texts: &Texts,
+) -> Result<Made, Trouble> {
+    let catalog = state.archive().catalog();
     let query = Query::all(Level::Study, 1).equals(Indexed::StudyInstanceUid, study.as_str());
     let (found, patient) =
-        tokio::join!(catalog.find(scope, &query), catalog.patient_of(scope, study.as_str()));
-    let (found, patient) = match (found, patient) {
-        (Ok(found), Ok(patient)) => (found, patient),
-        (Err(error), _) | (_, Err(error)) => return frame.failed(error),
-    };
+        tokio::try_join!(catalog.find(scope, &query), catalog.patient_of(scope, study.as_str()))?;
     if found.is_empty() {
-        return frame.missing();
+        return Err(Trouble::Missing);
     }
     let name = line(&wish.name).filter(|name| !name.is_empty());
     let fine = LINK_DAYS.contains(&wish.days) && VIEWS.contains(&wish.views);
-    let (Some(name), true) = (name, fine) else {
-        let problem = Some(frame.t.share_no_name);
-        let status = StatusCode::BAD_REQUEST;
-        return answer(&state, &caller, &frame, &study, status, (None, problem)).await;
-    };
+    let (Some(name), true) = (name, fine) else { return Err(Trouble::Wrong(texts.share_no_name)) };
     let (token, code) = (secret::session(), if wish.code { secret::code() } else { String::new() });
     let hash = match code.clone() {
         code if code.is_empty() => String::new(),
-        code => match login::computed(&state, move || secret::hash(&code)).await {
-            Ok(Ok(hash)) => hash,
-            Ok(Err(error)) => return frame.failed(error),
-            Err(error) => return error.into_response(),
-        },
+        code => login::computed(state, move || secret::hash(&code))
+            .await?
+            .map_err(HttpError::internal)?,
     };
     let now = now_ms();
     let new = NewLink {
@@ -434,11 +444,31 @@ pub(super) async fn add_link(
         at_ms: now,
         expires_ms: now.saturating_add(wish.days * DAY),
     };
-    if let Err(error) = catalog.add_link(scope, &new).await {
-        return frame.failed(error);
-    }
+    let id = catalog.add_link(scope, &new).await?;
     let root = base.as_str().trim_end_matches("/dicom-web");
     let url = format!("{root}/l/{token}");
-    let made = Made { picture: qr::svg(&url).unwrap_or_default(), url, code };
-    answer(&state, &caller, &frame, &study, StatusCode::OK, (Some(made), None)).await
+    let picture = qr::svg(&url).unwrap_or_default();
+    Ok(Made { id, url, code, picture, expires_ms: new.expires_ms })
+}
+
+/// `POST /studies/{study}/links`: makes a link, and shows it once.
+pub(super) async fn add_link(
+    State(state): State<WebState>,
+    caller: Caller,
+    base: BaseUrl,
+    _: SameSite,
+    frame: Frame,
+    Path(study): Path<String>,
+    Form(wish): Form<LinkWish>,
+) -> Response {
+    let Ok(study) = StudyUid::parse(&study) else { return frame.missing() };
+    let frame = frame.at("studies");
+    let of = (&caller.scope, &base);
+    let (status, shown) = match make_link(&state, of, &study, &wish, frame.t).await {
+        Ok(made) => (StatusCode::OK, (Some(made), None)),
+        Err(Trouble::Missing) => return frame.missing(),
+        Err(Trouble::Wrong(problem)) => (StatusCode::BAD_REQUEST, (None, Some(problem))),
+        Err(Trouble::Failed(error)) => return error.into_response(),
+    };
+    answer(&state, &caller, &frame, &study, status, shown).await
 }

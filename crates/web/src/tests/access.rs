@@ -100,7 +100,9 @@ fn everything() -> Vec<(Method, String, Needs, bool)> {
         })
         .collect();
     all.extend(portal::PAGES.iter().flat_map(|page| {
-        [Method::GET, Method::POST].map(|method| (method, filled(page.path), page.needs, true))
+        let is_page = !page.path.starts_with("/api/");
+        [Method::GET, Method::POST, Method::DELETE]
+            .map(|method| (method, filled(page.path), page.needs, is_page))
     }));
     let read = Needs::Permission(Permission::Read);
     all.push((Method::GET, "/dicom-web/?requestType=WADO&studyUID=1.2".into(), read, false));

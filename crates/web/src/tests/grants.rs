@@ -435,3 +435,58 @@ async fn patients_see_what_was_shared_with_them() {
     let need = "tenant=default&patient=P1&birth_date=19700101&reason=curious+about+others";
     assert_eq!(form(&node, "/emergency", &patient, need).await.status, 404);
 }
+
+#[tokio::test]
+async fn programs_make_links_and_grants() {
+    let node = start().await;
+    let instance = Instance::new(1, 1, 1);
+    store(&node, std::slice::from_ref(&instance)).await;
+    let near = tenant(&node, "near").await;
+    let [study, ..] = uids(&instance);
+    let may = Permissions::of(&[Permission::Share, Permission::Read]);
+    let bearer = format!("Bearer {}", token(&node, OWNER, may, 1).await);
+    let say = async |method: Method, path: &str, body: String| {
+        let headers =
+            [(header::AUTHORIZATION, bearer.as_str()), (header::CONTENT_TYPE, "application/json")];
+        node.request(method, path, &headers, body.into_bytes()).await
+    };
+    assert_eq!(node.get("/api/links").await.status, 401, "a program is not sent to the login");
+    for body in [
+        "".to_owned(),
+        "{}".into(),
+        format!("{{\"study\":\"{study}\",\"name\":\"\"}}"),
+        "{\"study\":\"x\",\"name\":\"Li\"}".into(),
+        format!("{{\"study\":\"{study}\",\"name\":\"Li\",\"day\":7}}"),
+    ] {
+        assert_eq!(say(Method::POST, "/api/links", body.clone()).await.status, 400, "{body}");
+    }
+    let absent = "{\"study\":\"1.2.3\",\"name\":\"Li\"}".to_owned();
+    assert_eq!(say(Method::POST, "/api/links", absent).await.status, 404);
+    let body = format!("{{\"study\":\"{study}\",\"name\":\"Li\",\"days\":30}}");
+    let made = say(Method::POST, "/api/links", body).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let made = made.json();
+    let url = made["url"].as_str().expect("an address").trim_start_matches("http://localhost");
+    let code = made["code"].as_str().expect("a code");
+    assert!(made["qr"].as_str().is_some_and(|qr| qr.starts_with("<svg")));
+    assert_eq!(form(&node, url, "", &format!("code={code}")).await.status, 303);
+    let listed = say(Method::GET, &format!("/api/links?study={study}"), String::new()).await;
+    assert_eq!(listed.json()[0]["views"], 1);
+    assert!(!listed.text().contains(code) && !listed.text().contains(url), "told once");
+    let path = format!("/api/links/{}", made["id"]);
+    assert_eq!(say(Method::DELETE, &path, String::new()).await.status, 204);
+    assert_eq!(say(Method::DELETE, &path, String::new()).await.status, 404);
+
+    let body =
+        format!("{{\"study\":\"{study}\",\"tenant\":\"near\",\"days\":7,\"purpose\":\"opinion\"}}");
+    let made = say(Method::POST, "/api/grants", body).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let theirs = format!("Bearer {}", token(&node, near, may, 1).await);
+    let path = "/tenants/default/dicom-web/studies";
+    assert_eq!(get(&node, path, header::AUTHORIZATION, &theirs).await.status, 200);
+    let listed = say(Method::GET, "/api/grants", String::new()).await.json();
+    assert_eq!((&listed[0]["to"], &listed[0]["live"]), (&"near".into(), &true.into()));
+    let grant = format!("/api/grants/{}", made.json()["id"]);
+    assert_eq!(say(Method::DELETE, &grant, String::new()).await.status, 204);
+    assert_eq!(get(&node, path, header::AUTHORIZATION, &theirs).await.status, 404);
+}

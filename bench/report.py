@@ -31,6 +31,9 @@ NAMES = {
 }
 PAIRS = [("qianli-postgres", "orthanc-pg"), ("qianli-sqlite", "orthanc-sqlite")]
 
+# Headings of sections that are kept.
+OTHERS = ("## Cost of the audit trail", '## The time of "not found"')
+
 
 def rows(path):
     """The JSON lines of a file; none when the part did not run."""
@@ -283,11 +286,11 @@ def empty_answers(log):
 
 
 def kept(path):
-    """Sections that another script wrote: what the audit trail costs."""
+    """Sections that other scripts wrote: what the audit trail costs, and the time of "not found"."""
     if not path.exists():
         return ""
     parts = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return "".join("\n" + part.rstrip("\n") + "\n" for part in parts if part.startswith("## Cost of the audit trail"))
+    return "".join("\n" + part.rstrip("\n") + "\n" for part in parts if part.startswith(OTHERS))
 
 
 def main():

@@ -13,6 +13,7 @@ use qianli_model::scope::Principal;
 use qianli_model::{Permission, Scope};
 
 use crate::ingest::{Format, Parsed, Reading, now_ms, parse};
+use crate::key::guard;
 use crate::{Archive, ArchiveError, in_time, permit};
 
 /// Objects whose references are looked up at once.
@@ -166,6 +167,7 @@ impl Archive {
         let refused = |refusal: &dyn std::fmt::Display| {
             ArchiveError::Damaged(format!("{} cannot be restored: {refusal}", content.blob_key))
         };
+        guard(scope, [content.blob_key.as_str()])?;
         let mut spool = self.spool();
         let mut stream = self.0.blobs.stream(&content.blob_key, 0..content.blob_size).await?;
         while let Some(chunk) = stream.try_next().await? {
@@ -222,6 +224,7 @@ impl Archive {
         let mut removed = 0;
         for batch in in_time(catalog.deleted_instances(scope, id)).await?.chunks(BATCH) {
             let keys: Vec<String> = batch.iter().map(|one| one.blob_key.clone()).collect();
+            guard(scope, keys.iter().map(String::as_str))?;
             let used = in_time(catalog.blobs_in_use(&keys)).await?;
             for key in keys.iter().filter(|key| !used.contains(*key)) {
                 self.0.blobs.delete(key).await?;

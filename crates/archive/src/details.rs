@@ -9,6 +9,7 @@ use qianli_model::scope::Sight;
 use qianli_model::{Permission, Scope, SeriesUid, SopInstanceUid, StudyUid};
 use tokio::sync::Semaphore;
 
+use crate::key::guard;
 use crate::{Archive, ArchiveError, in_time, permit};
 
 /// How long a cached detail may be used: an instance superseded through another node is seen after
@@ -98,9 +99,11 @@ impl Archive {
         if let Some((at, detail)) = cache.entries.get(&key)
             && at.elapsed() < FRESH
         {
+            guard(scope, [detail.location.blob_key.as_str()])?;
             return Ok(Some(detail));
         }
         let found = in_time(self.0.catalog.detail(scope, study, series, instance)).await?;
+        guard(scope, found.iter().map(|detail| detail.location.blob_key.as_str()))?;
         let found = found.map(Arc::new);
         match &found {
             Some(detail) => {
@@ -126,6 +129,9 @@ impl Archive {
             let asked = Instant::now();
             let around = in_time(catalog.neighbours(&scope, &study, &series, &instance)).await;
             for detail in around.unwrap_or_default() {
+                if guard(&scope, [detail.location.blob_key.as_str()]).is_err() {
+                    return;
+                }
                 let key = (sight, study.clone(), series.clone(), detail.location.instance.clone());
                 archive.0.details.entries.insert(key, (asked, Arc::new(detail)));
             }

@@ -2,6 +2,8 @@
 
 use qianli_model::{InstanceHeader, Scope};
 
+use crate::ArchiveError;
+
 /// `tenant/study/series/instance.HASH.NONCE.dcm`.
 ///
 /// The hash (half of the content hash) lets a rebuild prove that an object is whole. The nonce makes
@@ -18,4 +20,25 @@ pub(crate) fn blob_key(scope: &Scope, header: &InstanceHeader, content_hash: &st
         hash = content_hash.get(..32).unwrap_or(content_hash),
         nonce = nonce.get(..8).unwrap_or(&nonce),
     )
+}
+/// The second wall between tenants: whatever a row says, an object whose key begins with another
+/// tenant's number is not read, restored or removed for this scope (decision 0017).
+pub(crate) fn guard<'k>(
+    scope: &Scope,
+    keys: impl IntoIterator<Item = &'k str>,
+) -> Result<(), ArchiveError> {
+    let own = format!("{}/", scope.tenant().0);
+    for key in keys {
+        if !key.starts_with(&own) {
+            tracing::error!(
+                key,
+                tenant = scope.tenant().0,
+                "a row of one tenant names an object of another, which is left alone; this must not \
+                 happen: report it"
+            );
+            metrics::counter!("qianli_foreign_objects_total").increment(1);
+            return Err(ArchiveError::Damaged("its row names another tenant's object".into()));
+        }
+    }
+    Ok(())
 }

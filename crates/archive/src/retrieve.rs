@@ -13,6 +13,7 @@ use qianli_model::{Permission, Scope};
 
 use crate::blobs::BlobError;
 use crate::inflated::Inflating;
+use crate::key::guard;
 use crate::{Archive, ArchiveError, in_time, permit};
 
 /// Bytes of an object, in bounded steps.
@@ -34,7 +35,9 @@ impl Archive {
         target: &Target,
     ) -> Result<Vec<Location>, ArchiveError> {
         permit(scope, Permission::Read)?;
-        in_time(self.0.catalog.locate(scope, target)).await
+        let found = in_time(self.0.catalog.locate(scope, target)).await?;
+        guard(scope, found.iter().map(|one| one.blob_key.as_str()))?;
+        Ok(found)
     }
 
     /// Returns the DICOM JSON of every instance of a target, in the order of [`Archive::locate`].

@@ -1,6 +1,7 @@
 //! The archive whole: a real SQLite catalog, a real directory, data sets built byte by byte.
 
 mod deleting;
+mod walls;
 
 use std::path::Path;
 use std::time::Duration;

@@ -72,6 +72,11 @@ pub(super) enum UserCommand {
         /// Login name.
         login: String,
     },
+    /// Take somebody's second factor away, who lost the phone.
+    TotpReset {
+        /// Login name.
+        login: String,
+    },
     /// Switch an account off; ends all sessions.
     Disable {
         /// Login name.
@@ -106,6 +111,14 @@ pub(super) enum TenantCommand {
         name: String,
         /// Its name for people.
         title: String,
+    },
+    /// Ask everybody who belongs to a tenant for a second factor, or no longer.
+    SecondFactor {
+        /// The tenant.
+        name: String,
+        /// Whether it is asked for.
+        #[arg(value_parser = clap::value_parser!(bool), action = clap::ArgAction::Set)]
+        required: bool,
     },
     /// Give a tenant an AE title of its own, which its devices call; without one, list those it has.
     Ae {
@@ -263,6 +276,12 @@ pub(super) async fn user(config: Config, command: UserCommand) -> anyhow::Result
             say!("login     {login}");
             say!("password  {password}");
         }
+        UserCommand::TotpReset { login } => {
+            let key = key_of(&catalog, &login).await?;
+            if !catalog.remove_totp(&Scope::local(TenantId::DEFAULT), key).await? {
+                bail!("{login:?} has no second factor");
+            }
+        }
         UserCommand::Disable { login, force } => {
             let (key, scope) = (key_of(&catalog, &login).await?, Scope::local(TenantId::DEFAULT));
             if force {
@@ -324,6 +343,10 @@ pub(super) async fn tenants(config: Config, command: TenantCommand) -> anyhow::R
             let scope = Scope::local(tenant(&catalog, &name).await?.id);
             catalog.set_title(&scope, title.trim(), now_ms()).await?;
             say!("{name} is called {:?} now", title.trim());
+        }
+        TenantCommand::SecondFactor { name, required } => {
+            let scope = Scope::local(tenant(&catalog, &name).await?.id);
+            catalog.require_second_factor(&scope, required).await?;
         }
         TenantCommand::Ae { name, title, remove } => {
             let scope = Scope::local(tenant(&catalog, &name).await?.id);

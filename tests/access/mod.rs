@@ -81,6 +81,9 @@ fn operator(setup: &Setup) {
     let again = command(&node, "user", "password", &["wang"]);
     assert_ne!(after(&again, "password"), first);
     assert!(command(&node, "user", "list", &[]).contains("王小东"));
+    let without = node.run("user", &["totp-reset", "wang"]);
+    assert!(!without.status.success(), "there is none to take away");
+    command(&node, "tenant", "second-factor", &["county-1", "true"]);
     assert!(command(&node, "user", "disable", &["wang"]).contains("wang is switched off"));
     assert!(command(&node, "user", "enable", &["wang"]).contains("wang is switched on"));
     let said = command(&node, "user", "roles", &["wang", "--role", "reader,auditor"]);

@@ -1,6 +1,7 @@
 // A person with a password that somebody else set: the login in both languages and on a phone, the
 // password of one's own, a study in OHIF by the session alone, an administrator's pages, the logout.
 
+const crypto = require("crypto");
 const { artefact, http, open, run, variation } = require("./common.js");
 
 const [doctorsFirst, chiefsFirst] = process.argv.slice(2);
@@ -26,6 +27,18 @@ async function choosePassword(page, login, first) {
   await page.click("form[action='/account/password'] button");
   await page.waitForURL(`${http}/login`);
   await logIn(page, login, OWN);
+}
+
+// The code that a phone shows for a secret in base32 (RFC 6238), `steps` after now.
+function code(secret, steps) {
+  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  const bits = [...secret.replace(/ /g, "")].map((letter) => letters.indexOf(letter).toString(2).padStart(5, "0")).join("");
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30000) + steps));
+  const digest = crypto.createHmac("sha1", key).update(counter).digest();
+  const number = digest.readUInt32BE(digest[19] & 15) & 0x7fffffff;
+  return String(number % 1000000).padStart(6, "0");
 }
 
 async function looks(page, name) {
@@ -105,6 +118,47 @@ run(async () => {
   await chief.page.locator("form[action='/tokens/revoke'] button").click();
   const revoked = await fetch(`${http}/dicom-web/studies`, { headers: { Authorization: `Bearer ${made}` } });
   check(revoked.status === 401, `the revoked token: ${revoked.status}`);
+
+  // A second factor, and somebody who is invited.
+  await chief.page.goto(`${http}/account`);
+  await chief.page.fill("form#factor input[name=current]", OWN);
+  await chief.page.click("form#factor button");
+  await chief.page.waitForURL(`${http}/account/factor`);
+  check((await chief.page.locator("svg.qr").boundingBox()).width > 150, "the picture for the phone is not there");
+  await looks(chief.page, "factor-zh-CN");
+  const shared = await chief.page.locator("#secret").innerText();
+  await chief.page.fill("input[name=code]", code(shared, 0));
+  await chief.page.click("form[action='/account/factor/confirm'] button");
+  await chief.page.waitForURL(`${http}/account/factor/confirm`);
+  check((await chief.page.locator("#codes li").count()) === 10, "there are not ten recovery codes");
+  await chief.page.goto(`${http}/people`);
+  const invite = chief.page.locator("form[action='/people/invite']");
+  await invite.locator("input[name=note]").fill("王医生");
+  await invite.locator("input[value=reader]").check();
+  await invite.locator("button").click();
+  const link = await chief.page.locator("#secret").innerText();
+  check(link.startsWith(`${http}/invitation?code=`), `the link is ${link}`);
+  await looks(chief.page, "invite-zh-CN");
+  await chief.page.click("form[action='/logout'] button");
+  await chief.page.waitForURL(`${http}/login`);
+  await logIn(chief.page, "chief", OWN);
+  check(chief.page.url() === `${http}/login/code`, `after the password: ${chief.page.url()}`);
+  await looks(chief.page, "code-zh-CN");
+  await chief.page.fill("input[name=code]", code(shared, 1));
+  await chief.page.click("main button[type=submit]");
+  await chief.page.waitForURL(`${http}/`);
   await chief.browser.close();
+
+  const invited = await open({ locale: "zh-CN", viewport: { width: 390, height: 844 } });
+  await invited.page.goto(link);
+  await looks(invited.page, "invitation-zh-CN");
+  await invited.page.fill("input[name=login]", "wang.wu");
+  await invited.page.fill("input[name=new]", OWN);
+  await invited.page.fill("input[name=again]", OWN);
+  await invited.page.click("main button[type=submit]");
+  await invited.page.waitForURL(`${http}/login`);
+  await logIn(invited.page, "wang.wu", OWN);
+  check((await invited.page.request.get(`${http}/studies`)).status() === 200, "whoever was invited sees nothing");
+  await invited.browser.close();
   console.log("logged in, read, managed, left");
 });

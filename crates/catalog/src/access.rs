@@ -4,7 +4,9 @@
 //!
 //! Secrets come as digests; nothing here ever sees a password or a token.
 
+mod factors;
 mod identities;
+mod invitations;
 mod people;
 mod sessions;
 mod tenants;
@@ -42,6 +44,105 @@ pub struct Person {
     pub created_ms: i64,
     /// What the person is to the tenant that was asked about.
     pub roles: Vec<Role>,
+    /// Whether a second factor is asked for at the login.
+    pub second_factor: bool,
+}
+
+/// A second factor of a person.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Totp {
+    /// What the phone shares with us, in base32.
+    pub secret: String,
+    /// Whether a code of it was right once, so that it counts.
+    pub confirmed: bool,
+    /// Last time step of which a code was taken.
+    pub step: i64,
+}
+
+/// A login whose password was right, and which waits for a code.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LoginStep {
+    /// Key of the person.
+    pub person: i64,
+    /// Login name of the person.
+    pub login: String,
+    /// Hash of the password that was right.
+    pub password: String,
+    /// Path of this server to go to afterwards.
+    pub next: String,
+}
+
+/// What a login that waits for a code is made of.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewLoginStep {
+    /// Digest of what the browser holds.
+    pub secret: String,
+    /// Key of the person.
+    pub person: i64,
+    /// Hash of the password that was right.
+    pub password: String,
+    /// Path of this server to go to afterwards.
+    pub next: String,
+    /// Now (ms since 1970).
+    pub at_ms: i64,
+    /// When it is too late (ms since 1970).
+    pub expires_ms: i64,
+}
+
+/// What an invitation is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInvitation {
+    /// Digest of what stands in the link.
+    pub secret: String,
+    /// What the person will be to the tenant.
+    pub roles: Vec<Role>,
+    /// For whom it is, in the words of whoever made it.
+    pub note: String,
+    /// Now (ms since 1970).
+    pub at_ms: i64,
+    /// When it ends (ms since 1970).
+    pub expires_ms: i64,
+}
+
+/// An invitation, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    /// Key in the catalog.
+    pub id: i64,
+    /// What the person will be to the tenant.
+    pub roles: Vec<Role>,
+    /// For whom it is, in the words of whoever made it.
+    pub note: String,
+    /// Login of whoever made it.
+    pub created_by: String,
+    /// When it ends (ms since 1970).
+    pub expires_ms: i64,
+    /// When it was taken back (ms since 1970); 0 while it is not.
+    pub revoked_ms: i64,
+    /// When an account was made by it (ms since 1970); 0 while none is.
+    pub used_ms: i64,
+    /// Login of that account.
+    pub used_by: String,
+}
+
+/// What an open invitation is to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invited {
+    /// The tenant, as people call it.
+    pub tenant: String,
+    /// What the person will be to it.
+    pub roles: Vec<Role>,
+}
+
+/// What came of an invitation that somebody took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// There is an account now.
+    In,
+    /// The login is another's; the invitation stays open.
+    Taken,
+    /// It was used, taken back, or is at its end.
+    Over,
 }
 
 /// What came of a change to what somebody may do.
@@ -106,6 +207,8 @@ pub struct Session {
     pub seen_ms: i64,
     /// When it ends at the latest (ms since 1970).
     pub expires_ms: i64,
+    /// Whether a tenant of the person asks for a second factor that there is not yet.
+    pub must_enrol: bool,
     /// The identity provider behind it; `None` after a login by password.
     pub oidc: Option<OidcLink>,
 }

@@ -71,6 +71,18 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0060_identities.sql"),
     ),
     (
+        61,
+        "second_factors",
+        include_str!("../../../migrations/postgres/0061_second_factors.sql"),
+        include_str!("../../../migrations/sqlite/0061_second_factors.sql"),
+    ),
+    (
+        62,
+        "invitations",
+        include_str!("../../../migrations/postgres/0062_invitations.sql"),
+        include_str!("../../../migrations/sqlite/0062_invitations.sql"),
+    ),
+    (
         70,
         "peers",
         include_str!("../../../migrations/postgres/0070_peers.sql"),

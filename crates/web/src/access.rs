@@ -4,6 +4,7 @@
 //! carries a `Needs`, which `guard` holds the caller against; handlers take the caller from the
 //! request, so that one without a guard in front cannot be reached by nobody.
 
+pub(crate) mod factor;
 mod guard;
 mod guesses;
 mod identify;

@@ -151,6 +151,13 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         (false, "/people" | "/people/password" | "/people/disabled" | "/account/password") => {
             Some(Action::ChangeUser)
         }
+        (false, "/people/factor" | "/people/invite" | "/people/invite/revoke") => {
+            Some(Action::ChangeUser)
+        }
+        (false, "/account/factor" | "/account/factor/confirm" | "/account/factor/remove") => {
+            Some(Action::ChangeUser)
+        }
+        (false, "/people/factors") => Some(Action::ChangeTenant),
         (false, "/people/roles") => Some(Action::ChangeRole),
         (false, "/tokens" | "/tokens/revoke") => Some(Action::ChangeToken),
         (false, "/peers" | "/peers/disabled" | "/peers/remove") => Some(Action::ChangePeer),

@@ -55,6 +55,8 @@ pub(crate) struct Person {
     pub(crate) name: String,
     /// Whether the password must be changed before anything else.
     pub(crate) must_change: bool,
+    /// Whether a second factor must be set up before anything else.
+    pub(crate) must_enrol: bool,
     /// Digest that names the session.
     pub(crate) session: String,
     /// The tenant, as people call it.
@@ -107,7 +109,8 @@ impl BaseUrl {
         format!("{}/studies/{study}/series/{series}/instances/{instance}", self.0)
     }
 
-    /// URL of this server as the client reaches it; empty when the client does not say.
+    /// URL of this server as the client reaches it; empty when the client does not say. For pages,
+    /// which are below no tenant.
     pub(crate) fn root(&self) -> &str {
         self.0.trim_end_matches("/dicom-web")
     }

@@ -9,9 +9,11 @@ mod api;
 mod assets;
 mod audit;
 mod documents;
+mod factor;
 mod format;
 mod grants;
 mod home;
+mod invitations;
 mod language;
 mod link;
 mod login;
@@ -96,13 +98,22 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/login", Needs::Nothing, get(login::show).post(login::log_in)),
     page!("/login/oidc/{provider}", Needs::Nothing, get(oidc::begin)),
     page!("/login/oidc/{provider}/callback", Needs::Nothing, get(oidc::callback)),
+    page!("/login/code", Needs::Nothing, get(factor::ask).post(factor::enter)),
+    page!("/invitation", Needs::Nothing, get(invitations::open).post(invitations::accept)),
     page!("/logout", Needs::Nothing, post(login::log_out)),
     page!("/account", Needs::SignIn, get(account::show)),
     page!("/account/password", Needs::SignIn, post(account::change_password)),
+    page!("/account/factor", Needs::SignIn, post(factor::begin)),
+    page!("/account/factor/confirm", Needs::SignIn, post(factor::confirm)),
+    page!("/account/factor/remove", Needs::SignIn, post(factor::remove)),
     page!("/account/sessions", Needs::SignIn, post(account::end_session)),
     page!("/people", ADMINISTER, get(people::show).post(people::add)),
     page!("/people/roles", ADMINISTER, post(people::set_roles)),
     page!("/people/password", ADMINISTER, post(people::reset)),
+    page!("/people/factor", ADMINISTER, post(people::reset_factor)),
+    page!("/people/factors", ADMINISTER, post(people::require_factors)),
+    page!("/people/invite", ADMINISTER, post(invitations::invite)),
+    page!("/people/invite/revoke", ADMINISTER, post(invitations::revoke)),
     page!("/people/disabled", ADMINISTER, post(people::disable)),
     page!("/tokens", ADMINISTER, get(tokens::show).post(tokens::add)),
     page!("/tokens/revoke", ADMINISTER, post(tokens::revoke)),

@@ -10,6 +10,7 @@ mod convert;
 mod data;
 mod delete;
 mod door;
+mod factors;
 mod grants;
 mod headers;
 mod node;

@@ -12,12 +12,23 @@ use crate::db::on_db;
 use crate::deletion::{begin, now_ms};
 use crate::error::CatalogError;
 
-type Row = (i64, String, String, bool, bool, i64, i64, Option<String>);
+type Row = (i64, String, String, bool, bool, i64, i64, Option<String>, bool);
 
 fn person(row: Row) -> Person {
-    let (id, login, name, must_change, disabled, locked_until_ms, created_ms, names) = row;
+    let (id, login, name, must_change, disabled, locked_until_ms, created_ms, names, second_factor) =
+        row;
     let roles = roles(&names.unwrap_or_default());
-    Person { id, login, name, must_change, disabled, locked_until_ms, created_ms, roles }
+    Person {
+        id,
+        login,
+        name,
+        must_change,
+        disabled,
+        locked_until_ms,
+        created_ms,
+        roles,
+        second_factor,
+    }
 }
 
 impl Catalog {
@@ -41,7 +52,9 @@ impl Catalog {
     pub async fn people(&self, scope: &Scope) -> Result<Vec<Person>, CatalogError> {
         let text = format!(
             "SELECT u.id, u.login, u.name, u.must_change, u.disabled, u.locked_until_ms,
-                u.created_ms, {} FROM users u JOIN memberships m ON m.user_id = u.id
+                u.created_ms, {},
+                EXISTS (SELECT 1 FROM totp f WHERE f.user_id = u.id AND f.confirmed)
+            FROM users u JOIN memberships m ON m.user_id = u.id
             WHERE m.tenant_id = $1 GROUP BY u.id ORDER BY u.login",
             joining(self.db(), "m.role")
         );

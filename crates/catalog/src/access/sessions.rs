@@ -31,6 +31,7 @@ struct Row {
     refreshes: Option<bool>,
     checked_ms: Option<i64>,
     valid_ms: Option<i64>,
+    must_enrol: bool,
 }
 
 impl Catalog {
@@ -106,7 +107,11 @@ impl Catalog {
                 t.name AS tenant_name, t.title, s.seen_ms, s.expires_ms,
                 (SELECT {} FROM memberships m
                     WHERE m.user_id = u.id AND m.tenant_id = t.id) AS roles,
-                o.provider, o.refreshes, o.checked_ms, o.valid_ms
+                o.provider, o.refreshes, o.checked_ms, o.valid_ms,
+                (EXISTS (SELECT 1 FROM memberships m JOIN tenants q ON q.id = m.tenant_id
+                    WHERE m.user_id = u.id AND q.second_factor)
+                AND NOT EXISTS (SELECT 1 FROM totp f WHERE f.user_id = u.id AND f.confirmed)
+                AND o.provider IS NULL) AS must_enrol
             FROM sessions s LEFT JOIN oidc_sessions o ON o.secret = s.secret JOIN users u ON u.id = s.user_id JOIN tenants t ON t.id = s.tenant_id
             WHERE s.secret = $1 AND s.expires_ms > $2 AND s.seen_ms >= $3 AND NOT u.disabled",
             joining(self.db(), "m.role")
@@ -139,6 +144,7 @@ impl Catalog {
                 roles: roles(&row.roles.unwrap_or_default()),
                 seen_ms: row.seen_ms,
                 expires_ms: row.expires_ms,
+                must_enrol: row.must_enrol,
                 oidc,
             }
         };

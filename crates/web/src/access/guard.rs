@@ -37,6 +37,7 @@ impl Needs {
 enum Lack {
     Login,
     NewPassword,
+    SecondFactor,
     Permission(Permission),
     /// A person, who can be asked about it.
     Person,
@@ -65,6 +66,9 @@ fn judge(needs: Needs, caller: Option<&Caller>) -> Result<(), Lack> {
         Some(permission) if !caller.scope.allows(permission) => {
             if caller.person.as_ref().is_some_and(|person| person.must_change) {
                 return Err(Lack::NewPassword);
+            }
+            if caller.person.as_ref().is_some_and(|person| person.must_enrol) {
+                return Err(Lack::SecondFactor);
             }
             Err(Lack::Permission(permission))
         }
@@ -97,6 +101,9 @@ fn refusal(lack: &Lack) -> HttpError {
         Lack::Visit => HttpError::unauthorized(
             "this share link is not open in this browser, or it has ended; open it again",
         ),
+        Lack::SecondFactor => HttpError::forbidden(
+            "your hospital asks for a second factor; set one up at /account first",
+        ),
         Lack::Person => HttpError::forbidden(
             "accounts and tokens are managed by people: log in at /login, not with an API token",
         ),
@@ -120,7 +127,7 @@ pub(crate) fn guard_page(
                 percent_encoding::utf8_percent_encode(target, percent_encoding::NON_ALPHANUMERIC);
             format!("/login?next={next}")
         }
-        Lack::NewPassword => "/account".to_owned(),
+        Lack::NewPassword | Lack::SecondFactor => "/account".to_owned(),
         // Whoever may not see studies still has an account to look at.
         Lack::Permission(_) if uri.path() == "/" => "/account".to_owned(),
         Lack::Permission(_) | Lack::Person | Lack::Visit => {

@@ -23,6 +23,11 @@ const PAIR: (u32, Duration) = (5, Duration::from_secs(25 * 60));
 /// The same at one account from all addresses that its owner does not use. No more than 80 in an hour.
 const ACCOUNT: (u32, Duration) = (40, Duration::from_secs(60 * 60));
 
+/// Logins at a provider that one address may begin at once, each of which leaves a row for a while, and
+/// the time after which as many are possible again: a hospital behind one address begins many in the
+/// morning.
+const BEGUN: (u32, Duration) = (600, Duration::from_secs(10 * 60));
+
 /// Accounts with addresses from which their owners logged in.
 const HOMES: usize = 65_536;
 
@@ -32,6 +37,7 @@ type Login = u64;
 /// Failed logins.
 pub(crate) struct Guesses {
     addresses: Option<RateLimiter<IpAddr>>,
+    begun: Option<RateLimiter<IpAddr>>,
     pairs: Option<RateLimiter<(Login, Option<IpAddr>)>>,
     accounts: Option<RateLimiter<Login>>,
     homes: quick_cache::sync::Cache<(Login, Option<IpAddr>), ()>,
@@ -49,6 +55,7 @@ impl Guesses {
     pub(crate) fn new() -> Self {
         Self {
             addresses: RateLimiter::new(ADDRESS.0, ADDRESS.1),
+            begun: RateLimiter::new(BEGUN.0, BEGUN.1),
             pairs: RateLimiter::new(PAIR.0, PAIR.1),
             accounts: RateLimiter::new(ACCOUNT.0, ACCOUNT.1),
             homes: quick_cache::sync::Cache::new(HOMES),
@@ -59,26 +66,18 @@ impl Guesses {
     /// Whether `peer` may try; if not, how long until it may. Loopback, where a proxy may stand, is
     /// not counted.
     pub(crate) fn check(&self, peer: &str) -> Result<(), Duration> {
-        self.with(peer, RateLimiter::check)
+        counted(self.addresses.as_ref(), peer, RateLimiter::check)
     }
 
     /// Notes that `peer` failed.
     pub(crate) fn failed(&self, peer: &str) {
         // The answer to this one is given; the next is asked for by `check`.
-        let _ = self.with(peer, RateLimiter::take);
+        let _ = counted(self.addresses.as_ref(), peer, RateLimiter::take);
     }
 
-    fn with(
-        &self,
-        peer: &str,
-        ask: impl FnOnce(&RateLimiter<IpAddr>, IpAddr, Instant) -> Result<(), Duration>,
-    ) -> Result<(), Duration> {
-        match (&self.addresses, peer.parse::<IpAddr>()) {
-            (Some(limiter), Ok(peer)) if !address::is_loopback(peer) => {
-                ask(limiter, address::caller(peer), Instant::now())
-            }
-            _ => Ok(()),
-        }
+    /// Takes a turn of `peer` to begin a login at a provider, or says how long until it has one.
+    pub(crate) fn begin(&self, peer: &str) -> Result<(), Duration> {
+        counted(self.begun.as_ref(), peer, RateLimiter::take)
     }
 
     /// Begins a try to log in, which is counted before anything is compared, so that many at once are
@@ -123,6 +122,20 @@ impl Guesses {
     pub(crate) fn slowed(&self, login: &str) -> bool {
         let login = self.hashes.hash_one(login.to_lowercase());
         self.accounts.as_ref().is_some_and(|all| all.check(login, Instant::now()).is_err())
+    }
+}
+
+/// Asks a limiter of addresses about `peer`, unless it is loopback.
+fn counted(
+    limiter: Option<&RateLimiter<IpAddr>>,
+    peer: &str,
+    ask: impl FnOnce(&RateLimiter<IpAddr>, IpAddr, Instant) -> Result<(), Duration>,
+) -> Result<(), Duration> {
+    match (limiter, peer.parse::<IpAddr>()) {
+        (Some(limiter), Ok(peer)) if !address::is_loopback(peer) => {
+            ask(limiter, address::caller(peer), Instant::now())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -553,10 +553,11 @@ fn person(
     tenant: Tenant,
     (roles, viewer): (Vec<Role>, Option<Viewer>),
 ) -> Known {
-    let Session { person, login, name, must_change, .. } = session;
+    let Session { person, login, name, must_change, must_enrol, .. } = session;
     // Whoever set the password knows it: until it is changed, it opens the page for that alone.
     let permissions = match viewer {
-        _ if must_change => Permissions::NONE,
+        // And so it is without the second factor that a tenant asks for.
+        _ if must_change || must_enrol => Permissions::NONE,
         Some(_) => Permissions::of(&[Permission::Read]),
         None => permitted(&roles),
     };
@@ -569,6 +570,7 @@ fn person(
             login,
             name,
             must_change,
+            must_enrol,
             session: digest.to_owned(),
             tenant: if tenant.title.is_empty() {
                 tenant.name.clone()

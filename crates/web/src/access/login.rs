@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
-use qianli_catalog::access::{NewPerson, NewSession};
+use qianli_catalog::access::{NewLoginStep, NewPerson, NewSession};
 use qianli_catalog::{AuditEntry, Catalog, CatalogError};
 use qianli_model::audit::Action;
 use qianli_model::audit::Outcome::Refused;
@@ -17,6 +17,9 @@ use crate::error::HttpError;
 
 /// How long a login waits for its turn to be computed.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long somebody may take to find the phone (ms).
+pub(crate) const CODE_TIME: i64 = 5 * 60 * 1000;
 
 /// Most that is kept of what a browser says that it is (bytes).
 const AGENT: usize = 200;
@@ -31,6 +34,8 @@ pub(crate) enum Outcome {
     In(String),
     /// Login or password is wrong, or the account is switched off. Which, nobody is told.
     Wrong,
+    /// It is right, and a second factor is asked for: what the browser is to hold meanwhile.
+    Code(String),
     /// There were too many wrong ones.
     Locked,
     /// The person belongs to no tenant.
@@ -84,7 +89,7 @@ pub(crate) async fn computed<T: Send + 'static>(
 pub(crate) async fn log_in(
     state: &WebState,
     logins: &Logins,
-    (login, password): (&str, &str),
+    (login, password, next): (&str, &str, &str),
     (peer, agent): (&str, &str),
 ) -> Result<Outcome, HttpError> {
     let catalog = state.archive().catalog();
@@ -114,6 +119,21 @@ pub(crate) async fn log_in(
         note("unknown login").await?;
         return Ok(Outcome::Wrong);
     };
+    if right && !known.disabled && catalog.totp(known.id).await?.is_some_and(|kept| kept.confirmed)
+    {
+        // The attempt stays counted: else whoever has the password could guess codes for ever.
+        let held = secret::session();
+        let step = NewLoginStep {
+            secret: secret::digest(&held),
+            person: known.id,
+            password: hash,
+            next: next.to_owned(),
+            at_ms: now,
+            expires_ms: now.saturating_add(CODE_TIME),
+        };
+        catalog.begin_login_step(&step).await?;
+        return Ok(Outcome::Code(held));
+    }
     if !right || !catalog.login_succeeded(known.id, &hash).await? {
         note("wrong password, or switched off").await?;
         return Ok(Outcome::Wrong);
@@ -123,20 +143,32 @@ pub(crate) async fn log_in(
         note("no tenant").await?;
         return Ok(Outcome::Nowhere);
     };
+    let who = (known.id, login, tenant.id);
+    Ok(Outcome::In(open_session(state, logins, who, (peer, agent)).await?))
+}
+
+/// Opens a session for somebody who has shown everything that is asked for.
+pub(crate) async fn open_session(
+    state: &WebState,
+    logins: &Logins,
+    (person, login, tenant): (i64, &str, TenantId),
+    (peer, agent): (&str, &str),
+) -> Result<String, HttpError> {
+    let now = now_ms();
     let session = secret::session();
     let lifetime = i64::try_from(logins.lifetime.as_millis()).unwrap_or(i64::MAX);
     let new = NewSession {
         secret: secret::digest(&session),
-        person: known.id,
+        person,
         login: login.to_lowercase(),
-        tenant: tenant.id,
+        tenant,
         at_ms: now,
         expires_ms: now.saturating_add(lifetime),
         peer: peer.to_owned(),
         agent: shortened(agent).to_owned(),
     };
-    catalog.open_session(&new).await?;
-    Ok(Outcome::In(session))
+    state.archive().catalog().open_session(&new).await?;
+    Ok(session)
 }
 
 /// What is kept of what a browser says that it is.

@@ -27,6 +27,9 @@ struct AccountPage<'a> {
     problem: Option<&'a str>,
     /// Whether there is a password here that can be changed.
     has_password: bool,
+    /// Whether a code is asked for at the login.
+    has_factor: bool,
+    recovery_codes: i64,
 }
 
 struct SessionLine {
@@ -75,6 +78,13 @@ async fn answer(
         Ok(known_elsewhere) => !known_elsewhere && state.config().password_login,
         Err(error) => return frame.failed(error),
     };
+    let catalog = state.archive().catalog();
+    let (kept, recovery_codes) =
+        match (catalog.totp(person.id).await, catalog.recovery_codes(person.id).await) {
+            (Ok(kept), Ok(left)) => (kept, left),
+            (Err(error), _) | (_, Err(error)) => return frame.failed(error),
+        };
+    let has_factor = kept.is_some_and(|kept| kept.confirmed);
     let line = |row: qianli_catalog::access::SessionRow| SessionLine {
         current: row.secret == person.session,
         id: row.secret,
@@ -91,6 +101,8 @@ async fn answer(
         sessions: sessions.into_iter().map(line).collect(),
         problem,
         has_password,
+        has_factor,
+        recovery_codes,
     };
     frame.answer(status, &page)
 }
@@ -127,27 +139,48 @@ async fn change<'t>(
         return Ok(Some(t.password_same));
     }
     if let Err(weak) = secret::check(&person.login, &given.new) {
-        return Ok(Some(match weak {
-            secret::WeakPassword::Short => t.password_short,
-            secret::WeakPassword::Long => t.password_long,
-            secret::WeakPassword::Guessable => t.password_guessable,
-        }));
+        return Ok(Some(t.weak(weak)));
     }
     let catalog = state.archive().catalog();
-    let Some(known) = catalog.credentials(&person.login).await? else { return Ok(None) };
-    if !catalog.attempt_login(known.id, now_ms()).await? {
-        return Ok(Some(t.login_locked));
-    }
-    let hash = known.password.clone();
-    let right = login::computed(state, move || secret::verify(&given.current, &hash)).await?;
-    if !right || !catalog.login_succeeded(known.id, &known.password).await? {
-        return Ok(Some(t.password_wrong));
+    if let Some(problem) = right_password(state, person, given.current, frame).await? {
+        return Ok(Some(problem));
     }
     let hashed = login::computed(state, move || secret::hash(&given.new)).await?;
     let hashed = hashed.map_err(HttpError::internal)?;
-    catalog.set_password(scope, known.id, &hashed, false, now_ms()).await?;
+    catalog.set_password(scope, person.id, &hashed, false, now_ms()).await?;
     state.door().forget();
     Ok(None)
+}
+
+/// Whether a password is the person's, counted as at the login; what is wrong, or nothing.
+pub(super) async fn right_password(
+    state: &WebState,
+    person: &Person,
+    given: String,
+    frame: &Frame,
+) -> Result<Option<&'static str>, HttpError> {
+    let catalog = state.archive().catalog();
+    let wrong = Ok(Some(frame.t.password_wrong));
+    let Some(known) = catalog.credentials(&person.login).await? else { return wrong };
+    if !catalog.attempt_login(known.id, now_ms()).await? {
+        return Ok(Some(frame.t.login_locked));
+    }
+    let hash = known.password.clone();
+    let right = login::computed(state, move || secret::verify(&given, &hash)).await?;
+    if !right || !catalog.login_succeeded(known.id, &known.password).await? {
+        return wrong;
+    }
+    Ok(None)
+}
+
+/// The page again, with what is wrong.
+pub(super) async fn refuse(
+    state: &WebState,
+    caller: &Caller,
+    frame: &Frame,
+    problem: &str,
+) -> Response {
+    answer(state, caller, frame, StatusCode::BAD_REQUEST, Some(problem)).await
 }
 
 /// `POST /account/sessions`: ends one of the caller's sessions.

@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Form};
 use serde::Deserialize;
 
-use super::oidc;
 use super::page::{Frame, encode};
+use super::{factor, oidc};
 use crate::access;
-use crate::access::login::{self, Outcome};
+use crate::access::login::{self, CODE_TIME, Outcome};
 use crate::caller::{BaseUrl, Caller};
 use crate::origin::SameSite;
 use crate::request::Peer;
@@ -105,7 +105,7 @@ pub(super) async fn log_in(
     if let Err(wait) = state.guesses().check(&peer) {
         return rate::too_many(wait, "too many logins failed from this address; try again later");
     }
-    let pair = (entered.login.trim(), entered.password.as_str());
+    let pair = (entered.login.trim(), entered.password.as_str(), here(&entered.next));
     let from = (peer.as_str(), agent.unwrap_or_default());
     let outcome = match login::log_in(&state, logins, pair, from).await {
         Ok(outcome) => outcome,
@@ -116,6 +116,11 @@ pub(super) async fn log_in(
             tracing::info!(peer, "a person logged in");
             let mut response = redirect(here(&entered.next));
             set(&mut response, &login::set_cookie(logins, &session));
+            return response;
+        }
+        Outcome::Code(held) => {
+            let mut response = redirect("/login/code");
+            set(&mut response, &factor::cookie(logins, &held, CODE_TIME / 1000));
             return response;
         }
         Outcome::Wrong => (StatusCode::UNAUTHORIZED, frame.t.login_wrong),

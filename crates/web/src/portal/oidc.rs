@@ -41,10 +41,14 @@ pub(super) async fn begin(
     State(state): State<WebState>,
     Path(name): Path<String>,
     Query(target): Query<Target>,
+    Peer(peer): Peer,
     base: BaseUrl,
     frame: Frame,
 ) -> Response {
     let Some((logins, provider)) = known(&state, &name) else { return frame.missing() };
+    if let Err(wait) = state.guesses().begin(&peer) {
+        return rate::too_many(wait, "too many logins begin at this address; try again in a while");
+    }
     let next = here(&target.next);
     match oidc::begin(&state, logins, provider, (base.root(), next)).await {
         Ok((to, cookie)) => {

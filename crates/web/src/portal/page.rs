@@ -199,6 +199,12 @@ impl Frame {
         self.answer(StatusCode::NOT_FOUND, &MessagePage { frame: self, title, text, code: "404" })
     }
 
+    /// A page that says one thing.
+    pub fn message(&self, status: StatusCode, (title, text): (&str, &str)) -> Response {
+        let code = status.as_str().to_owned();
+        self.answer(status, &MessagePage { frame: self, title, text, code: &code })
+    }
+
     /// The page for a failure of this server; logs the cause.
     pub fn failed(&self, cause: impl std::fmt::Display) -> Response {
         tracing::error!(%cause, "page cannot be answered");

@@ -10,16 +10,16 @@ use qianli_catalog::access::{Change, NewPerson, Person};
 use qianli_model::Role;
 use serde::Deserialize;
 
-use super::format;
 use super::login::redirect;
 use super::page::Frame;
+use super::{format, invitations};
 use crate::access::{login, now_ms, secret};
 use crate::caller::Caller;
 use crate::origin::SameSite;
 use crate::{HttpError, WebState};
 
 /// Longest login and longest name (characters).
-const LONGEST: usize = 64;
+pub(super) const LONGEST: usize = 64;
 
 #[derive(Template)]
 #[template(path = "people.html")]
@@ -28,13 +28,28 @@ struct PeoplePage<'a> {
     people: Vec<Line>,
     /// Name and label.
     roles: Vec<(&'static str, &'static str)>,
-    /// Login and password of an account that was just made or reset.
-    made: Option<(&'a str, &'a str)>,
+    /// What was just made, shown this once.
+    made: Option<Made>,
+    invitations: Vec<invitations::Line>,
+    days: [i64; 3],
+    /// Whether there is a use for invitations.
+    passwords: bool,
+    /// Whether the tenant asks for second factors.
+    second_factor: bool,
     offer: Option<Offer<'a>>,
     problem: Option<&'a str>,
 }
 
+/// What is shown once.
+pub(super) enum Made {
+    /// Login and password of an account.
+    Account(String, String),
+    /// An invitation.
+    Link(String),
+}
+
 struct Line {
+    second_factor: bool,
     login: String,
     name: String,
     made: String,
@@ -48,19 +63,19 @@ struct Line {
 }
 
 /// A form as pairs, since roles come many times.
-type Pairs = Vec<(String, String)>;
+pub(super) type Pairs = Vec<(String, String)>;
 
-fn value<'p>(pairs: &'p Pairs, name: &str) -> &'p str {
+pub(super) fn value<'p>(pairs: &'p Pairs, name: &str) -> &'p str {
     pairs.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.trim())
 }
 
-fn chosen(pairs: &Pairs) -> Vec<Role> {
+pub(super) fn chosen(pairs: &Pairs) -> Vec<Role> {
     pairs.iter().filter(|(key, _)| key == "role").filter_map(|(_, v)| Role::parse(v)).collect()
 }
 
 /// Who is meant.
 /// Somebody who can be made a member.
-struct Offer<'a> {
+pub(super) struct Offer<'a> {
     login: &'a str,
     roles: Vec<&'static str>,
 }
@@ -78,15 +93,29 @@ pub(super) async fn show(State(state): State<WebState>, caller: Caller, frame: F
     answer(&state, &caller, &frame, StatusCode::OK, (None, None, None)).await
 }
 
-async fn answer(
+/// Whether a login may be one.
+pub(super) fn is_login(text: &str) -> bool {
+    let fine = |b: char| b.is_alphanumeric() || matches!(b, '.' | '-' | '_' | '@');
+    (1..=LONGEST).contains(&text.chars().count()) && text.chars().all(fine)
+}
+
+/// The page, perhaps with what was made or what is wrong.
+pub(super) async fn answer(
     state: &WebState,
     caller: &Caller,
     frame: &Frame,
     status: StatusCode,
-    (made, problem, offer): (Option<(&str, &str)>, Option<&str>, Option<Offer<'_>>),
+    (made, problem, offer): (Option<Made>, Option<&str>, Option<Offer<'_>>),
 ) -> Response {
-    let people = match state.archive().catalog().people(&caller.scope).await {
-        Ok(people) => people,
+    let catalog = state.archive().catalog();
+    let found = async {
+        let people = catalog.people(&caller.scope).await?;
+        let invitations = catalog.invitations(&caller.scope).await?;
+        let required = catalog.requires_second_factor(caller.scope.tenant()).await?;
+        Ok::<_, CatalogError>((people, invitations, required))
+    };
+    let (people, invitations, second_factor) = match found.await {
+        Ok(found) => found,
         Err(error) => return frame.failed(error),
     };
     let now = now_ms();
@@ -104,6 +133,7 @@ async fn answer(
         locked: person.locked_until_ms > now || state.guesses().slowed(&person.login),
         must_change: person.must_change,
         itself: itself == Some(person.id),
+        second_factor: person.second_factor,
         login: person.login,
         name: person.name,
     };
@@ -112,6 +142,10 @@ async fn answer(
         people: people.into_iter().map(line).collect(),
         roles: Role::ALL.into_iter().map(|role| (role.name(), t.role(role))).collect(),
         made,
+        invitations: invitations::lines(invitations, label),
+        days: invitations::DAYS,
+        passwords: state.config().password_login,
+        second_factor,
         problem,
         offer,
     };
@@ -127,11 +161,10 @@ pub(super) async fn add(
     Form(pairs): Form<Pairs>,
 ) -> Response {
     let (who, name, roles) = (value(&pairs, "login"), value(&pairs, "name"), chosen(&pairs));
-    let fine = |b: char| b.is_alphanumeric() || matches!(b, '.' | '-' | '_' | '@');
     let refuse = async |problem| {
         answer(&state, &caller, &frame, StatusCode::BAD_REQUEST, (None, Some(problem), None)).await
     };
-    if who.is_empty() || who.chars().count() > LONGEST || !who.chars().all(fine) {
+    if !is_login(who) {
         return refuse(frame.t.people_bad_login).await;
     }
     if name.chars().count() > LONGEST || name.chars().any(char::is_control) {
@@ -155,7 +188,7 @@ pub(super) async fn add(
     };
     match state.archive().catalog().add_person(&caller.scope, &new).await {
         Ok(Some(_)) => {
-            let made = Some((who, password.as_str()));
+            let made = Some(Made::Account(who.to_owned(), password));
             answer(&state, &caller, &frame, StatusCode::OK, (made, None, None)).await
         }
         Ok(None) => taken(&state, &caller, &frame, &new, !value(&pairs, "join").is_empty()).await,
@@ -211,7 +244,7 @@ async fn administers_both(
     Ok(false)
 }
 
-async fn hashed(state: &WebState, password: String) -> Result<String, HttpError> {
+pub(super) async fn hashed(state: &WebState, password: String) -> Result<String, HttpError> {
     let hashed = login::computed(state, move || secret::hash(&password)).await?;
     hashed.map_err(HttpError::internal)
 }
@@ -328,8 +361,54 @@ pub(super) async fn reset(
     {
         Ok(()) => {
             state.door().forget();
-            let made = Some((person.login.as_str(), password.as_str()));
+            let made = Some(Made::Account(person.login, password));
             answer(&state, &caller, &frame, StatusCode::OK, (made, None, None)).await
+        }
+        Err(error) => frame.failed(error),
+    }
+}
+
+/// `POST /people/factor`: takes somebody's second factor away, who lost the phone. The password stays;
+/// whoever cannot be sure gives a new one too.
+pub(super) async fn reset_factor(
+    State(state): State<WebState>,
+    caller: Caller,
+    _: SameSite,
+    frame: Frame,
+    Form(whom): Form<Whom>,
+) -> Response {
+    let person = match own_member(&state, &caller, &frame, &whom.login).await {
+        Ok(person) => person,
+        Err(response) => return response,
+    };
+    match state.archive().catalog().remove_totp(&caller.scope, person.id).await {
+        Ok(_) => {
+            state.door().forget();
+            redirect("/people")
+        }
+        Err(error) => frame.failed(error),
+    }
+}
+
+/// Whether something is asked of everybody.
+#[derive(Deserialize)]
+pub(super) struct Required {
+    required: bool,
+}
+
+/// `POST /people/factors`: asks everybody of the tenant for a second factor, or no longer.
+pub(super) async fn require_factors(
+    State(state): State<WebState>,
+    caller: Caller,
+    _: SameSite,
+    frame: Frame,
+    Form(given): Form<Required>,
+) -> Response {
+    let catalog = state.archive().catalog();
+    match catalog.require_second_factor(&caller.scope, given.required).await {
+        Ok(()) => {
+            state.door().forget();
+            redirect("/people")
         }
         Err(error) => frame.failed(error),
     }

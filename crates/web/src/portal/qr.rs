@@ -12,7 +12,6 @@ const QUIET: usize = 4;
 const LONGEST: usize = 512;
 
 /// A text as a picture. `None` when it is too long.
-#[cfg_attr(not(test), allow(dead_code, reason = "pages with codes come one by one"))]
 pub(crate) fn svg(text: &str) -> Option<String> {
     if text.len() > LONGEST {
         return None;

@@ -3,6 +3,8 @@
 
 use qianli_model::{Permission, Role};
 
+use crate::access::secret::WeakPassword;
+
 macro_rules! texts {
     ($($key:ident: $english:literal, $chinese:literal;)*) => {
         /// The words of one language.
@@ -166,6 +168,36 @@ texts! {
     oidc_left_go: "Go on", "继续";
     account_of_provider: "You log in with an account of another system: name, password and roles are kept there.", "您使用其他系统的账号登录：姓名、密码和角色均在该系统中管理。";
     people_of_provider: "This person logs in with an account of another system, which keeps the password.", "该人员使用其他系统的账号登录，密码由该系统管理。";
+    code_title: "Second factor", "二次验证";
+    code_label: "Code", "验证码";
+    code_help: "The six digits that your phone shows, or one of your recovery codes.", "输入手机上显示的六位数字，或一个恢复码。";
+    code_wrong: "This code is wrong, or was used already. Wait for the next one.", "验证码不正确或已使用过，请等待下一个。";
+    factor_title: "Second factor", "二次验证";
+    factor_on: "A code of your phone is asked for at each login.", "每次登录都需要手机上的验证码。";
+    factor_off: "With a second factor a stolen password opens nothing: each login also asks for a code of your phone.", "启用后，即使密码被盗也无法登录：每次登录还需要手机上的验证码。";
+    factor_left: "Recovery codes left:", "剩余恢复码：";
+    factor_begin: "Set up", "启用";
+    factor_remove: "Remove", "停用";
+    factor_scan: "Scan this with an authenticator app, or type the letters below into it. Then enter the code that it shows.", "用身份验证器应用扫描此图，或手动输入下方字母，然后填写应用显示的验证码。";
+    factor_confirm: "Confirm", "确认";
+    factor_codes: "It is set up. Keep these codes where your phone is not: each opens your account once, without the phone. They are shown this once.", "已启用。请把以下恢复码保存在手机以外的地方：每个可在没有手机时登录一次，仅显示这一次。";
+    factor_required: "Your hospital asks for a second factor. Set it up here; then everything else opens.", "本机构要求二次验证，请在此启用，然后即可使用其他功能。";
+    people_has_factor: "second factor", "已启用二次验证";
+    people_reset_factor: "Remove second factor", "解除二次验证";
+    people_factors_on: "Everybody who belongs here has to have a second factor. Logins by an identity provider are its business.", "所有成员必须启用二次验证；通过身份提供方登录的，由其负责。";
+    people_factors_off: "Everybody decides for themselves whether to have a second factor.", "是否启用二次验证由每人自行决定。";
+    people_factors_ask: "Ask everybody for one", "要求所有人启用";
+    people_factors_stop: "Ask no longer", "不再要求";
+    invite_make: "Invite somebody", "邀请人员";
+    invite_text: "Whoever opens the link chooses login, name and password. It works once.", "打开链接的人自行设置登录名、姓名和密码，链接只能使用一次。";
+    invite_note: "For whom", "给谁";
+    invite_once: "The link is shown this once. Hand it over yourself; whoever has it first gets the account.", "链接仅显示这一次，请自行转交；最先使用的人获得账号。";
+    invite_title: "Your account", "创建您的账号";
+    invite_rule: "At least twelve characters; a few words are easier to remember than signs.", "至少十二个字符，几个词语比符号更好记。";
+    invite_accept: "Make the account", "创建账号";
+    invite_over_title: "This invitation is over", "邀请已失效";
+    invite_over: "It was used, taken back, or is too old. Ask whoever gave it to you for another.", "邀请已被使用、撤回或过期，请向邀请人索取新的链接。";
+    password_common: "The new password is made of words and patterns that are tried first. Add something that is only yours.", "新密码由常见词语和模式组成，容易被最先尝试，请加入只有您知道的内容。";
     logout: "Log out", "退出";
     save: "Save", "保存";
     never: "never", "从未";
@@ -394,6 +426,16 @@ impl Texts {
             Role::Auditor => self.role_auditor,
             Role::Modality => self.role_modality,
             Role::Patient => self.role_patient,
+        }
+    }
+
+    /// What is wrong with a password.
+    pub(super) fn weak(&self, weak: WeakPassword) -> &'static str {
+        match weak {
+            WeakPassword::Short => self.password_short,
+            WeakPassword::Long => self.password_long,
+            WeakPassword::Guessable => self.password_guessable,
+            WeakPassword::Common => self.password_common,
         }
     }
 

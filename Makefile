@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build viewer test test-quick test-blackbox lint bench bench-quick samples tools clean clean-data
+.PHONY: help run build viewer test test-quick test-blackbox lint bench bench-quick samples tools clean clean-data sbom
 
 help: ## Say what there is to make
 	@echo "Qianli, a medical imaging server. Targets:"
@@ -14,6 +14,9 @@ run: ## Build, fetch the viewer, and serve with sample studies on http://127.0.0
 
 build: ## Build the release binary
 	cargo build --release --locked --bin qianli
+
+sbom: ## Write what the binary is made of to sbom.cdx.json (CycloneDX)
+	@scripts/sbom --out sbom.cdx.json
 
 viewer: ## Fetch the pinned OHIF viewer into ./viewer
 	@scripts/viewer

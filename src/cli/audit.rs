@@ -295,6 +295,7 @@ impl Wanted {
             since_ms: self.since,
             until_ms: self.until,
             principal: self.principal,
+            who: None,
             study: self.study,
             patient_id: self.patient,
             action: self.action,

@@ -232,3 +232,20 @@ fn a_study_is_shared_and_taken_back() {
         }
     }
 }
+
+/// An auditor reads the trail, takes it away, has it proven, and sees when somebody altered it.
+#[test]
+fn an_auditor_reads_and_proves_the_trail() {
+    let node = with_logins(&Setup::Embedded).start();
+    let made = command(&node, "user", "add", &["eye", "--role", "auditor"]);
+    let password = after(&made, "password");
+    let Some(ran) = clients::browser(&node, "audit.js", &[password, "whole"]) else { return };
+    println!("{}", ran.ok());
+    for picture in ["audit-en.png", "audit-zh-CN.png", "audit-phone.png"] {
+        assert!(artifacts().join(picture).is_file(), "{picture} was not written");
+    }
+    node.sql("UPDATE audit SET peer = '192.0.2.66' WHERE action = 'login'");
+    if let Some(ran) = clients::browser(&node, "audit.js", &[password, "altered"]) {
+        println!("{}", ran.ok());
+    }
+}

@@ -147,7 +147,9 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         (false, "/api/grants" | "/api/grants/{id}") => Some(Action::ChangeGrant),
         (false, "/grants/emergency") => Some(Action::ChangeTenant),
         (false, "/emergency") => Some(Action::BreakGlass),
-        (true, "/api/audit") => Some(Action::ReadAudit),
+        (_, "/audit" | "/audit/export" | "/audit/verify") | (true, "/api/audit") => {
+            Some(Action::ReadAudit)
+        }
         (false, "/people" | "/people/password" | "/people/disabled" | "/account/password") => {
             Some(Action::ChangeUser)
         }
@@ -284,6 +286,7 @@ mod tests {
                 || page.path.starts_with("/grants")
                 || page.path.starts_with("/api/links")
                 || page.path.starts_with("/api/grants")
+                || page.path.starts_with("/audit")
                 || page.path.starts_with("/shared/")
                 || page.path.starts_with("/studies/{study}/")
                 || ["/emergency", "/l/{token}"].contains(&page.path)

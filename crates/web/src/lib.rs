@@ -81,9 +81,16 @@ pub struct WebConfig {
     /// Requests per second from one address, of which a few seconds' worth may come at once; 0 for no
     /// limit.
     pub requests_per_second: PerAddress,
+    /// Writes a row of the audit trail as other systems read it, for exports. Without, there are none
+    /// of that kind.
+    pub audit_message: Option<AuditMessage>,
     /// What the pages say about this node.
     pub node: NodeInfo,
 }
+
+/// Writes a row of the audit trail as an audit message of PS3.15 section A.5; the text is the AE title
+/// of this node.
+pub type AuditMessage = fn(&qianli_catalog::AuditRow, &str) -> String;
 
 impl Default for WebConfig {
     fn default() -> Self {
@@ -99,6 +106,7 @@ impl Default for WebConfig {
             machines: Vec::new(),
             trusted_proxies: TrustedProxies::default(),
             requests_per_second: PerAddress { remote: 1000, loopback: 0 },
+            audit_message: None,
             node: NodeInfo::default(),
         }
     }
@@ -176,6 +184,7 @@ struct Inner {
     guesses: access::Guesses,
     channels: Channels,
     door: Door,
+    audit_check: portal::Check,
     issuers: Issuers,
     hashing: Arc<Semaphore>,
 }
@@ -199,6 +208,7 @@ impl WebState {
         let channels = Channels::new();
         let hashing = Arc::new(Semaphore::new(PASSWORDS_AT_ONCE));
         let door = Door::new();
+        let audit_check = portal::Check::default();
         let issuers = Issuers::new(&config.providers, &config.machines);
         let inner = Inner {
             archive,
@@ -209,6 +219,7 @@ impl WebState {
             guesses,
             channels,
             door,
+            audit_check,
             issuers,
             hashing,
         };
@@ -242,6 +253,11 @@ impl WebState {
     /// What is remembered of identity providers.
     pub(crate) fn issuers(&self) -> &Issuers {
         &self.0.issuers
+    }
+
+    /// Whether the audit trail was proven.
+    pub(crate) fn audit_check(&self) -> &portal::Check {
+        &self.0.audit_check
     }
 
     /// Turns to compute with passwords.

@@ -32,6 +32,8 @@ mod tokens;
 mod viewer;
 mod viewer_tag;
 
+pub(crate) use audit::Check;
+
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{MethodRouter, delete, get, post};
@@ -69,17 +71,21 @@ macro_rules! page {
 
 const READ: Needs = Needs::Permission(Permission::Read);
 const SHARE: Needs = Needs::Permission(Permission::Share);
+const AUDIT: Needs = Needs::Permission(Permission::Audit);
 const ADMINISTER: Needs = Needs::Permission(Permission::Administer);
 
 /// Every page. The viewer's own files hold no data, and neither do ours.
 pub(crate) const PAGES: &[Page] = &[
     page!("/", READ, get(home::show)),
     page!("/api", Needs::SignIn, get(api::show)),
-    page!("/api/audit", Needs::Permission(Permission::Audit), get(audit::list)),
+    page!("/api/audit", AUDIT, get(audit::list)),
     page!("/api/links", SHARE, get(share_api::links).post(share_api::add_link)),
     page!("/api/links/{id}", SHARE, delete(share_api::revoke_link)),
     page!("/api/grants", SHARE, get(share_api::grants).post(share_api::add_grant)),
     page!("/api/grants/{id}", SHARE, delete(share_api::revoke_grant)),
+    page!("/audit", AUDIT, get(audit::show)),
+    page!("/audit/export", AUDIT, get(audit::export)),
+    page!("/audit/verify", AUDIT, post(audit::verify)),
     page!("/studies", READ, get(studies::show)),
     page!("/studies/", READ, get(studies::show)),
     page!("/studies/{study}", READ, get(study::show)),

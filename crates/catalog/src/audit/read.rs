@@ -19,6 +19,8 @@ pub struct AuditFilter {
     pub until_ms: Option<i64>,
     /// Who did it: the whole name.
     pub principal: Option<String>,
+    /// Who did it, or from which network address: the whole name or address.
+    pub who: Option<String>,
     /// Study Instance UID.
     pub study: Option<String>,
     /// Patient ID of a study that is here now.
@@ -110,6 +112,7 @@ async fn select(
         ("at_ms >= ?", number(&filter.since_ms)),
         ("at_ms < ?", number(&filter.until_ms)),
         ("principal = ?", text(&filter.principal)),
+        ("(principal = ? OR peer = ?)", text(&filter.who)),
         // The second half lets the index on studies serve.
         ("study_uid = ? AND study_uid <> ''", text(&filter.study)),
         (

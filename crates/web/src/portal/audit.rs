@@ -1,4 +1,14 @@
-//! `GET /api/audit`: the trail of the caller's tenant as JSON, the latest first.
+//! `GET /api/audit`: the trail of the caller's tenant as JSON, the latest first; and the page about it.
+
+mod check;
+mod export;
+mod page;
+mod words;
+
+pub(crate) use check::Check;
+pub(super) use check::verify;
+pub(super) use export::export;
+pub(super) use page::show;
 
 use axum::extract::{RawQuery, State};
 use axum::http::header;

@@ -87,6 +87,16 @@ impl Frame {
         self.person.is_some() && self.may.allow(Permission::Share)
     }
 
+    /// Whether the reader may see who did what.
+    pub fn audits(&self) -> bool {
+        self.may.allow(Permission::Audit)
+    }
+
+    /// Whether the page is in English.
+    pub fn is_english(&self) -> bool {
+        self.language == Language::English
+    }
+
     /// Whether the reader manages accounts. Without logins there are none.
     pub fn administers(&self) -> bool {
         self.person.is_some() && self.may.allow(Permission::Administer)

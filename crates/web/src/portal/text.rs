@@ -224,6 +224,30 @@ texts! {
     sessions_this: "this one", "当前";
     sessions_end: "End", "强制退出";
 
+    audit_title: "Audit trail", "审计";
+    audit_text: "Who saw or did what in this hospital. Nothing here can be changed unnoticed.", "本机构内谁查看或操作了什么。任何改动都会被发现。";
+    audit_search: "Search the audit trail", "检索审计记录";
+    audit_who: "Who or where", "人员或地址";
+    audit_who_hint: "login, token, AE title or address", "登录名、令牌、AE 名称或地址";
+    audit_action: "Action", "操作";
+    audit_outcome: "Outcome", "结果";
+    audit_any: "any", "全部";
+    audit_when: "Time", "时间";
+    audit_about: "About", "对象";
+    audit_details: "Details", "详情";
+    audit_requests: "requests", "次请求";
+    audit_instances: "instances", "个对象";
+    audit_none: "No entries match.", "没有符合条件的记录。";
+    audit_newer: "Newer", "较新";
+    audit_older: "Older", "较早";
+    audit_export: "Take away what this search finds, the earliest first:", "导出当前检索结果（从早到晚）：";
+    audit_verify: "Check the chains", "校验记录链";
+    audit_checking: "Being checked now; look again in a while.", "正在校验，请稍后再看。";
+    audit_unchecked: "Not checked since this server started. Checking reads all of the trail.", "自服务启动以来尚未校验。校验会读取全部记录。";
+    audit_not_checked: "The check could not be made; the server's log says why.", "校验未能完成，原因见服务器日志。";
+    audit_proven: "Every row is as it was written. Rows:", "全部记录均与写入时一致，行数：";
+    audit_broken: "The trail was altered or damaged:", "审计记录被篡改或损坏：";
+
     people_title: "People", "人员";
     people_roles: "Roles", "角色";
     people_since: "Since", "创建时间";

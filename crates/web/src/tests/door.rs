@@ -143,3 +143,61 @@ async fn methods_that_are_made_up_are_405_and_routes_keep_their_rules() {
     assert_eq!(node.request(method, "/healthz", &[], Vec::new()).await.status, 405);
     assert_eq!(node.get("/healthz").await.status, 200);
 }
+
+#[tokio::test]
+async fn auditors_search_the_trail_take_it_away_and_prove_it() {
+    let node = start().await;
+    person(&node, TenantId::DEFAULT, "eye", &[Role::Auditor]).await;
+    let made = node.catalog.add_tenant("other", "", 0).await.expect("a catalog");
+    person(&node, made.expect("a tenant").id, "theirs", &[Role::Reader]).await;
+    let eye = log_in(&node, "eye", PASSWORD).await.ok().expect("a session");
+    let reader = token(&node, TenantId::DEFAULT, Permissions::ALL, 1).await;
+    for study in 0..60 {
+        let path = format!("{STUDIES}/1.2.3.{study}/metadata");
+        assert_eq!(
+            get(&node, &path, header::AUTHORIZATION, &format!("Bearer {reader}")).await.status,
+            404
+        );
+    }
+    rows(&node, "read metadata", 60).await;
+    let see = async |path: &str| {
+        let answer = get(&node, path, header::COOKIE, &eye).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.text()
+    };
+    let page = see("/audit?action=read+metadata&lang=en").await;
+    assert_eq!(page.matches("<details>").count(), 50);
+    assert!(page.contains("not found") && !page.contains("rel=\"prev\""));
+    let href = |page: &str, rel: &str| {
+        let at = page.find(&format!("rel=\"{rel}\" href=\""))?;
+        let rest = page.get(at..)?.split("href=\"").nth(1)?;
+        Some(rest.split('"').next()?.replace("&#38;", "&").replace("&amp;", "&"))
+    };
+    let older = see(&href(&page, "next").expect("older rows")).await;
+    assert_eq!(older.matches("<details>").count(), 10);
+    assert!(href(&older, "next").is_none());
+    let newer = see(&href(&older, "prev").expect("newer rows")).await;
+    assert_eq!(newer.matches("<details>").count(), 50);
+
+    let one = see("/audit?study=1.2.3.7").await;
+    assert_eq!(one.matches("<details>").count(), 1);
+    assert!(
+        one.contains("1.2.3.7") && !one.contains("/studies/1.2.3.7"),
+        "no way to what is not theirs"
+    );
+    assert_eq!(see("/audit?who=test").await.matches("<details>").count(), 50);
+    assert_eq!(see("/audit?who=nobody-of-this-name").await.matches("<details>").count(), 0);
+    assert!(see("/audit?from=yesterday").await.contains("<code>from</code>"));
+    assert!(!see("/audit?action=change+user").await.contains("theirs"), "the other tenant's");
+
+    let exported = see("/audit/export?format=csv&action=read+metadata").await;
+    assert_eq!(exported.lines().count(), 61);
+    assert!(exported.starts_with("\u{feff}time,tenant,") && exported.contains(",1.2.3.59,"));
+    let wrong = get(&node, "/audit/export?format=dicom", header::COOKIE, &eye).await;
+    assert_eq!(wrong.status, 400, "nothing here writes such messages");
+    assert_eq!(get(&node, "/audit/export?to=x", header::COOKIE, &eye).await.status, 400);
+
+    assert!(!see("/audit").await.contains("id=\"proven\""));
+    assert_eq!(form(&node, "/audit/verify", &eye, "").await.header("location"), "/audit");
+    assert!(see("/audit").await.contains("id=\"proven\""));
+}

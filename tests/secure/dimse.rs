@@ -6,6 +6,9 @@ use crate::support::eventually;
 use crate::support::node::{AE, Node};
 use crate::support::setup::Setup;
 use crate::support::tls::Authority;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::time::Duration;
 
@@ -106,6 +109,45 @@ fn peers_have_to_show_a_certificate_where_that_is_set() {
     let arguments: Vec<&str> = arguments.iter().map(|text| text.as_str()).collect();
     if let Some(ran) = clients::python(&node, "tls.py", &arguments) {
         println!("{}", ran.ok());
+    }
+}
+
+/// A device that is registered with its certificate is no other that says its AE title, not even one
+/// with a certificate of the same authority.
+#[test]
+fn a_registered_certificate_is_the_device() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new("Hospital CA");
+    let ca = text(&authority.file(folder.path()));
+    let own = authority.issue("pacs", &folder.path().join("node"));
+    let [scanner, other] = ["CT1", "CT2"].map(|name| {
+        let identity = authority.issue(name, &folder.path().join(name));
+        (text(&identity.cert), text(&identity.key))
+    });
+    let node = Node::plan(&Setup::Embedded)
+        .args(["--dimse-tls", "127.0.0.1:0", "--dimse-tls-client-ca", &ca])
+        .args(["--tls-cert", &text(&own.cert), "--tls-key", &text(&own.key)])
+        .start();
+    let peer = format!("{AE}@{}", node.dimse_tls());
+    let echo = |(cert, key): &(String, String)| {
+        let own = ["--tls", "--tls-ca", &ca, "--tls-cert", cert, "--tls-key", key, "--aet", "CT"];
+        node.run("echo", &[[peer.as_str()].as_slice(), &own].concat()).status.success()
+    };
+    assert!(echo(&scanner) && echo(&other), "nobody is registered yet");
+    let der = CertificateDer::from_pem_file(&scanner.0).expect("a certificate");
+    let digest: Vec<String> = Sha256::digest(&der).iter().map(|b| format!("{b:02X}")).collect();
+    for certificate in [digest.join(":"), "CN=CT1".to_owned()] {
+        let added = node.operator("peer", &["add", "CT", "--certificate", &certificate]);
+        assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+        eventually("the register counts", Duration::from_secs(30), || {
+            (!echo(&other)).then_some(())
+        });
+        assert!(echo(&scanner), "{certificate}");
+        let plain = node.run("echo", &[&node.destination(), "--aet", "CT"]);
+        assert!(!plain.status.success(), "without a certificate");
+        let number = String::from_utf8_lossy(&added.stdout).trim().to_owned();
+        assert!(node.operator("peer", &["remove", &number]).status.success());
+        eventually("it is forgotten", Duration::from_secs(30), || echo(&other).then_some(()));
     }
 }
 

@@ -7,13 +7,14 @@ import sys
 
 
 def main() -> None:
-    lines, mode, rounds = sys.argv[1:4]
+    lines, mode, rounds, only = sys.argv[1:5]
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in open(lines, encoding="utf-8"):
         name, trail, rate, cpu = line.rsplit(maxsplit=3)
         found.setdefault(name, {}).setdefault(trail, []).append((float(rate), float(cpu)))
     database = {"sqlite": "SQLite", "postgres": "Postgres"}[mode]
-    heading = f"## Cost of the audit trail, {database}"
+    part = "" if only == "search,store" else f", {only} alone"
+    heading = f"## Cost of the audit trail, {database}{part}"
     now = datetime.datetime.now(datetime.UTC)
     text = [
         heading,
@@ -39,13 +40,13 @@ def main() -> None:
         text.append(f"| {name} | {' | '.join(cells)} |")
     section = "\n".join(text) + "\n"
     print(section)
-    if len(sys.argv) > 4:
-        with open(sys.argv[4], encoding="utf-8") as file:
+    if len(sys.argv) > 5:
+        with open(sys.argv[5], encoding="utf-8") as file:
             old = file.read()
         section += "\n"
         pattern = re.compile(rf"^{re.escape(heading)}$.*?(?=^## |\Z)", re.M | re.S)
         new = pattern.sub(lambda _: section, old) if pattern.search(old) else old.rstrip("\n") + "\n\n" + section
-        with open(sys.argv[4], "w", encoding="utf-8") as file:
+        with open(sys.argv[5], "w", encoding="utf-8") as file:
             file.write(new.rstrip("\n") + "\n")
 
 

@@ -79,6 +79,28 @@ fn roles(setup: &Setup) {
     assert!(!people.contains("wang.3@county"), "{people}");
 }
 
+/// A provider that does not answer lets nobody in, and throws nobody out at once.
+#[test]
+fn a_provider_that_is_away_throws_nobody_out() {
+    let Some(hospital) = Hospital::start() else { return };
+    let node = hospital.node(&Setup::Embedded, "");
+    hospital.person("s-1", &["radiology"]);
+    let mut browser = Browser::default();
+    assert_eq!(browser.log_in(&node, &hospital, "s-1").status, 303);
+    let mut late = Browser::default();
+    let back = late.log_in_there(&node, &hospital, "login=s-1");
+    drop(hospital);
+    assert_eq!(late.get(&back).status, 503, "nobody says who it is");
+    let began = std::time::Instant::now();
+    while began.elapsed() < Duration::from_secs(8) {
+        assert_eq!(browser.status(&node, "/dicom-web/studies"), 200);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let left = browser.post(&format!("{}/logout", node.http()), "");
+    assert!(left.status < 400, "{}", left.text());
+    assert_eq!(browser.status(&node, "/dicom-web/studies"), 401);
+}
+
 /// A person at a browser: the button in both languages, the provider, a study, the logout here and
 /// there; and the page without passwords.
 #[test]

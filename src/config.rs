@@ -82,7 +82,7 @@ pub struct Settings {
     /// A login that is not used for this time ends [default: 2h].
     #[arg(long, env = "QIANLI_SESSION_IDLE", value_name = "TIME", global = true)]
     pub session_idle: Option<Span>,
-    /// Let people log in with a password of this server; with false by an [[oidc]] of the settings
+    /// Let people log in with a password of this server; with false by an `[[oidc]]` of the settings
     /// file only [default: true].
     #[arg(long, env = "QIANLI_PASSWORD_LOGIN", num_args = 0..=1, default_missing_value = "true", global = true)]
     pub password_login: Option<bool>,

@@ -2,7 +2,7 @@
 //!
 //! A grant is a row and nothing else: each statement that reads for a scope with a
 //! [`Viewer`](qianli_model::grant::Viewer) holds the rows of that moment against the studies
-//! ([`reach`]), so that a revoked or ended grant shows nothing from the next statement on.
+//! (`reach`), so that a revoked or ended grant shows nothing from the next statement on.
 
 mod links;
 pub(crate) mod reach;

@@ -1,6 +1,6 @@
 //! The register of DICOM peers, the called AE titles of tenants, and who was refused lately.
 //!
-//! Who is admitted is decided in `qianli_model::peer`, over [`Catalog::peer_register`]; here are the
+//! Who is admitted is decided in `qianli_model::peer`, over [`crate::Catalog::peer_register`]; here are the
 //! rows. Each change raises the register's version, by which nodes notice it.
 
 mod rows;

@@ -285,10 +285,6 @@ def empty_answers(log):
     return [f"- {NAMES.get(peer, peer)} finds nothing (and says so quickly) for: {', '.join(names)}" for peer, names in found.items()]
 
 
-# Headings of sections that this script leaves alone.
-OTHERS = ("## Cost of the audit trail", '## The time of "not found"')
-
-
 def kept(path):
     """Sections that other scripts wrote: what the audit trail costs, and the time of "not found"."""
     if not path.exists():

@@ -131,6 +131,8 @@ pub struct Sharer {
     pub tenant: Tenant,
     /// Whether one of the grants is by rule.
     pub by_rule: bool,
+    /// Whether one of the grants may be passed on.
+    pub reshare: bool,
 }
 
 /// What a new share link is made of.

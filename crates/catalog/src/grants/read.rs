@@ -145,14 +145,15 @@ impl Catalog {
     ) -> Result<Vec<Sharer>, CatalogError> {
         // Keys start at 1, so that 0 finds nothing: it stands where a grant is for somebody else.
         const TEXT: &str = "SELECT t.id, t.name, t.title,
-                MAX(CASE WHEN g.kind = 'rule' THEN 1 ELSE 0 END)
+                MAX(CASE WHEN g.kind = 'rule' THEN 1 ELSE 0 END),
+                MAX(CASE WHEN g.reshare AND g.to_tenant = $1 THEN 1 ELSE 0 END)
             FROM grants g JOIN tenants t ON t.id = g.tenant_id
             WHERE ((g.to_tenant = $1 AND $1 > 0) OR (g.to_person = $2 AND $2 > 0)
                     OR (g.link_id = $3 AND $3 > 0))
                 AND g.revoked_ms = 0 AND (g.expires_ms = 0 OR g.expires_ms > $4)
                 AND ($5 = 0 OR g.tenant_id = $5)
             GROUP BY t.id, t.name, t.title ORDER BY t.name";
-        let rows: Vec<(i64, String, String, i32)> = on_db!(self.db(), pools => {
+        let rows: Vec<(i64, String, String, i32, i32)> = on_db!(self.db(), pools => {
             sqlx::query_as(TEXT)
                 .bind(viewer.tenant.map_or(0, |tenant| tenant.0))
                 .bind(viewer.person.unwrap_or(0))
@@ -162,9 +163,10 @@ impl Catalog {
                 .fetch_all(&pools.read)
                 .await?
         });
-        let sharer = |(id, name, title, by_rule)| Sharer {
+        let sharer = |(id, name, title, by_rule, reshare)| Sharer {
             tenant: Tenant { id: TenantId(id), name, title },
             by_rule: by_rule > 0,
+            reshare: reshare > 0,
         };
         Ok(rows.into_iter().map(sharer).collect())
     }

@@ -209,6 +209,10 @@ async fn passing_on_ends_with_what_was_passed_on(catalog: &Catalog) {
     assert_eq!(catalog.reshare(&far, "1.2.2", &on).await.unwrap(), None, "nobody's");
     assert!(catalog.reshare(&from, "1.2.2", &on).await.unwrap().is_some());
     assert_eq!(seen(catalog, &far).await, [2]);
+    let may_pass_on = async |scope: &Scope| {
+        catalog.sharers(scope.viewer().unwrap(), now_ms()).await.unwrap()[0].reshare
+    };
+    assert!(may_pass_on(&from).await && !may_pass_on(&far).await);
     let listed = catalog.grants(&scope(), Which::OfStudy("1.2.2")).await.unwrap();
     let child = listed.iter().find(|one| one.origin == Origin::Reshare).unwrap();
     assert_eq!((child.expires_ms, child.download, child.reshare), (until, false, false));

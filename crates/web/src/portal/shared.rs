@@ -47,6 +47,8 @@ struct Shelf {
     title: String,
     studies: Vec<SharedStudy>,
     more: bool,
+    /// Whether something of it may be passed on.
+    reshare: bool,
     dicomweb: String,
 }
 
@@ -145,6 +147,7 @@ async fn shelf(
     Ok(Shelf {
         studies: studies.collect(),
         more: found.len() > MOST as usize,
+        reshare: sharer.reshare,
         dicomweb: format!("{root}/dicom-web"),
         title: match sharer.tenant.title.as_str() {
             "" => name.clone(),

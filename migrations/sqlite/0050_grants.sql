@@ -33,6 +33,18 @@ CREATE TABLE link_visits (
 );
 CREATE INDEX link_visits_by_link ON link_visits (link_id);
 
+-- Projects of de-identification. secret: what their pseudonyms are computed with; whoever reads this
+-- row can read the names themselves.
+CREATE TABLE projects (
+    id INTEGER PRIMARY KEY,
+    tenant_id INTEGER NOT NULL REFERENCES tenants (id),
+    name TEXT NOT NULL,
+    secret TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    UNIQUE (tenant_id, name)
+);
+
+-- project_id: the project under whose pseudonyms the studies leave; 0 for as they are.
 -- kind: study, patient or rule. tenant_id: whose studies they are; one of to_tenant, to_person and
 -- link_id says for whom, the others are 0. parent_id: the grant that this one passes on; 0 for none.
 -- origin: share, reshare, link or emergency. expires_ms and revoked_ms: 0 for never. The row stays
@@ -53,6 +65,7 @@ CREATE TABLE grants (
     link_id INTEGER NOT NULL,
     download BOOLEAN NOT NULL,
     reshare BOOLEAN NOT NULL,
+    project_id INTEGER NOT NULL DEFAULT 0,
     purpose TEXT NOT NULL,
     origin TEXT NOT NULL,
     parent_id INTEGER NOT NULL,

@@ -71,6 +71,8 @@ pub struct NewGrant {
     pub download: bool,
     /// Whether a tenant may pass it on.
     pub reshare: bool,
+    /// Key of the project under whose pseudonyms it is shared; `None` for as it is.
+    pub project: Option<i64>,
     /// What for, in the words of whoever shares.
     pub purpose: String,
     /// Login of whoever shares.
@@ -98,6 +100,8 @@ pub struct Grant {
     pub download: bool,
     /// Whether it may be passed on.
     pub reshare: bool,
+    /// The project under whose pseudonyms it is shared; empty for as it is.
+    pub project: String,
     /// What for.
     pub purpose: String,
     /// How it came to be.
@@ -135,6 +139,17 @@ pub struct Sharer {
     pub reshare: bool,
 }
 
+/// A project of de-identification, which gives the same pseudonyms each time.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Project {
+    /// Key in the catalog.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// What its pseudonyms are computed with.
+    pub secret: String,
+}
+
 /// What a new share link is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewLink {
@@ -150,6 +165,8 @@ pub struct NewLink {
     pub priors: Priors,
     /// Whether files may be taken away.
     pub download: bool,
+    /// Key of the project under whose pseudonyms it is shared; `None` for as it is.
+    pub project: Option<i64>,
     /// How often it can be opened; `None` for any number.
     pub views: Option<u32>,
     /// What for.

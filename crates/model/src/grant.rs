@@ -85,6 +85,8 @@ pub struct Viewer {
     pub by_rule: bool,
     /// Only what may be taken away as files counts, not what may just be looked at.
     pub to_download: bool,
+    /// Key of the project under whose pseudonyms studies are asked for; 0 for studies as they are.
+    pub project: i64,
 }
 
 #[cfg(test)]

@@ -107,6 +107,14 @@ impl Scope {
         self
     }
 
+    /// The same, seeing only what was shared under the pseudonyms of a project, by its key. For code
+    /// that gives nothing out but what was de-identified; the tenant's own see everything.
+    #[must_use]
+    pub fn under_pseudonyms(mut self, project: i64) -> Self {
+        self.viewer = self.viewer.map(|viewer| Viewer { project, ..viewer });
+        self
+    }
+
     /// For whom grants are looked up; `None` for a scope that sees the whole tenant.
     pub fn viewer(&self) -> Option<&Viewer> {
         self.viewer.as_ref()

@@ -138,6 +138,9 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         (true, "/" | "/studies" | "/studies/") => Some(Action::Search),
         (true, "/studies/{study}" | "/studies/{study}/share" | "/grants") => Some(Action::ReadPage),
         (true, "/links/{link}") => Some(Action::ReadPage),
+        (true, "/links/{link}/pseudonyms/{project}/{uid}" | "/shared/{tenant}/{project}/{uid}") => {
+            Some(Action::Export)
+        }
         (false, "/studies/{study}/share" | "/grants" | "/grants/revoke" | "/grants/review") => {
             Some(Action::ChangeGrant)
         }

@@ -15,5 +15,7 @@ pub(crate) mod stow;
 pub(crate) mod ups;
 mod wado;
 
+pub(crate) use wado::zip;
+
 pub(crate) use qido::TOTAL_COUNT;
 pub(crate) use routes::router;

@@ -21,6 +21,7 @@ mod oidc;
 mod page;
 mod peers;
 mod people;
+mod pseudonyms;
 mod qr;
 mod share;
 mod share_api;
@@ -101,6 +102,8 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/emergency", READ, get(shared::emergency).post(shared::break_glass)),
     page!("/l/{token}", Needs::Nothing, get(link::ask).post(link::open)),
     page!("/links/{link}", Needs::Visit, get(link::show)),
+    page!("/links/{link}/pseudonyms/{project}/{uid}", Needs::Visit, get(pseudonyms::of_link)),
+    page!("/shared/{tenant}/{project}/{uid}", Needs::SignIn, get(pseudonyms::of_tenant)),
     page!("/login", Needs::Nothing, get(login::show).post(login::log_in)),
     page!("/login/oidc/{provider}", Needs::Nothing, get(oidc::begin)),
     page!("/login/oidc/{provider}/callback", Needs::Nothing, get(oidc::callback)),

@@ -88,6 +88,7 @@ impl Catalog {
                 to: Recipient::Link(id),
                 download: new.download,
                 reshare: false,
+                project: new.project,
                 purpose: new.purpose.clone(),
                 created_by: new.created_by.clone(),
                 at_ms: new.at_ms,

@@ -40,9 +40,10 @@ pub(crate) fn condition(
     if recipients.is_empty() {
         return Some("1 = 0".into());
     }
+    let project = number(viewer.project);
     let one = asked.grant.map(|id| format!(" AND g.id = {}", number(id))).unwrap_or_default();
     let live = format!(
-        "g.tenant_id = {tenant} AND g.revoked_ms = 0
+        "g.tenant_id = {tenant} AND g.project_id = {project} AND g.revoked_ms = 0
         AND (g.expires_ms = 0 OR g.expires_ms > {now}) AND ({}){}{one}",
         recipients.join(" OR "),
         if viewer.to_download { " AND g.download" } else { "" },

@@ -4,7 +4,7 @@ use qianli_model::grant::{Priors, Rule, Subject, Viewer};
 use qianli_model::{Scope, TenantId};
 use sqlx::{AssertSqlSafe, ColumnIndex, Decode, Row, Type};
 
-use super::{Grant, Origin, Recipient, Sharer};
+use super::{Grant, Origin, Project, Recipient, Sharer};
 use crate::Catalog;
 use crate::access::Tenant;
 use crate::db::{Db, on_db};
@@ -18,7 +18,8 @@ const COLUMNS: &str = "g.id, g.kind, g.study_uid, g.patient_id, g.issuer, g.moda
     g.origin, g.created_by, g.created_ms, g.expires_ms, g.revoked_ms, g.reviewed_ms, g.reviewed_by,
     COALESCE((SELECT CASE WHEN t.title = '' THEN t.name ELSE t.title END FROM tenants t
         WHERE t.id = g.to_tenant), (SELECT u.login FROM users u WHERE u.id = g.to_person),
-        (SELECT l.name FROM share_links l WHERE l.id = g.link_id), '')
+        (SELECT l.name FROM share_links l WHERE l.id = g.link_id), ''),
+    COALESCE((SELECT p.name FROM projects p WHERE p.id = g.project_id), '')
     FROM grants g";
 
 fn grant<'r, R>(row: &'r R) -> Result<Grant, CatalogError>
@@ -55,6 +56,7 @@ where
         to_name: row.try_get(22)?,
         download: row.try_get(12)?,
         reshare: row.try_get(13)?,
+        project: row.try_get(23)?,
         purpose: row.try_get(14)?,
         origin: Origin::parse(&origin).ok_or(CatalogError::Corrupt("the origin of a grant"))?,
         created_by: row.try_get(16)?,
@@ -135,6 +137,37 @@ impl Catalog {
         now_ms: i64,
     ) -> Result<Option<Sharer>, CatalogError> {
         Ok(self.sharing(viewer, Some(owner), now_ms).await?.pop())
+    }
+
+    /// Projects under whose pseudonyms a tenant shares something with a viewer now.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn projects_of(
+        &self,
+        viewer: &Viewer,
+        owner: TenantId,
+        now_ms: i64,
+    ) -> Result<Vec<Project>, CatalogError> {
+        const TEXT: &str = "SELECT DISTINCT p.id, p.name, p.secret
+            FROM grants g JOIN projects p ON p.id = g.project_id
+            WHERE ((g.to_tenant = $1 AND $1 > 0) OR (g.to_person = $2 AND $2 > 0)
+                    OR (g.link_id = $3 AND $3 > 0))
+                AND g.revoked_ms = 0 AND (g.expires_ms = 0 OR g.expires_ms > $4)
+                AND g.tenant_id = $5
+            ORDER BY p.name";
+        let rows: Vec<(i64, String, String)> = on_db!(self.db(), pools => {
+            sqlx::query_as(TEXT)
+                .bind(viewer.tenant.map_or(0, |tenant| tenant.0))
+                .bind(viewer.person.unwrap_or(0))
+                .bind(viewer.link.unwrap_or(0))
+                .bind(now_ms)
+                .bind(owner.0)
+                .fetch_all(&pools.read)
+                .await?
+        });
+        Ok(rows.into_iter().map(|(id, name, secret)| Project { id, name, secret }).collect())
     }
 
     async fn sharing(

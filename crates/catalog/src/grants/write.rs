@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use super::reach::{Asked, condition};
-use super::{NewGrant, Origin, Recipient};
+use super::{NewGrant, Origin, Project, Recipient};
 use crate::Catalog;
 use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
@@ -43,9 +43,9 @@ impl Columns {
 pub(super) const INSERT: &str =
     "INSERT INTO grants (tenant_id, kind, study_uid, patient_id, issuer,
         modality, body_part, since_ms, priors, to_tenant, to_person, link_id, download, reshare,
-        purpose, origin, parent_id, created_by, created_ms, expires_ms)
+        purpose, origin, parent_id, created_by, created_ms, expires_ms, project_id)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-        $20) RETURNING id";
+        $20, $21) RETURNING id";
 
 /// Binds the values of [`INSERT`].
 macro_rules! insert {
@@ -71,6 +71,7 @@ macro_rules! insert {
             .bind(&$new.created_by)
             .bind($new.at_ms)
             .bind($new.expires_ms)
+            .bind($new.project.unwrap_or(0))
             .fetch_one(&mut *$transaction)
             .await?;
         id
@@ -93,6 +94,7 @@ fn details(did: &str, grant: i64, new: &NewGrant, origin: Origin) -> Value {
     json!({
         "did": did, "grant": grant, "kind": new.subject.kind(), "origin": origin.as_str(),
         "to_tenant": tenant, "to_person": person, "download": new.download,
+        "project": new.project,
         "expires_ms": new.expires_ms,
     })
 }
@@ -214,6 +216,7 @@ impl Catalog {
                     priors: Priors::None,
                     download: new.download && download,
                     reshare: false,
+                    project: None,
                     expires_ms: ends,
                     ..new.clone()
                 };
@@ -323,5 +326,34 @@ impl Catalog {
             transaction.commit().await?;
             Ok(())
         })
+    }
+
+    /// The project of a name of the scope's tenant, made with this secret when there is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn project(
+        &self,
+        scope: &Scope,
+        name: &str,
+        secret: &str,
+        now_ms: i64,
+    ) -> Result<Project, CatalogError> {
+        // The update changes nothing; it makes the row that was there come back.
+        const TEXT: &str = "INSERT INTO projects (tenant_id, name, secret, created_ms)
+            VALUES ($1, $2, $3, $4)
+            ON CONFLICT (tenant_id, name) DO UPDATE SET created_ms = projects.created_ms
+            RETURNING id, name, secret";
+        let (id, name, secret) = on_db!(self.db(), pools => {
+            sqlx::query_as(TEXT)
+                .bind(scope.tenant().0)
+                .bind(name)
+                .bind(secret)
+                .bind(now_ms)
+                .fetch_one(&pools.write)
+                .await?
+        });
+        Ok(Project { id, name, secret })
     }
 }

@@ -19,6 +19,7 @@ super::on_both!(
     emergencies_need_the_leave_of_the_tenant,
     links_open_as_often_as_they_say,
     codes_are_not_guessed,
+    pseudonyms_hide_what_they_stand_for,
     what_is_not_here_is_not_shared,
 );
 
@@ -38,6 +39,7 @@ fn grant(subject: Subject) -> NewGrant {
         to: Recipient::Tenant(OTHER),
         download: true,
         reshare: false,
+        project: None,
         purpose: "a second opinion".into(),
         created_by: "wang".into(),
         at_ms: NOW,
@@ -270,6 +272,7 @@ fn link(secret: &str) -> NewLink {
         subject: study(1),
         priors: Priors::None,
         download: false,
+        project: None,
         views: Some(2),
         purpose: "for the patient".into(),
         created_by: "wang".into(),
@@ -321,6 +324,28 @@ async fn codes_are_not_guessed(catalog: &Catalog) {
     assert_eq!(tried.iter().filter(|one| **one).count(), 5, "the others found it resting");
     assert!(!catalog.attempt_link(id, 5000 + 14 * 60_000).await.unwrap());
     assert!(catalog.attempt_link(id, 5000 + 15 * 60_000).await.unwrap());
+}
+
+async fn pseudonyms_hide_what_they_stand_for(catalog: &Catalog) {
+    let other = other_tenant(catalog).await;
+    fill(catalog, 1..=2).await;
+    let project = catalog.project(&scope(), "TRIAL", "a secret", NOW).await.unwrap();
+    let again = catalog.project(&scope(), "TRIAL", "another secret", NOW).await.unwrap();
+    assert_eq!((again.id, again.secret.as_str()), (project.id, "a secret"));
+    assert_ne!(catalog.project(&other, "TRIAL", "theirs", NOW).await.unwrap().id, project.id);
+    let new = NewGrant { project: Some(project.id), ..grant(study(1)) };
+    catalog.add_grant(&scope(), &new, Origin::Share).await.unwrap().unwrap();
+    catalog.add_grant(&scope(), &grant(study(2)), Origin::Share).await.unwrap().unwrap();
+    assert_eq!(seen(catalog, &viewer(false)).await, [2], "not as it is");
+    assert_eq!(seen(catalog, &viewer(false).under_pseudonyms(project.id)).await, [1]);
+    let to = *viewer(false).viewer().unwrap();
+    let projects = catalog.projects_of(&to, TenantId::DEFAULT, now_ms()).await.unwrap();
+    assert_eq!(projects.iter().map(|one| one.id).collect::<Vec<_>>(), [project.id]);
+    assert!(catalog.projects_of(&to, OTHER, now_ms()).await.unwrap().is_empty());
+    assert_eq!(
+        catalog.grants(&scope(), Which::OfStudy("1.2.1")).await.unwrap()[0].project,
+        "TRIAL"
+    );
 }
 
 async fn what_is_not_here_is_not_shared(catalog: &Catalog) {

@@ -8,7 +8,7 @@ pub(crate) mod objects;
 mod range;
 pub(crate) mod rendered;
 pub(crate) mod uri;
-mod zip;
+pub(crate) mod zip;
 
 use std::sync::Arc;
 

@@ -17,6 +17,7 @@ use super::documents::{self, Link as Document};
 use super::format::{self, Attributes};
 use super::login::redirect;
 use super::page::{Frame, encode};
+use super::pseudonyms;
 use super::studies::StudyCard;
 use crate::access::{VISIT, login, now_ms, secret};
 use crate::caller::Caller;
@@ -48,6 +49,7 @@ struct ImagesPage<'a> {
     from: &'a str,
     until: String,
     studies: Vec<Study>,
+    pseudonymous: Vec<pseudonyms::Line>,
 }
 
 struct Study {
@@ -242,8 +244,14 @@ pub(super) async fn show(
             series,
         });
     }
+    let lines = pseudonyms::lines(&state, scope, &format!("{root}/pseudonyms"), &frame).await;
+    let pseudonymous = match lines {
+        Ok(lines) => lines,
+        Err(error) => return error.into_response(),
+    };
     let until = format::instant(known.expires_ms);
-    let page = ImagesPage { frame: &frame, from: title(&known), until, studies };
+    let from = title(&known);
+    let page = ImagesPage { frame: &frame, from, until, studies, pseudonymous };
     let mut response = frame.answer(StatusCode::OK, &page);
     let policy = HeaderValue::from_static(headers::SHARED);
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use qianli_catalog::access::Tenant;
 use qianli_catalog::grants::{Grant, NewGrant, NewLink, Origin, Recipient, ShareLink, Which};
+use qianli_model::deidentify;
 use qianli_model::grant::{Priors, Subject};
 use qianli_model::query::{Indexed, Level};
 use qianli_model::{Query, Scope, StudyUid};
@@ -109,6 +110,8 @@ impl GrantLine {
             grant.reshare.then_some(t.share_may_reshare),
             (grant.origin == Origin::Reshare).then_some(t.share_is_reshare),
             (grant.origin == Origin::Emergency).then_some(t.share_is_emergency),
+            (!grant.project.is_empty()).then_some(t.share_is_pseudonymous),
+            (!grant.project.is_empty()).then_some(grant.project.as_str()),
         ];
         let emergency = grant.origin == Origin::Emergency;
         Self {
@@ -266,6 +269,9 @@ pub(super) struct Wish {
     pub(super) download: bool,
     #[serde(default)]
     pub(super) reshare: bool,
+    /// Name of the project under whose pseudonyms it is shared; empty for as it is.
+    #[serde(default)]
+    pub(super) project: String,
     #[serde(default)]
     pub(super) purpose: String,
     #[serde(default)]
@@ -279,6 +285,24 @@ pub(super) struct Wish {
     pub(super) owner: String,
     #[serde(default)]
     pub(super) study: String,
+}
+
+/// The key of a project that somebody named; `None` for no name, an error for one that is none.
+async fn project(
+    state: &WebState,
+    scope: &Scope,
+    name: &str,
+) -> Result<Result<Option<i64>, ()>, HttpError> {
+    let name = name.trim().to_ascii_uppercase();
+    if name.is_empty() {
+        return Ok(Ok(None));
+    }
+    let secret = secret::session();
+    if deidentify::Project::new(&name, secret.as_bytes()).is_err() {
+        return Ok(Err(()));
+    }
+    let project = state.archive().catalog().project(scope, &name, &secret, now_ms()).await?;
+    Ok(Ok(Some(project.id)))
 }
 
 /// A line that somebody typed.
@@ -315,13 +339,19 @@ impl Wish {
         if !DAYS.contains(&self.days) {
             return Ok(Err(t.share_no_purpose));
         }
+        let project = match project(state, &caller.scope, &self.project).await? {
+            Ok(project) => project,
+            Err(()) => return Ok(Err(t.share_no_project)),
+        };
         let now = now_ms();
         Ok(Ok(NewGrant {
             subject,
             priors: Priors::parse(&self.priors).unwrap_or_default(),
             to,
-            download: self.download,
-            reshare: self.reshare && matches!(to, Recipient::Tenant(_)),
+            // What leaves under pseudonyms leaves as files.
+            download: self.download || project.is_some(),
+            reshare: self.reshare && project.is_none() && matches!(to, Recipient::Tenant(_)),
+            project,
             purpose,
             created_by: caller.scope.principal().name().to_owned(),
             at_ms: now,
@@ -384,6 +414,8 @@ pub(super) struct LinkWish {
     pub(super) days: i64,
     #[serde(default)]
     pub(super) views: u32,
+    #[serde(default)]
+    pub(super) project: String,
 }
 
 /// Why nothing was shared.
@@ -420,6 +452,9 @@ pub(super) async fn make_link(
     let name = line(&wish.name).filter(|name| !name.is_empty());
     let fine = LINK_DAYS.contains(&wish.days) && VIEWS.contains(&wish.views);
     let (Some(name), true) = (name, fine) else { return Err(Trouble::Wrong(texts.share_no_name)) };
+    let Ok(project) = project(state, scope, &wish.project).await? else {
+        return Err(Trouble::Wrong(texts.share_no_project));
+    };
     let (token, code) = (secret::session(), if wish.code { secret::code() } else { String::new() });
     let hash = match code.clone() {
         code if code.is_empty() => String::new(),
@@ -437,7 +472,8 @@ pub(super) async fn make_link(
             _ => Subject::Study(study.to_string()),
         },
         priors: Priors::None,
-        download: wish.download,
+        download: wish.download || project.is_some(),
+        project,
         views: (wish.views > 0).then_some(wish.views),
         purpose: name,
         created_by: scope.principal().name().to_owned(),

@@ -64,6 +64,8 @@ pub(super) struct NewLink {
     days: i64,
     #[serde(default)]
     views: u32,
+    #[serde(default)]
+    project: String,
 }
 
 fn yes() -> bool {
@@ -83,9 +85,9 @@ pub(super) async fn add_link(
     frame: Frame,
     body: Bytes,
 ) -> Result<Response, HttpError> {
-    let NewLink { study, name, what, code, download, days, views } = read(&body)?;
+    let NewLink { study, name, what, code, download, days, views, project } = read(&body)?;
     let study = uid(&study)?;
-    let wish = LinkWish { name, what, code, download, days, views };
+    let wish = LinkWish { name, what, code, download, days, views, project };
     let made = make_link(&state, (&caller.scope, &base), &study, &wish, frame.t).await;
     let made = made.map_err(told)?;
     Ok(answer(
@@ -178,6 +180,7 @@ pub(super) async fn grants(
         json!({
             "id": grant.id, "what": grant.subject.kind(), "subject": subject, "to": grant.to_name,
             "priors": grant.priors.as_str(), "download": grant.download, "reshare": grant.reshare,
+            "project": grant.project,
             "purpose": grant.purpose, "origin": grant.origin.as_str(), "by": grant.created_by,
             "made": instant(grant.created_ms), "live": grant.is_live(now),
             "expires": (grant.expires_ms > 0).then(|| instant(grant.expires_ms)),

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::login::redirect;
 use super::page::{Frame, encode};
+use super::pseudonyms;
 use super::share::{Wish, line, others};
 use super::studies::StudyCard;
 use crate::access::now_ms;
@@ -50,6 +51,7 @@ struct Shelf {
     /// Whether something of it may be passed on.
     reshare: bool,
     dicomweb: String,
+    pseudonymous: Vec<pseudonyms::Line>,
 }
 
 struct SharedStudy {
@@ -61,7 +63,7 @@ struct SharedStudy {
 }
 
 /// For whom grants are looked up when this caller works at home.
-fn viewer(caller: &Caller) -> Viewer {
+pub(super) fn viewer(caller: &Caller) -> Viewer {
     // A patient is a viewer at home, too.
     if let Some(viewer) = caller.scope.viewer() {
         return *viewer;
@@ -75,7 +77,7 @@ fn viewer(caller: &Caller) -> Viewer {
 }
 
 /// The caller inside the tenant that shares.
-fn inside(caller: &Caller, viewer: Viewer, sharer: &Sharer) -> Scope {
+pub(super) fn inside(caller: &Caller, viewer: Viewer, sharer: &Sharer) -> Scope {
     let (scope, viewer) = (&caller.scope, Viewer { by_rule: sharer.by_rule, ..viewer });
     Scope::new(sharer.tenant.id, scope.principal().clone(), scope.permissions())
         .at(scope.peer())
@@ -144,7 +146,9 @@ async fn shelf(
             card,
         }
     });
+    let pseudonymous = pseudonyms::lines(state, scope, &format!("/shared/{name}"), frame).await?;
     Ok(Shelf {
+        pseudonymous,
         studies: studies.collect(),
         more: found.len() > MOST as usize,
         reshare: sharer.reshare,
@@ -285,6 +289,7 @@ pub(super) async fn break_glass(
             to: Recipient::Person(person.id),
             download: false,
             reshare: false,
+            project: None,
             purpose: reason,
             created_by: scope.principal().name().to_owned(),
             at_ms: now,

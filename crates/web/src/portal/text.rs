@@ -356,6 +356,11 @@ texts! {
     share_download: "May be downloaded", "允许下载";
     share_reshare: "May be passed on", "允许转分享";
     share_purpose: "What for", "用途";
+    share_project: "Without the patient's identity, for the project (may be empty)", "去标识化，项目名称（可留空）";
+    share_is_pseudonymous: "de-identified", "去标识化";
+    share_no_project: "A project's name is 1 to 32 letters A-Z, digits, - or _.", "项目名称为 1 至 32 个字母 A-Z、数字、- 或 _。";
+    pseudonyms_title: "Without the patient's identity", "去标识化的检查";
+    pseudonyms_text: "To be downloaded; objects that may show a name in their pixels are left out.", "仅供下载；像素中可能含有姓名的对象已排除。";
     share_do: "Share", "分享";
     share_to: "With", "对象";
     share_how: "How", "方式";

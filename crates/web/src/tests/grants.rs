@@ -45,6 +45,7 @@ fn grant(study: &str, to: Recipient) -> NewGrant {
         to,
         download: true,
         reshare: false,
+        project: None,
         purpose: "a second opinion".into(),
         created_by: "wang".into(),
         at_ms: now_ms(),
@@ -489,4 +490,67 @@ async fn programs_make_links_and_grants() {
     let grant = format!("/api/grants/{}", made.json()["id"]);
     assert_eq!(say(Method::DELETE, &grant, String::new()).await.status, 204);
     assert_eq!(get(&node, path, header::AUTHORIZATION, &theirs).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_shared_under_pseudonyms_names_nobody() {
+    let node = start().await;
+    let mut instance = Instance::new(1, 1, 1);
+    instance.birth_date = BORN;
+    store(&node, std::slice::from_ref(&instance)).await;
+    tenant(&node, "near").await;
+    let near = node.catalog.tenant("near").await.expect("a catalog").expect("a tenant").id;
+    person(&node, OWNER, "wang", &[Role::Physician]).await;
+    person(&node, near, "near", &[Role::Reader]).await;
+    let owner = log_in(&node, "wang", PASSWORD).await.ok().expect("a session");
+    let reader = log_in(&node, "near", PASSWORD).await.ok().expect("a session");
+    let [study, ..] = uids(&instance);
+    let share = format!("/studies/{study}/share");
+    let bad = "tenant=near&days=7&purpose=trial&project=a+b";
+    assert_eq!(form(&node, &share, &owner, bad).await.status, 400);
+    let wish = "tenant=near&days=7&purpose=trial&project=TRIAL-1&what=study";
+    assert_eq!(form(&node, &share, &owner, wish).await.status, 303);
+    let see = async |path: &str| get(&node, path, header::COOKIE, &reader).await;
+    let nothing = see("/tenants/default/dicom-web/studies").await;
+    assert_eq!(nothing.json().as_array().map(Vec::len), Some(0), "not as it is");
+    let object = instance.path().replace("/dicom-web", "/tenants/default/dicom-web");
+    for path in ["", "/metadata", "/rendered", "/frames/1"] {
+        assert_eq!(see(&format!("{object}{path}")).await.status, 404, "{path}");
+    }
+    let page = see("/shared").await.text();
+    assert!(!page.contains("Wang") && !page.contains(&study), "{page}");
+    let href =
+        format!("/shared/default/TRIAL-1/{}", between(&page, "/shared/default/TRIAL-1/", "\""));
+    let archive = see(&href).await;
+    assert_eq!(archive.status, 200, "{}", archive.text());
+    assert!(archive.body.starts_with(b"PK"), "a zip file");
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(archive.body)).expect("a zip file");
+    assert_eq!(zip.len(), 1);
+    let mut object = Vec::new();
+    let mut entry = zip.by_index(0).expect("an object");
+    let name = entry.name().expect("a name").into_owned();
+    assert!(!name.contains(&study), "{name}");
+    std::io::Read::read_to_end(&mut entry, &mut object).expect("an object");
+    let holds = |text: &str| object.windows(text.len()).any(|part| part == text.as_bytes());
+    for secret in ["Wang", "王", BORN, study.as_str(), instance.uid.as_str()] {
+        assert!(!holds(secret), "{secret} is in the object");
+    }
+    assert!(holds("TRIAL-1"), "its project is named");
+    assert_eq!(see(&href.replace("TRIAL-1/", "OTHER/")).await.status, 404);
+    assert_eq!(see(&format!("/shared/default/TRIAL-1/{study}")).await.status, 404);
+
+    let links = format!("/studies/{study}/links");
+    let text = form(&node, &links, &owner, "name=lab&days=7&project=LAB").await.text();
+    let url = between(&text, "data-copy=\"http://localhost", "\"").to_owned();
+    let opened = form(&node, &url, "", "").await;
+    let visit = opened.header("set-cookie").split(';').next().expect("a cookie").to_owned();
+    let place = opened.header("location").to_owned();
+    let page = get(&node, &place, header::COOKIE, &visit).await.text();
+    assert!(!page.contains("Wang") && !page.contains(&study), "{page}");
+    let root = format!("{place}/pseudonyms/LAB/");
+    let href = format!("{root}{}", between(&page, &root, "\""));
+    assert_eq!(get(&node, &href, header::COOKIE, &visit).await.status, 200);
+    assert_eq!(get(&node, &href, header::COOKIE, "").await.status, 401);
+    let found = get(&node, &format!("{place}/dicom-web/studies"), header::COOKIE, &visit).await;
+    assert_eq!(found.json().as_array().map(Vec::len), Some(0));
 }

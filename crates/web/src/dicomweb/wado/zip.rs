@@ -8,13 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use qianli_archive::{ArchiveError, Opened, Workers};
+use qianli_archive::{
+    ArchiveError, ConvertError, Deidentified, Opened, Outgoing, Pseudonymous, Workers,
+};
 use qianli_catalog::types::Location;
-use qianli_model::{SeriesUid, StudyUid, TransferSyntax};
+use qianli_model::{Scope, SeriesUid, StudyUid, TransferSyntax};
 use zip::write::{SimpleFileOptions, StreamWriter};
 use zip::{CompressionMethod, ZipWriter};
 
 use super::objects::{Objects, attachment};
+use crate::WebState;
 use crate::dicomweb::respond::{self, Content};
 
 /// Pixels that shrink at all shrink with the least effort.
@@ -38,6 +41,30 @@ pub(super) fn answer(
         entries.push(Entry { name, location, what: What::ToOpen(to) });
     }
     let workers = objects.state.archive().workers().clone();
+    sent(Opener::AsAsked(objects), workers, entries, study.as_str())
+}
+
+/// Answers with an archive of objects without the patient's identity, under the pseudonyms of a
+/// project. Those that may show a name are left out.
+pub(crate) fn pseudonymous(
+    state: &WebState,
+    caller: Scope,
+    how: Pseudonymous,
+    locations: Vec<Location>,
+    study: &str,
+) -> Response {
+    let mut names = Names { study: study.to_owned(), ..Names::default() };
+    let entries = locations.into_iter().map(|location| Entry {
+        name: names.next(&location),
+        what: What::ToOpen(location.transfer_syntax),
+        location,
+    });
+    let entries = entries.collect();
+    let workers = state.archive().workers().clone();
+    sent(Opener::Pseudonymous(state.clone(), Box::new((caller, how))), workers, entries, study)
+}
+
+fn sent(objects: Opener, workers: Workers, entries: Vec<Entry>, study: &str) -> Response {
     let state = Writing {
         objects,
         archive: Some(Archive::new()),
@@ -56,6 +83,7 @@ pub(super) fn answer(
 }
 
 /// Names of entries: digits and dots only, short, and in the order in which readers show them.
+#[derive(Default)]
 struct Names {
     study: String,
     series: Option<SeriesUid>,
@@ -65,8 +93,7 @@ struct Names {
 
 impl Names {
     fn new(study: &StudyUid) -> Self {
-        let study = study.to_string();
-        Self { study, series: None, series_count: 0, instance_count: 0 }
+        Self { study: study.to_string(), ..Self::default() }
     }
 
     /// Objects come series by series, so counting is enough.
@@ -93,9 +120,40 @@ enum What {
     ToOpen(TransferSyntax),
 }
 
+/// How objects are opened.
+enum Opener {
+    AsAsked(Objects),
+    Pseudonymous(WebState, Box<(Scope, Pseudonymous)>),
+}
+
+impl Opener {
+    /// `None` for an object that stays.
+    async fn open(
+        &self,
+        location: &Location,
+        to: TransferSyntax,
+    ) -> Result<Option<Opened>, ArchiveError> {
+        match self {
+            Self::AsAsked(objects) => objects.open_later(location, to).await.map(Some),
+            Self::Pseudonymous(state, by) => {
+                let (scope, how) = by.as_ref();
+                let opened = state.archive().open_deidentified(scope, location, how).await;
+                match opened {
+                    Ok(Deidentified::LeftOut(_)) => Ok(None),
+                    Ok(Deidentified::Object(Outgoing { content, syntax, .. })) => {
+                        Ok(Some(Opened { content, length: None, syntax }))
+                    }
+                    Err(ConvertError::Archive(error)) => Err(error),
+                    Err(other) => Err(ArchiveError::Damaged(other.to_string())),
+                }
+            }
+        }
+    }
+}
+
 /// The archive on its way.
 struct Writing {
-    objects: Objects,
+    objects: Opener,
     archive: Option<Archive>,
     workers: Workers,
     entries: std::vec::IntoIter<Entry>,
@@ -139,7 +197,10 @@ impl Writing {
         let Entry { name, location, what } = entry;
         let opened = match what {
             What::Opened(opened) => opened,
-            What::ToOpen(to) => self.objects.open_later(&location, to).await?,
+            What::ToOpen(to) => match self.objects.open(&location, to).await? {
+                Some(opened) => opened,
+                None => return Ok(Vec::new()),
+            },
         };
         // Without knowing better: what is written may exceed 4 GiB.
         let large = opened.length.is_none_or(|length| length >= u64::from(u32::MAX));

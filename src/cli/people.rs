@@ -37,7 +37,7 @@ pub(super) enum UserCommand {
         /// Login name.
         login: String,
         /// Roles in the tenant, separated by commas: administrator, reader, physician, technician,
-        /// dispatcher, auditor, modality.
+        /// dispatcher, auditor, modality, patient.
         #[arg(long, value_name = "ROLE", value_delimiter = ',', required = true, value_parser = role)]
         role: Vec<Role>,
         /// Name for people.
@@ -139,8 +139,7 @@ pub(super) enum TokenCommand {
     Add {
         /// What it is for.
         name: String,
-        /// What it may do, separated by commas: read, store, delete, settle, worklist, audit,
-        /// administer.
+        /// What it may do, separated by commas: read, share, store, delete, settle, worklist, audit.
         #[arg(long, value_name = "PERMISSION", required = true, value_parser = permissions)]
         may: Permissions,
         /// Days until it ends.

@@ -100,7 +100,7 @@ run(async () => {
   const windows = phone.page.locator("#stack-windows button");
   check((await windows.count()) === 5, "a CT has no windows to choose from");
   await windows.nth(1).tap();
-  check((await phone.page.locator("#stack-image").getAttribute("src")) !== source, "the window stays");
+  await phone.page.waitForFunction((old) => document.getElementById("stack-image").src !== old, source);
   await phone.page.locator("#stack-close").tap();
   check(await phone.page.locator("#stack").isHidden(), "the image does not close");
   check(phone.errors.length === 0, `on the phone: ${phone.errors.join("\n")}`);

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qianli_catalog::types::Detail;
-use qianli_model::scope::Sight;
-use qianli_model::{Permission, Scope, SeriesUid, SopInstanceUid, StudyUid};
+use qianli_model::{Permission, Scope, SeriesUid, SopInstanceUid, StudyUid, TenantId};
 use tokio::sync::Semaphore;
 
 use crate::key::guard;
@@ -22,13 +21,13 @@ const SCROLLING: u32 = 3;
 /// Looks ahead at once; there is no queue.
 const LOOKS: usize = 2;
 
-type Key = (Sight, StudyUid, SeriesUid, SopInstanceUid);
+type Key = (TenantId, StudyUid, SeriesUid, SopInstanceUid);
 
 /// Details within a budget of bytes.
 pub(crate) struct DetailCache {
     entries: quick_cache::sync::Cache<Key, (Instant, Arc<Detail>), Weight>,
     /// Since when, and how often, instances of a series were not remembered.
-    missed: quick_cache::sync::Cache<(Sight, SeriesUid), (Instant, u32)>,
+    missed: quick_cache::sync::Cache<(TenantId, SeriesUid), (Instant, u32)>,
     looks: Arc<Semaphore>,
 }
 
@@ -64,7 +63,7 @@ impl DetailCache {
         series: &SeriesUid,
         instance: &SopInstanceUid,
     ) {
-        self.entries.remove(&(scope.sight(), study.clone(), series.clone(), instance.clone()));
+        self.entries.remove(&(scope.tenant(), study.clone(), series.clone(), instance.clone()));
     }
 
     /// Counts an instance that was not remembered. True when its series is being gone through.
@@ -94,7 +93,12 @@ impl Archive {
         instance: &SopInstanceUid,
     ) -> Result<Option<Arc<Detail>>, ArchiveError> {
         permit(scope, Permission::Read)?;
-        let key = (scope.sight(), study.clone(), series.clone(), instance.clone());
+        // What was revoked is gone at once: for viewers the grants are asked each time.
+        if scope.viewer().is_some() {
+            let found = in_time(self.0.catalog.detail(scope, study, series, instance)).await?;
+            return Ok(found.map(Arc::new));
+        }
+        let key = (scope.tenant(), study.clone(), series.clone(), instance.clone());
         let cache = &self.0.details;
         if let Some((at, detail)) = cache.entries.get(&key)
             && at.elapsed() < FRESH
@@ -121,7 +125,7 @@ impl Archive {
     /// no room or the catalog fails, they are asked for one by one.
     fn look_ahead(&self, scope: &Scope, key: &Key) {
         let Ok(permit) = Arc::clone(&self.0.details.looks).try_acquire_owned() else { return };
-        let (archive, scope, (sight, study, series, instance)) =
+        let (archive, scope, (tenant, study, series, instance)) =
             (self.clone(), scope.clone(), key.clone());
         tokio::spawn(async move {
             let _permit = permit;
@@ -132,7 +136,7 @@ impl Archive {
                 if guard(&scope, [detail.location.blob_key.as_str()]).is_err() {
                     return;
                 }
-                let key = (sight, study.clone(), series.clone(), detail.location.instance.clone());
+                let key = (tenant, study.clone(), series.clone(), detail.location.instance.clone());
                 archive.0.details.entries.insert(key, (asked, Arc::new(detail)));
             }
         });

@@ -301,7 +301,12 @@ impl Register {
                 Some(found) if found.weight() > rule.weight() => {}
                 Some(found) if found.weight() == rule.weight() => {
                     if found.tenant != rule.tenant {
-                        rival = Some(rule);
+                        // What one tenant has switched off is nothing between it and another.
+                        match (found.disabled, rule.disabled) {
+                            (true, false) => best = Some(rule),
+                            (false, true) => {}
+                            _ => rival = Some(rule),
+                        }
                     } else if rule.disabled {
                         // Of two rows that say the same, the one that refuses counts.
                         best = Some(rule);

@@ -73,9 +73,6 @@ pub struct Scope {
     viewer: Option<Viewer>,
 }
 
-/// What of a tenant a scope sees; scopes that are alike in it see the same. For keys of caches.
-pub type Sight = (TenantId, Option<Viewer>);
-
 impl Scope {
     /// Acts for `principal` inside `tenant`, with no more than `permissions`.
     pub fn new(tenant: TenantId, principal: Principal, permissions: Permissions) -> Self {
@@ -118,11 +115,6 @@ impl Scope {
     /// For whom grants are looked up; `None` for a scope that sees the whole tenant.
     pub fn viewer(&self) -> Option<&Viewer> {
         self.viewer.as_ref()
-    }
-
-    /// What it sees.
-    pub fn sight(&self) -> Sight {
-        (self.tenant, self.viewer)
     }
 
     /// The same, calling from this network address, which audit rows carry.

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
-use axum::http::{Extensions, HeaderMap, HeaderName, StatusCode, Version, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tower::Service;
@@ -46,10 +46,16 @@ impl Around {
     async fn answer(mut self, request: Request) -> Response {
         // These change the path, which decides the route.
         let request = request::without_trailing_slash(access::below_tenant(request));
+        let of_link = request.extensions().get::<access::LinkPath>().is_some();
         let mut line = Line::begin(&request);
         let mut https = false;
         let passing = AssertUnwindSafe(self.pass(request, &mut line, &mut https)).catch_unwind();
         let mut response = passing.await.unwrap_or_else(|panic| request::after_panic(&*panic));
+        // Phones are lent and shared.
+        if of_link {
+            let no_store = HeaderValue::from_static("no-store");
+            response.headers_mut().insert(header::CACHE_CONTROL, no_store);
+        }
         headers::complete(&mut response, https);
         line.end(&response);
         response

@@ -144,7 +144,7 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         (false, "/studies/{study}/share" | "/grants" | "/grants/revoke" | "/grants/review") => {
             Some(Action::ChangeGrant)
         }
-        (false, "/shared/pass-on") => Some(Action::ChangeGrant),
+        (false, "/shared/pass-on" | "/shared/take-back") => Some(Action::ChangeGrant),
         (false, "/studies/{study}/links" | "/grants/links/revoke") => Some(Action::ChangeLink),
         (false, "/api/links" | "/api/links/{id}") => Some(Action::ChangeLink),
         (false, "/api/grants" | "/api/grants/{id}") => Some(Action::ChangeGrant),
@@ -290,7 +290,7 @@ mod tests {
                 || page.path.starts_with("/api/links")
                 || page.path.starts_with("/api/grants")
                 || page.path.starts_with("/audit")
-                || page.path.starts_with("/shared/")
+                || ["/shared/pass-on", "/shared/take-back"].contains(&page.path)
                 || page.path.starts_with("/studies/{study}/")
                 || ["/emergency", "/l/{token}"].contains(&page.path)
                 || ["/login", "/logout"].contains(&page.path);

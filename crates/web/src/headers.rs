@@ -17,7 +17,7 @@ pub(crate) const PAGE: &str = "default-src 'none'; style-src 'self'; script-src 
 
 /// The page that a share link opens: its script asks this server what there is to show.
 pub(crate) const SHARED: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
-    img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+    img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
     frame-ancestors 'none'";
 
 /// Everything that is no page: pictures, JSON, parts, errors.
@@ -91,6 +91,8 @@ pub(crate) fn complete(response: &mut Response, https: bool) {
     // Room for all at once.
     headers.reserve(VALUES.len() + 4);
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
+    // Whatever says nothing of it may name patients.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     for (name, value) in VALUES {
         headers.entry(name).or_insert(value);
     }

@@ -99,6 +99,7 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/grants/emergency", ADMINISTER, post(grants::allow_emergency)),
     page!("/shared", Needs::SignIn, get(shared::show)),
     page!("/shared/pass-on", SHARE, post(shared::pass_on)),
+    page!("/shared/take-back", SHARE, post(shared::take_back)),
     page!("/emergency", READ, get(shared::emergency).post(shared::break_glass)),
     page!("/l/{token}", Needs::Nothing, get(link::ask).post(link::open)),
     page!("/links/{link}", Needs::Visit, get(link::show)),

@@ -35,24 +35,40 @@
   function url(index) {
     return images[index] + '?viewport=' + side() + ',' + side() + (chosen ? '&window=' + encodeURIComponent(chosen) : '');
   }
+  // Browsers keep nothing of a shared link; this page keeps what it fetched while it is open.
+  function fetched(address) {
+    if (kept.has(address)) return kept.get(address);
+    var picture = fetch(address).then(function (answer) {
+      if (!answer.ok) throw new Error(String(answer.status));
+      return answer.blob();
+    }).then(function (blob) { return URL.createObjectURL(blob); });
+    picture.catch(function () { kept.delete(address); });
+    kept.set(address, picture);
+    return picture;
+  }
+  function forget(address) {
+    var picture = kept.get(address);
+    kept.delete(address);
+    if (picture) picture.then(URL.revokeObjectURL, function () {});
+  }
   // Images around the one that is shown are fetched before they are asked for.
   function fetchAhead() {
     for (var step = 1; step <= 8; step++) {
       [at + step, step <= 3 ? at - step : -1].forEach(function (index) {
-        if (index < 0 || index >= images.length || kept.has(url(index))) return;
-        var ahead = new Image();
-        ahead.src = url(index);
-        kept.set(url(index), ahead);
+        if (index >= 0 && index < images.length) fetched(url(index));
       });
     }
-    while (kept.size > 120) kept.delete(kept.keys().next().value);
+    while (kept.size > 120) forget(kept.keys().next().value);
   }
   function draw() {
     image.style.transform = 'translate(' + zoom.x + 'px,' + zoom.y + 'px) scale(' + zoom.scale + ')';
   }
   function show(index) {
     at = Math.max(0, Math.min(images.length - 1, index));
-    image.src = url(at);
+    var wanted = url(at);
+    fetched(wanted).then(function (source) {
+      if (images.length && url(at) === wanted) image.src = source;
+    }, function () { if (images.length && url(at) === wanted) place.textContent = '–'; });
     slider.value = String(at + 1);
     place.textContent = (at + 1) + ' / ' + images.length;
     fetchAhead();
@@ -118,7 +134,8 @@
     stack.hidden = true;
     document.body.classList.remove('stack-open');
     images = [];
-    kept.clear();
+    Array.from(kept.keys()).forEach(forget);
+    image.removeAttribute('src');
     if (opener) opener.focus();
     opener = null;
   }

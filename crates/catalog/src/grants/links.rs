@@ -18,6 +18,10 @@ const COLUMNS: &str = "l.id, t.id, t.name, t.title, l.code, l.name, l.download, 
     l.views, l.locked_until_ms, l.created_by, l.created_ms, l.expires_ms, l.revoked_ms, l.used_ms
     FROM share_links l JOIN tenants t ON t.id = l.tenant_id";
 
+/// A link of somebody who was switched off opens nothing, like their tokens.
+const MAKER: &str =
+    "NOT EXISTS (SELECT 1 FROM users u WHERE u.login = l.created_by AND u.disabled)";
+
 /// Most links of one list.
 const MOST: i64 = 200;
 
@@ -145,7 +149,7 @@ impl Catalog {
     ///
     /// See [`CatalogError`].
     pub async fn link(&self, secret: &str) -> Result<Option<ShareLink>, CatalogError> {
-        let text = format!("SELECT {COLUMNS} WHERE l.secret = $1");
+        let text = format!("SELECT {COLUMNS} WHERE l.secret = $1 AND {MAKER}");
         match self.db() {
             Db::Postgres(pools) => {
                 let query = sqlx::query(AssertSqlSafe(text)).bind(secret);
@@ -232,7 +236,7 @@ impl Catalog {
     ) -> Result<Option<ShareLink>, CatalogError> {
         let text = format!(
             "SELECT {COLUMNS} JOIN link_visits v ON v.link_id = l.id
-            WHERE v.secret = $1 AND v.expires_ms > $2 AND l.revoked_ms = 0 AND l.expires_ms > $2"
+            WHERE v.secret = $1 AND v.expires_ms > $2 AND l.revoked_ms = 0 AND l.expires_ms > $2 AND {MAKER}"
         );
         match self.db() {
             Db::Postgres(pools) => {

@@ -63,6 +63,7 @@ pub(crate) fn condition(
         UNION ALL SELECT x.id FROM grants g
             JOIN studies a ON a.tenant_id = g.tenant_id AND a.study_uid = g.study_uid
             JOIN studies x ON x.patient_row = a.patient_row AND x.study_date <= a.study_date
+                AND x.study_date <> ''
             WHERE {live} AND g.kind = 'study'
                 AND (g.priors = 'all' OR (g.priors = 'related' AND {related})){known})"
     );
@@ -73,7 +74,7 @@ pub(crate) fn condition(
     Some(format!(
         "({listed} OR EXISTS (SELECT 1 FROM grants g
             JOIN studies a ON a.patient_row = s.patient_row
-                AND (a.id = s.id OR (a.study_date >= s.study_date
+                AND (a.id = s.id OR (a.study_date >= s.study_date AND s.study_date <> ''
                     AND (g.priors = 'all' OR (g.priors = 'related' AND {related}))))
             WHERE {live} AND g.kind = 'rule' AND a.created_ms >= g.since_ms
                 AND EXISTS (SELECT 1 FROM series m WHERE m.study_id = a.id

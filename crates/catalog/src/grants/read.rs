@@ -116,6 +116,30 @@ impl Catalog {
         }
     }
 
+    /// What the scope's tenant passed on of others', as far as it holds; at most 500.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn passed_on(&self, scope: &Scope, now_ms: i64) -> Result<Vec<Grant>, CatalogError> {
+        let text = format!(
+            "SELECT {COLUMNS} WHERE g.origin = 'reshare' AND g.revoked_ms = 0
+                AND (g.expires_ms = 0 OR g.expires_ms > $2)
+                AND g.parent_id IN (SELECT x.id FROM grants x WHERE x.to_tenant = $1)
+            ORDER BY g.id DESC LIMIT {MOST}"
+        );
+        match self.db() {
+            Db::Postgres(pools) => {
+                let query = sqlx::query(AssertSqlSafe(text)).bind(scope.tenant().0).bind(now_ms);
+                query.fetch_all(&pools.read).await?.iter().map(grant).collect()
+            }
+            Db::Sqlite(pools) => {
+                let query = sqlx::query(AssertSqlSafe(text)).bind(scope.tenant().0).bind(now_ms);
+                query.fetch_all(&pools.read).await?.iter().map(grant).collect()
+            }
+        }
+    }
+
     /// The tenants that share something with a viewer now, by name.
     ///
     /// # Errors

@@ -112,6 +112,10 @@ const STUDY: &str = "SELECT EXISTS (SELECT 1 FROM studies WHERE tenant_id = $1 A
 const PATIENT: &str = "SELECT EXISTS (SELECT 1 FROM patients
     WHERE tenant_id = $1 AND patient_id = $2 AND issuer = $3 AND study_uid = '')";
 
+const OPEN: &str = "SELECT id FROM grants
+    WHERE tenant_id = $1 AND patient_id = $2 AND issuer = $3 AND to_person = $4
+        AND origin = 'emergency' AND revoked_ms = 0 AND (expires_ms = 0 OR expires_ms > $5)";
+
 impl Catalog {
     /// Shares what belongs to the scope's tenant, and returns the grant's key. `None` when there is
     /// no such study or patient.
@@ -142,6 +146,23 @@ impl Catalog {
                     return Ok(None);
                 }
             }
+            if origin == Origin::Emergency
+                && let Subject::Patient { id, issuer } = &new.subject
+            {
+                // The glass is broken once: revoking it must close it.
+                let (_, person, _) = keys(new.to);
+                let open: Option<(i64,)> = sqlx::query_as(OPEN)
+                    .bind(scope.tenant().0)
+                    .bind(id)
+                    .bind(issuer)
+                    .bind(person)
+                    .bind(new.at_ms)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                if let Some((open,)) = open {
+                    return Ok(Some(open));
+                }
+            }
             let id = insert!(transaction, scope.tenant().0, new, origin, 0_i64);
             let action = match origin {
                 Origin::Emergency => Action::BreakGlass,
@@ -169,6 +190,11 @@ impl Catalog {
         new: &NewGrant,
     ) -> Result<Option<i64>, CatalogError> {
         let Some(viewer) = scope.viewer() else { return Ok(None) };
+        let back =
+            [Some(scope.tenant()), viewer.tenant].map(|tenant| tenant.map(Recipient::Tenant));
+        if back.contains(&Some(new.to)) {
+            return Ok(None);
+        }
         // Only a whole tenant was trusted to pass on, and what it was given, not the priors of it.
         let parents = "SELECT g.id, g.expires_ms, g.download FROM grants g
             WHERE g.tenant_id = $1 AND g.to_tenant = $2 AND g.reshare AND g.revoked_ms = 0
@@ -267,6 +293,41 @@ impl Catalog {
         })
     }
 
+    /// Takes back what the scope's tenant passed on of somebody else's. False when there is none of
+    /// that key that holds.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn take_back(
+        &self,
+        scope: &Scope,
+        grant: i64,
+        now_ms: i64,
+    ) -> Result<bool, CatalogError> {
+        const TEXT: &str = "UPDATE grants SET revoked_ms = $3, revoked_by = $4
+            WHERE id = $2 AND revoked_ms = 0 AND origin = 'reshare' AND parent_id IN
+                (SELECT p.id FROM grants p WHERE p.to_tenant = $1)
+            RETURNING tenant_id, study_uid";
+        on_db!(self.db(), pools => {
+            let mut transaction = pools.write.begin_with(begin(self.db())).await?;
+            let row: Option<(i64, String)> = sqlx::query_as(TEXT)
+                .bind(scope.tenant().0)
+                .bind(grant)
+                .bind(now_ms)
+                .bind(scope.principal().name())
+                .fetch_optional(&mut *transaction)
+                .await?;
+            let Some((owner, study)) = row else { return Ok(false) };
+            let mut entry = AuditEntry::new(scope, Action::ChangeGrant, Outcome::Success, now_ms)
+                .with(&json!({"did": "take back", "grant": grant}));
+            (entry.tenant, entry.study) = (owner, study);
+            transaction.append_audit(vec![entry]).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+    }
+
     /// Notes that the owner has looked at a grant that was taken in an emergency. False when there is
     /// none of that key to look at.
     ///
@@ -313,6 +374,8 @@ impl Catalog {
         now_ms: i64,
     ) -> Result<(), CatalogError> {
         const TEXT: &str = "UPDATE tenants SET emergency = $2 WHERE id = $1";
+        const END: &str = "UPDATE grants SET revoked_ms = $2, revoked_by = $3
+            WHERE tenant_id = $1 AND origin = 'emergency' AND revoked_ms = 0";
         on_db!(self.db(), pools => {
             let mut transaction = pools.write.begin_with(begin(self.db())).await?;
             sqlx::query(TEXT)
@@ -320,6 +383,14 @@ impl Catalog {
                 .bind(allowed)
                 .execute(&mut *transaction)
                 .await?;
+            if !allowed {
+                sqlx::query(END)
+                    .bind(scope.tenant().0)
+                    .bind(now_ms)
+                    .bind(scope.principal().name())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
             let entry = AuditEntry::new(scope, Action::ChangeTenant, Outcome::Success, now_ms)
                 .with(&json!({"did": "allow emergency", "allowed": allowed}));
             transaction.append_audit(vec![entry]).await?;

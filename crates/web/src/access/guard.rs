@@ -130,7 +130,9 @@ pub(crate) fn guard_page(
         Lack::NewPassword | Lack::SecondFactor => "/account".to_owned(),
         // Whoever may not see studies still has an account to look at.
         Lack::Permission(_) if uri.path() == "/" => "/account".to_owned(),
-        Lack::Permission(_) | Lack::Person | Lack::Visit => {
+        // The page of links that open nothing.
+        Lack::Visit => "/l/ended".to_owned(),
+        Lack::Permission(_) | Lack::Person => {
             return Err(refusal(&lack).into_response().into());
         }
     };

@@ -28,6 +28,10 @@ const ACCOUNT: (u32, Duration) = (40, Duration::from_secs(60 * 60));
 /// morning.
 const BEGUN: (u32, Duration) = (600, Duration::from_secs(10 * 60));
 
+/// Patients of other tenants whom one person may ask for in an emergency at once, and how often one
+/// patient may be asked for; and the time after which as many are possible again.
+const EMERGENCY: (u32, Duration) = (10, Duration::from_secs(60 * 60));
+
 /// Accounts with addresses from which their owners logged in.
 const HOMES: usize = 65_536;
 
@@ -40,6 +44,7 @@ pub(crate) struct Guesses {
     begun: Option<RateLimiter<IpAddr>>,
     pairs: Option<RateLimiter<(Login, Option<IpAddr>)>>,
     accounts: Option<RateLimiter<Login>>,
+    emergencies: Option<RateLimiter<u64>>,
     homes: quick_cache::sync::Cache<(Login, Option<IpAddr>), ()>,
     hashes: RandomState,
 }
@@ -58,6 +63,7 @@ impl Guesses {
             begun: RateLimiter::new(BEGUN.0, BEGUN.1),
             pairs: RateLimiter::new(PAIR.0, PAIR.1),
             accounts: RateLimiter::new(ACCOUNT.0, ACCOUNT.1),
+            emergencies: RateLimiter::new(EMERGENCY.0, EMERGENCY.1),
             homes: quick_cache::sync::Cache::new(HOMES),
             hashes: RandomState::new(),
         }
@@ -73,6 +79,15 @@ impl Guesses {
     pub(crate) fn failed(&self, peer: &str) {
         // The answer to this one is given; the next is asked for by `check`.
         let _ = counted(self.addresses.as_ref(), peer, RateLimiter::take);
+    }
+
+    /// Takes a turn of a person to ask for a patient of another tenant, right or wrong, before anybody
+    /// looks; or says how long until there is one.
+    pub(crate) fn emergency(&self, person: i64, patient: (&str, &str)) -> Result<(), Duration> {
+        let Some(limiter) = &self.emergencies else { return Ok(()) };
+        let now = Instant::now();
+        limiter.take(self.hashes.hash_one((0, person)), now)?;
+        limiter.take(self.hashes.hash_one((1, patient)), now)
     }
 
     /// Takes a turn of `peer` to begin a login at a provider, or says how long until it has one.

@@ -501,38 +501,39 @@ async fn session(
     if found.seen_ms + NOTED < now {
         catalog.touch_session(digest, now).await?;
     }
+    let by_person = Viewer { person: Some(found.person), ..Viewer::default() };
     let (tenant, roles, viewer) = match named {
-        Some(name) if name != found.tenant.name => {
+        Some(name) => {
             let tenant = catalog.tenant(name).await?;
             let roles = match &tenant {
                 Some(tenant) => catalog.roles(found.person, tenant.id).await?,
                 None => Vec::new(),
             };
-            match tenant {
-                Some(tenant) if !roles.is_empty() => (tenant, roles, None),
-                _ => {
-                    let at_home = permitted(&found.roles);
-                    let reads = at_home.allow(Permission::Read).then_some(found.tenant.id);
-                    let viewer =
-                        Viewer { tenant: reads, person: Some(found.person), ..Viewer::default() };
-                    match shared(state, viewer, name).await? {
-                        Some((tenant, viewer)) => (tenant, roles, Some(viewer)),
-                        None => {
-                            let principal = Principal::Person(found.person, found.login);
-                            return Err(Refused::Elsewhere(found.tenant.id, principal));
-                        }
-                    }
+            // Whoever reads the whole tenant needs no grant; others see what was shared.
+            let shown = match permitted(&roles).allow(Permission::Read) {
+                true => None,
+                false => {
+                    let at_home = permitted(&found.roles).allow(Permission::Read);
+                    let home = at_home.then_some(found.tenant.id);
+                    shared(state, Viewer { tenant: home, ..by_person }, name).await?
+                }
+            };
+            match (shown, tenant) {
+                (Some((tenant, viewer)), _) => (tenant, roles, Some(viewer)),
+                (None, Some(tenant)) if !roles.is_empty() => (tenant, roles, None),
+                (None, _) => {
+                    let principal = Principal::Person(found.person, found.login);
+                    return Err(Refused::Elsewhere(found.tenant.id, principal));
                 }
             }
         }
-        _ => {
+        None => {
             let (tenant, roles) = (found.tenant.clone(), found.roles.clone());
             // A patient sees nothing of the tenant but what was shared.
             let viewer = match roles.as_slice() {
                 [Role::Patient] => {
-                    let viewer = Viewer { person: Some(found.person), ..Viewer::default() };
-                    let sharer = catalog.sharer(&viewer, tenant.id, now).await?;
-                    Some(Viewer { by_rule: sharer.is_some_and(|one| one.by_rule), ..viewer })
+                    let sharer = catalog.sharer(&by_person, tenant.id, now).await?;
+                    Some(Viewer { by_rule: sharer.is_some_and(|one| one.by_rule), ..by_person })
                 }
                 _ => None,
             };

@@ -130,10 +130,11 @@ pub(super) async fn revoke(
     Form(key): Form<Key>,
 ) -> Response {
     match state.archive().catalog().revoke_grant(&caller.scope, key.id, now_ms()).await {
-        Ok(_) => {
+        Ok(true) => {
             state.door().forget();
             redirect(&key.back())
         }
+        Ok(false) => frame.missing(),
         Err(error) => frame.failed(error),
     }
 }
@@ -147,10 +148,11 @@ pub(super) async fn revoke_link(
     Form(key): Form<Key>,
 ) -> Response {
     match state.archive().catalog().revoke_link(&caller.scope, key.id, now_ms()).await {
-        Ok(_) => {
+        Ok(true) => {
             state.door().forget();
             redirect(&key.back())
         }
+        Ok(false) => frame.missing(),
         Err(error) => frame.failed(error),
     }
 }
@@ -164,7 +166,8 @@ pub(super) async fn review(
     Form(key): Form<Key>,
 ) -> Response {
     match state.archive().catalog().review_grant(&caller.scope, key.id, now_ms()).await {
-        Ok(_) => redirect("/grants"),
+        Ok(true) => redirect("/grants"),
+        Ok(false) => frame.missing(),
         Err(error) => frame.failed(error),
     }
 }

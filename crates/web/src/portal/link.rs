@@ -98,8 +98,9 @@ async fn find(
     match found {
         Ok(Some(link)) if link.is_live(now_ms()) && link.views_left != Some(0) => Ok(link),
         Ok(known) => {
-            // What has ended was once right: only what never was is a guess.
-            if known.is_none() {
+            // What has ended was once right, as is what links that have ended lead to: only what
+            // never was is a guess.
+            if known.is_none() && token != "ended" {
                 state.guesses().failed(peer);
             }
             let page = CodePage { frame, from: "", asks: false, problem: None };

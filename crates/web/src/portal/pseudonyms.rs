@@ -110,6 +110,11 @@ pub(super) async fn of_tenant(
     caller: Caller,
     Path((tenant, project, uid)): Path<(String, String, String)>,
 ) -> Result<Response, HttpError> {
+    if caller.person.as_ref().is_some_and(|person| person.must_change || person.must_enrol) {
+        return Err(HttpError::forbidden(
+            "your account asks something of you first: open /account",
+        ));
+    }
     let viewer = shared::viewer(&caller);
     let sharers = state.archive().catalog().sharers(&viewer, now_ms()).await?;
     let sharer = sharers.into_iter().find(|one| one.tenant.name == tenant);

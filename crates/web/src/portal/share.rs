@@ -256,6 +256,7 @@ pub(super) fn everybody(
 
 /// What the form for a grant holds.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wish {
     #[serde(default)]
     pub(super) what: String,
@@ -323,7 +324,7 @@ impl Wish {
     ) -> Result<Result<NewGrant, &'static str>, HttpError> {
         let (catalog, t) = (state.archive().catalog(), frame.t);
         let Some(tenant) = catalog.tenant(self.tenant.trim()).await? else {
-            return Ok(Err(t.share_no_recipient));
+            return Ok(Err(t.share_no_tenant));
         };
         let to = match self.person.trim() {
             "" if tenant.id == caller.scope.tenant() => return Ok(Err(t.share_no_recipient)),
@@ -337,8 +338,15 @@ impl Wish {
             return Ok(Err(t.share_no_purpose));
         };
         if !DAYS.contains(&self.days) {
-            return Ok(Err(t.share_no_purpose));
+            return Ok(Err(t.share_no_days));
         }
+        let priors = match self.priors.as_str() {
+            "" => Some(Priors::None),
+            word => Priors::parse(word),
+        };
+        let (Some(priors), "" | "study" | "patient") = (priors, self.what.as_str()) else {
+            return Ok(Err(t.share_no_what));
+        };
         let project = match project(state, &caller.scope, &self.project).await? {
             Ok(project) => project,
             Err(()) => return Ok(Err(t.share_no_project)),
@@ -346,7 +354,7 @@ impl Wish {
         let now = now_ms();
         Ok(Ok(NewGrant {
             subject,
-            priors: Priors::parse(&self.priors).unwrap_or_default(),
+            priors,
             to,
             // What leaves under pseudonyms leaves as files.
             download: self.download || project.is_some(),
@@ -450,8 +458,13 @@ pub(super) async fn make_link(
         return Err(Trouble::Missing);
     }
     let name = line(&wish.name).filter(|name| !name.is_empty());
-    let fine = LINK_DAYS.contains(&wish.days) && VIEWS.contains(&wish.views);
-    let (Some(name), true) = (name, fine) else { return Err(Trouble::Wrong(texts.share_no_name)) };
+    let Some(name) = name else { return Err(Trouble::Wrong(texts.share_no_name)) };
+    if !LINK_DAYS.contains(&wish.days) || !VIEWS.contains(&wish.views) {
+        return Err(Trouble::Wrong(texts.share_no_link_days));
+    }
+    if !["", "study", "patient"].contains(&wish.what.as_str()) {
+        return Err(Trouble::Wrong(texts.share_no_what));
+    }
     let Ok(project) = project(state, scope, &wish.project).await? else {
         return Err(Trouble::Wrong(texts.share_no_project));
     };

@@ -10,13 +10,13 @@ use qianli_catalog::grants::{NewGrant, Origin, Recipient, Sharer};
 use qianli_model::audit::{Action, Outcome};
 use qianli_model::grant::{Priors, Subject, Viewer};
 use qianli_model::query::Level;
-use qianli_model::{Permission, Query, Scope, StudyUid};
+use qianli_model::{Permission, Permissions, Query, Scope, StudyUid};
 use serde::Deserialize;
 
 use super::login::redirect;
 use super::page::{Frame, encode};
 use super::pseudonyms;
-use super::share::{Wish, line, others};
+use super::share::{GrantLine, Wish, line, others};
 use super::studies::StudyCard;
 use crate::access::now_ms;
 use crate::caller::Caller;
@@ -39,6 +39,8 @@ struct SharedPage<'a> {
     frame: &'a Frame,
     sharers: Vec<Shelf>,
     tenants: Vec<(String, String)>,
+    /// What was passed on from here, where the reader may take it back.
+    passed_on: Vec<GrantLine>,
     problem: Option<&'a str>,
 }
 
@@ -79,13 +81,16 @@ pub(super) fn viewer(caller: &Caller) -> Viewer {
 /// The caller inside the tenant that shares.
 pub(super) fn inside(caller: &Caller, viewer: Viewer, sharer: &Sharer) -> Scope {
     let (scope, viewer) = (&caller.scope, Viewer { by_rule: sharer.by_rule, ..viewer });
-    Scope::new(sharer.tenant.id, scope.principal().clone(), scope.permissions())
-        .at(scope.peer())
-        .through(viewer)
+    // What is shared with a person asks for no permission at home.
+    let may = Permissions::of(&[Permission::Read]);
+    Scope::new(sharer.tenant.id, scope.principal().clone(), may).at(scope.peer()).through(viewer)
 }
 
 /// `GET /shared`.
 pub(super) async fn show(State(state): State<WebState>, caller: Caller, frame: Frame) -> Response {
+    if caller.person.as_ref().is_some_and(|person| person.must_change || person.must_enrol) {
+        return redirect("/account");
+    }
     answer(&state, &caller, &frame.at("shared"), StatusCode::OK, None).await
 }
 
@@ -110,8 +115,17 @@ async fn answer(
             Err(error) => return frame.failed(error.message()),
         }
     }
+    let now = now_ms();
+    let passed_on = match caller.scope.allows(Permission::Share) {
+        true => match catalog.passed_on(&caller.scope, now).await {
+            Ok(grants) => grants,
+            Err(error) => return frame.failed(error),
+        },
+        false => Vec::new(),
+    };
+    let passed_on = passed_on.into_iter().map(|one| GrantLine::new(one, frame, now)).collect();
     let tenants = others(tenants, &caller.scope);
-    frame.answer(status, &SharedPage { frame, sharers: shelves, tenants, problem })
+    frame.answer(status, &SharedPage { frame, sharers: shelves, tenants, passed_on, problem })
 }
 
 async fn shelf(
@@ -198,6 +212,30 @@ pub(super) async fn pass_on(
     }
 }
 
+/// Which grant is meant.
+#[derive(Deserialize)]
+pub(super) struct Key {
+    id: i64,
+}
+
+/// `POST /shared/take-back`: ends what was passed on from here.
+pub(super) async fn take_back(
+    State(state): State<WebState>,
+    caller: Caller,
+    _: SameSite,
+    frame: Frame,
+    Form(key): Form<Key>,
+) -> Response {
+    match state.archive().catalog().take_back(&caller.scope, key.id, now_ms()).await {
+        Ok(true) => {
+            state.door().forget();
+            redirect("/shared")
+        }
+        Ok(false) => frame.missing(),
+        Err(error) => frame.failed(error),
+    }
+}
+
 #[derive(Template)]
 #[template(path = "emergency.html")]
 struct EmergencyPage<'a> {
@@ -264,20 +302,20 @@ pub(super) async fn break_glass(
     let Some(reason) = reason else {
         return refuse(StatusCode::BAD_REQUEST, frame.t.emergency_no_reason).await;
     };
-    // Whoever goes through birth dates is stopped.
-    let tries = format!("emergency of {}", person.id);
-    if let Err(wait) = state.guesses().check(&tries) {
-        return rate::too_many(wait, "too many patients were asked for in vain; try again later");
-    }
     let catalog = state.archive().catalog();
+    let (named, patient) = (need.tenant.trim(), need.patient.trim());
+    // Whoever goes through birth dates is stopped.
+    if let Err(wait) = state.guesses().emergency(person.id, (named, patient)) {
+        return rate::too_many(wait, "too many patients were asked for in emergencies; try later");
+    }
     let birth: String = need.birth_date.chars().filter(char::is_ascii_digit).collect();
     let now = now_ms();
     let opened = async {
-        let Some(tenant) = catalog.tenant(need.tenant.trim()).await? else { return Ok(None) };
         let scope = &caller.scope;
+        let tenant = catalog.tenant(named).await?.filter(|tenant| tenant.id != scope.tenant());
+        let Some(tenant) = tenant else { return Ok(None) };
         let there =
             Scope::new(tenant.id, scope.principal().clone(), scope.permissions()).at(scope.peer());
-        let patient = need.patient.trim();
         let Some(subject) = catalog.patient_in_emergency(&there, patient, &birth).await? else {
             let entry = AuditEntry::new(&there, Action::BreakGlass, Outcome::NotFound, now);
             catalog.note_audit(entry).await?;
@@ -303,10 +341,7 @@ pub(super) async fn break_glass(
             tracing::warn!(peer = caller.peer, "the glass was broken");
             redirect("/shared")
         }
-        Ok(None) => {
-            state.guesses().failed(&tries);
-            refuse(StatusCode::NOT_FOUND, frame.t.emergency_not_found).await
-        }
+        Ok(None) => refuse(StatusCode::NOT_FOUND, frame.t.emergency_not_found).await,
         Err(error) => frame.failed(error),
     }
 }

@@ -27,6 +27,8 @@ struct StudyPage<'a> {
     series: Vec<SeriesCard>,
     more: bool,
     web: String,
+    /// Whether it may be taken away.
+    keeps: bool,
 }
 
 struct SeriesCard {
@@ -102,14 +104,23 @@ pub(super) async fn show(
     let (studies, series) = (of_study(Level::Study, 1), of_study(Level::Series, MAX_SERIES));
     let readable = documents::query(&uid);
     let archive = state.archive();
-    let (studies, series, readable) = tokio::join!(
+    let keep = caller.scope.clone().to_download();
+    let (studies, series, readable, kept) = tokio::join!(
         archive.find(&caller.scope, &studies),
         archive.find(&caller.scope, &series),
         archive.find(&caller.scope, &readable),
+        async {
+            match keep.viewer() {
+                None => Ok(true),
+                Some(_) => archive.find(&keep, &studies).await.map(|found| !found.is_empty()),
+            }
+        },
     );
-    let (studies, series, readable) = match (studies, series, readable) {
-        (Ok(studies), Ok(series), Ok(readable)) => (studies, series, readable),
-        (Err(cause), ..) | (_, Err(cause), _) | (.., Err(cause)) => return frame.failed(cause),
+    let (studies, series, readable, keeps) = match (studies, series, readable, kept) {
+        (Ok(studies), Ok(series), Ok(readable), Ok(keeps)) => (studies, series, readable, keeps),
+        (Err(cause), ..) | (_, Err(cause), ..) | (_, _, Err(cause), _) | (.., Err(cause)) => {
+            return frame.failed(cause);
+        }
     };
     let mut readable = documents::by_series(&uid, &readable, frame.language);
     let Some(found) = studies.first() else {
@@ -131,6 +142,7 @@ pub(super) async fn show(
         more: (cards.len() as i64) < found.study.series_count,
         series: cards,
         web: base.study(&uid),
+        keeps,
         frame: &frame,
     };
     frame.answer(StatusCode::OK, &page)

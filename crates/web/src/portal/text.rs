@@ -425,6 +425,11 @@ texts! {
     shared_none: "No other hospital shares anything with you now.", "目前没有其他机构与您分享影像。";
     shared_more: "Only the latest fifty are shown; search for more by DICOMweb:", "仅显示最近五十份，更多请通过 DICOMweb 检索：";
     shared_pass_on: "Pass on", "转分享";
+    shared_passed_on: "Passed on from here", "由本机构转分享";
+    share_no_tenant: "There is no such hospital.", "没有此机构。";
+    share_no_days: "Choose for how many days: 1, 7, 30, 90, 365, or 0 for no end.", "请选择有效天数：1、7、30、90、365，或 0 表示不限期。";
+    share_no_link_days: "Choose for how many days (1, 7, 30, 90) and how often (0 for any number, 1, 3, 10, 50) the link opens.", "请选择链接的有效天数（1、7、30、90）和可打开次数（0 表示不限、1、3、10、50）。";
+    share_no_what: "Say study or patient, and none, related or all priors.", "内容须为 study 或 patient，既往检查须为 none、related 或 all。";
     shared_not_to_pass_on: "This may not be passed on; ask the hospital that it belongs to.", "不允许转分享，请联系所属机构。";
     emergency_title: "Emergency access", "紧急访问";
     emergency_text: "When a patient of another hospital needs you now and nobody can share the images: open them for four hours. The other hospital sees who you are, what you opened and why.", "其他机构的患者急需救治而来不及分享影像时，可打开影像四小时。对方机构会看到您的身份、查看内容和理由。";

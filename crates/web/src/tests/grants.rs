@@ -295,12 +295,13 @@ async fn links_open_with_their_code_alone_and_until_they_are_revoked() {
         assert!([401, 303].contains(&status), "{path}: {status}");
     }
     assert_eq!(see(&format!("{root}/studies"), &cookie).await.status, 401);
-    assert_eq!(see(&place, &cookie).await.status, 401);
+    assert_eq!(see(&place, &cookie).await.header("location"), "/l/ended");
 
     let id = place.rsplit('/').next().expect("a key");
     let revoked = form(&node, "/grants/links/revoke", &cookie, &format!("id={id}")).await;
     assert_eq!(revoked.status, 303);
-    assert_eq!(see(&place, &visit).await.status, 401);
+    assert_eq!(see(&place, &visit).await.header("location"), "/l/ended");
+    assert_eq!(see("/l/ended", "").await.status, 404);
     assert_eq!(see(&format!("{object}/rendered"), &visit).await.status, 401);
     assert_eq!(form(&node, &url, "", &format!("code={code}")).await.status, 404);
 }
@@ -351,6 +352,7 @@ async fn glass_is_broken_with_leave_and_reason_and_is_looked_at() {
     let web = "/tenants/default/dicom-web/studies";
     assert_eq!(get(&node, web, header::COOKIE, &doctor).await.status, 404);
     assert_eq!(breaks(&right).await, 303);
+    assert_eq!(breaks(&right).await, 303, "once more, and still one grant");
     let found = get(&node, web, header::COOKIE, &doctor).await.json();
     assert_eq!(found.as_array().map(Vec::len), Some(1));
     let page = get(&node, "/shared", header::COOKIE, &doctor).await.text();
@@ -366,6 +368,12 @@ async fn glass_is_broken_with_leave_and_reason_and_is_looked_at() {
     assert!(!home.contains("waits for a look"), "{home}");
     assert_eq!(form(&node, "/grants/revoke", &chief, &format!("id={grant}")).await.status, 303);
     assert_eq!(get(&node, web, header::COOKIE, &doctor).await.status, 404);
+    // Whoever goes through birth dates is stopped, wherever they sit.
+    let mut seen = Vec::new();
+    for day in 10..30 {
+        seen.push(breaks(&need(&format!("196001{day}"), "unconscious+after+a+fall")).await);
+    }
+    assert_eq!((seen.first(), seen.last()), (Some(&404), Some(&429)), "{seen:?}");
 }
 
 #[tokio::test]
@@ -435,6 +443,54 @@ async fn patients_see_what_was_shared_with_them() {
     assert_eq!(see("/emergency").await.status, 404);
     let need = "tenant=default&patient=P1&birth_date=19700101&reason=curious+about+others";
     assert_eq!(form(&node, "/emergency", &patient, need).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_gone_from_every_memory() {
+    let node = start().await;
+    let (one, two) = (Instance::new(1, 1, 1), Instance::new(2, 1, 1));
+    store(&node, &[one.clone(), two.clone()]).await;
+    let near = tenant(&node, "near").await;
+    let bearer = format!("Bearer {}", token(&node, near, Permissions::ALL, 1).await);
+    let taken = give(&node, &grant(&one.study, Recipient::Tenant(near))).await;
+    // The door stays open for the other one.
+    give(&node, &grant(&two.study, Recipient::Tenant(near))).await;
+    let object = one.path().replace("/dicom-web", "/tenants/default/dicom-web");
+    let study = format!("/tenants/default/dicom-web/studies/{}", one.study);
+    let paths = ["/frames/1", "/rendered", "/thumbnail", "/metadata", ""]
+        .map(|end| format!("{object}{end}"));
+    let paths = [paths.as_slice(), &[format!("{study}/thumbnail")]].concat();
+    for path in &paths {
+        assert_eq!(get(&node, path, header::AUTHORIZATION, &bearer).await.status, 200, "{path}");
+    }
+    let revoked = node.catalog.revoke_grant(&Scope::local(OWNER), taken, now_ms()).await;
+    assert!(revoked.expect("a catalog"));
+    for path in &paths {
+        assert_eq!(get(&node, path, header::AUTHORIZATION, &bearer).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_read_at_home_still_sees_what_is_theirs() {
+    let node = start().await;
+    let instance = Instance::new(1, 1, 1);
+    store(&node, std::slice::from_ref(&instance)).await;
+    let near = tenant(&node, "near").await;
+    let auditor = person(&node, OWNER, "auditor", &[Role::Auditor, Role::Patient]).await;
+    let doctor = person(&node, near, "doctor", &[Role::Reader]).await;
+    for (id, login) in [(auditor, "auditor"), (doctor, "doctor")] {
+        give(&node, &grant(&instance.study, Recipient::Person(id))).await;
+        if login == "doctor" {
+            let owner = Scope::local(OWNER);
+            node.catalog.set_roles(&owner, login, &[Role::Patient]).await.expect("a catalog");
+        }
+        let cookie = log_in(&node, login, PASSWORD).await.ok().expect("a session");
+        let page = get(&node, "/shared", header::COOKIE, &cookie).await;
+        assert!(page.status == 200 && page.text().contains(&instance.study), "{login}");
+        let path = "/tenants/default/dicom-web/studies";
+        let found = get(&node, path, header::COOKIE, &cookie).await;
+        assert_eq!(found.status, 200, "{login}");
+    }
 }
 
 #[tokio::test]
@@ -550,7 +606,7 @@ async fn what_is_shared_under_pseudonyms_names_nobody() {
     let root = format!("{place}/pseudonyms/LAB/");
     let href = format!("{root}{}", between(&page, &root, "\""));
     assert_eq!(get(&node, &href, header::COOKIE, &visit).await.status, 200);
-    assert_eq!(get(&node, &href, header::COOKIE, "").await.status, 401);
+    assert_eq!(get(&node, &href, header::COOKIE, "").await.header("location"), "/l/ended");
     let found = get(&node, &format!("{place}/dicom-web/studies"), header::COOKIE, &visit).await;
     assert_eq!(found.json().as_array().map(Vec::len), Some(0));
 }

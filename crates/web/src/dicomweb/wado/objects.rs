@@ -16,7 +16,7 @@ use qianli_archive::{ArchiveError, ConvertError, Opened, can_convert};
 use qianli_catalog::types::Location;
 use qianli_model::TransferSyntax;
 
-use super::{nothing_here, zip};
+use super::{nothing_here, to_keep, zip};
 use crate::WebState;
 use crate::caller::{BaseUrl, Caller};
 use crate::dicomweb::accept::{Accept, Offer};
@@ -35,18 +35,7 @@ pub(crate) async fn retrieve(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpError> {
-    let scope = caller.scope.clone().to_download();
-    let locations = state.archive().locate(&scope, &target).await?;
-    if locations.is_empty() {
-        let shown = scope.viewer().is_some()
-            && !state.archive().locate(&caller.scope, &target).await?.is_empty();
-        return Err(match shown {
-            true => HttpError::forbidden(
-                "this was shared to be looked at, not to be taken away; ask whoever shared it",
-            ),
-            false => nothing_here(),
-        });
-    }
+    let locations = to_keep(&state, &caller, &target).await?;
     let accept = Accept::of(&headers, query.as_deref());
     let one = target.instance.is_some();
     let negotiation = Negotiation::new(&accept, &locations, one)?;

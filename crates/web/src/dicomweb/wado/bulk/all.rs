@@ -23,7 +23,7 @@ use crate::dicomweb::accept::{Accept, Offer};
 use crate::dicomweb::path::At;
 use crate::dicomweb::respond::{self, Content, Framing};
 use crate::dicomweb::wado::media::{self, OCTET_STREAM};
-use crate::dicomweb::wado::{frames, nothing_here};
+use crate::dicomweb::wado::{frames, to_keep};
 use crate::error::HttpError;
 
 /// `GET …/bulkdata` of a study, series or instance.
@@ -61,10 +61,7 @@ async fn answer(
     accept: &Accept,
     only_pixels: bool,
 ) -> Result<Response, HttpError> {
-    let locations = state.archive().locate(&caller.scope, &target).await?;
-    if locations.is_empty() {
-        return Err(nothing_here());
-    }
+    let locations = to_keep(&state, &caller, &target).await?;
     let form = Form::choose(accept, &locations)?;
     let labels: BTreeSet<_> =
         locations.iter().map(|location| form.of_frames(accept, location.transfer_syntax)).collect();

@@ -50,15 +50,19 @@ pub(crate) async fn thumbnail(
 ) -> Result<Response, HttpError> {
     let options = parse(&headers, query.as_deref())?;
     // A list is drawn again and again: within a few seconds neither catalog nor blob is asked.
-    let key = format!("{:?} {target:?} {options:?}", caller.scope.sight());
-    if let Some((tag, picture)) = state.pixels().recent(&key) {
+    // What is shared with others can be revoked within them.
+    let key = format!("{:?} {target:?} {options:?}", caller.scope.tenant());
+    let is_own = caller.scope.viewer().is_none();
+    if let Some((tag, picture)) = state.pixels().recent(&key).filter(|_| is_own) {
         return Ok(answer(&headers, &tag, &picture));
     }
     let detail = representative(&state, &caller, &target).await?;
     let count = detail.frames.count();
     let number = (count / 2 + 1).min(count);
     let (tag, picture) = made(&state, &caller, &detail, number, &options).await?;
-    state.pixels().remember_recent(key, tag.clone(), picture.clone());
+    if is_own {
+        state.pixels().remember_recent(key, tag.clone(), picture.clone());
+    }
     Ok(answer(&headers, &tag, &picture))
 }
 

@@ -13,6 +13,7 @@ mod door;
 mod factors;
 mod grants;
 mod headers;
+mod links;
 mod node;
 mod pages;
 mod peers;

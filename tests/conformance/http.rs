@@ -433,7 +433,9 @@ fn gotcha_13_no_preflight_for_our_viewer() {
     let settings = web.get("/app-config.js").send_ok().text();
     let plain: String = settings.split_whitespace().collect();
     assert!(plain.contains("omitQuotationForMultipartRequest:true"), "{settings}");
-    assert!(plain.contains("place.origin+'/dicom-web'"), "the viewer's data come from its origin");
+    let root =
+        "varroot=place.origin+(tenant?'/tenants/'+encodeURIComponent(tenant):'')+'/dicom-web';";
+    assert!(plain.contains(root), "the viewer's data come from its origin");
     assert!(!settings.contains("http://") && !settings.contains("https://"), "{settings}");
 
     let path = format!("{}/frames/1", instances[0].path());

@@ -75,7 +75,8 @@ const SHARE: Needs = Needs::Permission(Permission::Share);
 const AUDIT: Needs = Needs::Permission(Permission::Audit);
 const ADMINISTER: Needs = Needs::Permission(Permission::Administer);
 
-/// Every page. The viewer's own files hold no data, and neither do ours.
+/// Every page. The viewer's own pages and files hold no data, and neither do our files: what it may
+/// show, it asks for by DICOMweb.
 pub(crate) const PAGES: &[Page] = &[
     page!("/", READ, get(home::show)),
     page!("/api", Needs::SignIn, get(api::show)),
@@ -133,12 +134,12 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/static/{hash}/{name}", Needs::Nothing, get(assets::serve)),
     page!("/favicon.ico", Needs::Nothing, get(assets::icon)),
     page!("/app-config.js", Needs::Nothing, get(viewer::config)),
-    page!("/viewer", READ, get(viewer::open)),
-    page!("/viewer/", READ, get(viewer::open)),
-    page!("/viewer/{*rest}", READ, get(viewer::open)),
-    page!("/ohif", READ, get(viewer::open)),
-    page!("/ohif/", READ, get(viewer::open)),
-    page!("/ohif/{*rest}", READ, get(viewer::open)),
+    page!("/viewer", Needs::SignIn, get(viewer::open)),
+    page!("/viewer/", Needs::SignIn, get(viewer::open)),
+    page!("/viewer/{*rest}", Needs::SignIn, get(viewer::open)),
+    page!("/ohif", Needs::SignIn, get(viewer::open)),
+    page!("/ohif/", Needs::SignIn, get(viewer::open)),
+    page!("/ohif/{*rest}", Needs::SignIn, get(viewer::open)),
 ];
 
 /// Routes of the pages, of the viewer, and the fallback for every other path.

@@ -28,9 +28,13 @@ const ACCOUNT: (u32, Duration) = (40, Duration::from_secs(60 * 60));
 /// morning.
 const BEGUN: (u32, Duration) = (600, Duration::from_secs(10 * 60));
 
-/// Patients of other tenants whom one person may ask for in an emergency at once, and how often one
-/// patient may be asked for; and the time after which as many are possible again.
+/// Patients of other tenants whom one person may ask for in an emergency at once, and the time after
+/// which as many are possible again.
 const EMERGENCY: (u32, Duration) = (10, Duration::from_secs(60 * 60));
+
+/// How often one patient may be asked for by all of them: rarely enough to find no birth date, and
+/// often enough that one person's guesses keep no doctor away.
+const SOUGHT: (u32, Duration) = (60, Duration::from_secs(60 * 60));
 
 /// Accounts with addresses from which their owners logged in.
 const HOMES: usize = 65_536;
@@ -44,7 +48,8 @@ pub(crate) struct Guesses {
     begun: Option<RateLimiter<IpAddr>>,
     pairs: Option<RateLimiter<(Login, Option<IpAddr>)>>,
     accounts: Option<RateLimiter<Login>>,
-    emergencies: Option<RateLimiter<u64>>,
+    emergencies: Option<RateLimiter<i64>>,
+    sought: Option<RateLimiter<u64>>,
     homes: quick_cache::sync::Cache<(Login, Option<IpAddr>), ()>,
     hashes: RandomState,
 }
@@ -64,6 +69,7 @@ impl Guesses {
             pairs: RateLimiter::new(PAIR.0, PAIR.1),
             accounts: RateLimiter::new(ACCOUNT.0, ACCOUNT.1),
             emergencies: RateLimiter::new(EMERGENCY.0, EMERGENCY.1),
+            sought: RateLimiter::new(SOUGHT.0, SOUGHT.1),
             homes: quick_cache::sync::Cache::new(HOMES),
             hashes: RandomState::new(),
         }
@@ -84,10 +90,10 @@ impl Guesses {
     /// Takes a turn of a person to ask for a patient of another tenant, right or wrong, before anybody
     /// looks; or says how long until there is one.
     pub(crate) fn emergency(&self, person: i64, patient: (&str, &str)) -> Result<(), Duration> {
-        let Some(limiter) = &self.emergencies else { return Ok(()) };
         let now = Instant::now();
-        limiter.take(self.hashes.hash_one((0, person)), now)?;
-        limiter.take(self.hashes.hash_one((1, patient)), now)
+        self.emergencies.as_ref().map_or(Ok(()), |limiter| limiter.take(person, now))?;
+        let patient = self.hashes.hash_one(patient);
+        self.sought.as_ref().map_or(Ok(()), |limiter| limiter.take(patient, now))
     }
 
     /// Takes a turn of `peer` to begin a login at a provider, or says how long until it has one.

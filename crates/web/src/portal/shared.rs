@@ -196,6 +196,17 @@ pub(super) async fn pass_on(
     let Some(sharer) = sharers.into_iter().find(|one| one.tenant.name == wish.owner) else {
         return frame.missing();
     };
+    // Those who have it already are passed nothing on, as persons neither: it would outlive what they
+    // are to their hospital. Pseudonyms are the owner's to give.
+    let own = match catalog.tenant(wish.tenant.trim()).await {
+        Ok(tenant) => {
+            tenant.is_none_or(|to| to.id == caller.scope.tenant() || to.id == sharer.tenant.id)
+        }
+        Err(error) => return frame.failed(error),
+    };
+    if own || !wish.project.trim().is_empty() {
+        return refuse(frame.t.shared_not_to_pass_on).await;
+    }
     let new = match wish.grant(&state, &caller, &frame, Subject::Study(study.to_string())).await {
         Ok(Ok(new)) => new,
         Ok(Err(problem)) => return refuse(problem).await,
@@ -304,6 +315,19 @@ pub(super) async fn break_glass(
     };
     let catalog = state.archive().catalog();
     let (named, patient) = (need.tenant.trim(), need.patient.trim());
+    let allowed = async {
+        match catalog.tenant(named).await? {
+            Some(tenant) if tenant.id != caller.scope.tenant() => {
+                catalog.allows_emergency(&Scope::local(tenant.id)).await
+            }
+            Some(_) | None => Ok(false),
+        }
+    };
+    match allowed.await {
+        Ok(true) => {}
+        Ok(false) => return refuse(StatusCode::NOT_FOUND, frame.t.emergency_not_found).await,
+        Err(error) => return frame.failed(error),
+    }
     // Whoever goes through birth dates is stopped.
     if let Err(wait) = state.guesses().emergency(person.id, (named, patient)) {
         return rate::too_many(wait, "too many patients were asked for in emergencies; try later");

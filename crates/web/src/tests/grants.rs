@@ -324,6 +324,13 @@ async fn people_share_and_pass_on_by_their_pages() {
     assert!(!nothing.contains(&study));
     let on = format!("owner=default&study={study}&tenant=far&days=30&purpose=more");
     assert_eq!(form(&node, "/shared/pass-on", &end, &on).await.status, 404, "not theirs");
+    for body in [
+        format!("{on}&project=TRIAL"),
+        on.replace("tenant=far", "tenant=default&person=owner"),
+        on.replace("tenant=far", "tenant=near&person=near"),
+    ] {
+        assert_eq!(form(&node, "/shared/pass-on", &middle, &body).await.status, 400, "{body}");
+    }
     assert_eq!(form(&node, "/shared/pass-on", &middle, &on).await.status, 303);
     assert!(get(&node, "/shared", header::COOKIE, &end).await.text().contains(&study));
     let rule = "tenant=far&days=0&purpose=night+reading&modality=CT&older=true";

@@ -9,6 +9,8 @@ mod media;
 mod metadata;
 mod pixels;
 
+use std::time::Duration;
+
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, header};
@@ -62,6 +64,9 @@ pub(crate) const ROUTES: &[routes::Route] = &[
         takes TAKES, gives GIVES, answers ANSWERS),
 ];
 
+/// How much is read of a body that is not taken (bytes), and for how long.
+const READ_ON: (usize, Duration) = (4 << 20, Duration::from_secs(2));
+
 /// What became of one instance.
 type Outcome = Result<Kept, IngestError>;
 
@@ -107,10 +112,19 @@ async fn receive(
     query: Option<String>,
     body: Body,
 ) -> Result<Response, HttpError> {
-    origin::check(&headers, None, state.config())?;
-    let media = answer_type(&Accept::of(&headers, query.as_deref()))?;
-    check_encoding(&headers)?;
-    let kind = BodyKind::of(&headers)?;
+    let fits = || {
+        origin::check(&headers, None, state.config())?;
+        let media = answer_type(&Accept::of(&headers, query.as_deref()))?;
+        check_encoding(&headers)?;
+        Ok::<_, HttpError>((media, BodyKind::of(&headers)?))
+    };
+    let (media, kind) = match fits() {
+        Ok(fit) => fit,
+        Err(error) => {
+            read_on(body).await;
+            return Err(error);
+        }
+    };
     let max_body = state.config().max_body;
     let announced = headers
         .get(header::CONTENT_LENGTH)
@@ -155,6 +169,22 @@ async fn receive(
         respond::warn(response.headers_mut(), &text);
     }
     Ok(response)
+}
+
+/// Reads on for a client that is refused while it sends: it would lose the answer with the connection.
+/// Whoever sends much more does lose it.
+async fn read_on(body: Body) {
+    let mut left = READ_ON.0;
+    let mut data = body.into_data_stream();
+    let reading = async {
+        while let Some(Ok(chunk)) = data.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(READ_ON.1, reading).await;
 }
 
 /// Turns encoded bodies away: taken as they are they would be unreadable instances.

@@ -321,7 +321,7 @@ async fn a_command_that_does_not_fit_is_answered_with_its_status() {
     let response = peer.response().await;
     assert_eq!((response.command, response.status), (0x8130, Status::UNRECOGNISED_OPERATION));
     // C-CANCEL-RQ is not answered.
-    peer.message(3, true, &crate::message::cancel_request(9)).await;
+    peer.message(3, true, &crate::message::outgoing::cancel_request(9)).await;
     peer.echo_works().await;
     assert_eq!(node.diary(), []);
 }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Answer, Association, ScuError};
-use crate::message::{cancel_request, field, find_request};
+use crate::message::field;
+use crate::message::outgoing::{cancel_request, find_request};
 use crate::pdu;
 use crate::status::StatusClass;
 

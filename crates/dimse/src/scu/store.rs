@@ -4,7 +4,8 @@ use qianli_model::{SopClassUid, SopInstanceUid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::{Answer, Association, ScuError};
-use crate::message::{field, store_request};
+use crate::message::field;
+use crate::message::outgoing::store_request;
 use crate::pdu::{fragment_room, p_data_header};
 use crate::services::MoveOriginator;
 

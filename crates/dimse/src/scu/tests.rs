@@ -226,7 +226,7 @@ async fn matches_come_one_by_one_until_the_end() {
 }
 
 fn cancel_bytes(message_id: u16) -> Vec<u8> {
-    crate::message::cancel_request(message_id)
+    crate::message::outgoing::cancel_request(message_id)
 }
 
 #[tokio::test]

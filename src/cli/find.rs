@@ -53,8 +53,7 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
         _ => STUDY_ROOT_FIND,
     };
     let syntax = TransferSyntax::IMPLICIT_LITTLE;
-    let proposed =
-        ProposedContext { abstract_syntax: sop_class.into(), transfer_syntaxes: vec![syntax] };
+    let proposed = ProposedContext::new(sop_class, [syntax]);
     let mut association = connect(&config, &arguments.peer, &arguments.tls, &[proposed]).await?;
     let Some(context) = association.context(sop_class, syntax).map(|accepted| accepted.id) else {
         bail!("{} does not offer this query (SOP class {sop_class})", arguments.peer.title);

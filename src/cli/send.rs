@@ -144,10 +144,7 @@ async fn send_group(
     let contexts: Vec<ProposedContext> = group
         .values()
         .filter_map(|instances| instances.first())
-        .map(|first| ProposedContext {
-            abstract_syntax: first.sop_class.to_string(),
-            transfer_syntaxes: vec![first.syntax],
-        })
+        .map(|first| ProposedContext::new(first.sop_class.to_string(), [first.syntax]))
         .collect();
     if contexts.is_empty() {
         return Ok(0);

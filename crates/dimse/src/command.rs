@@ -4,6 +4,7 @@
 //! the elements mean is [`crate::message`]'s business.
 
 use bytes::{Buf, BufMut, Bytes};
+use qianli_model::Tag;
 
 /// Longest command set we read. Real ones have about 200 bytes.
 pub const COMMAND_LIMIT: usize = 64 * 1024;
@@ -135,6 +136,17 @@ impl CommandWriter {
     #[must_use]
     pub fn text(self, element: u16, value: Option<&str>) -> Self {
         self.padded(element, value, b' ')
+    }
+
+    /// Adds a list of tags (VR AT).
+    #[must_use]
+    pub fn tags(mut self, element: u16, tags: &[Tag]) -> Self {
+        self.header(element, tags.len().saturating_mul(4));
+        for tag in tags {
+            self.bytes.put_u16_le(tag.group);
+            self.bytes.put_u16_le(tag.element);
+        }
+        self
     }
 
     fn padded(mut self, element: u16, value: Option<&str>, padding: u8) -> Self {

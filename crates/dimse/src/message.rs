@@ -170,7 +170,7 @@ mod tests {
 
     use qianli_model::{SopClassUid, SopInstanceUid};
 
-    use super::outgoing::{echo_request, store_request};
+    use super::outgoing::{Priority, echo_request, store_request};
     use super::*;
     use crate::testdata;
 
@@ -190,7 +190,10 @@ mod tests {
         assert_eq!(store.operation, Operation::Store { move_originator: Some(originator.clone()) });
         let class = SopClassUid::parse("1.2.840.10008.5.1.4.1.1.2").unwrap();
         let instance = SopInstanceUid::parse("1.2.3.4").unwrap();
-        assert_eq!(store_request(7, &class, &instance, Some(&originator)), testdata::C_STORE_RQ);
+        assert_eq!(
+            store_request(7, &class, &instance, Priority::Medium, Some(&originator)),
+            testdata::C_STORE_RQ
+        );
     }
 
     #[test]

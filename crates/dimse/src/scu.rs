@@ -1,18 +1,22 @@
-//! The requestor: calls another node to verify, store and query.
+//! The requestor: calls another node to verify, store, query, retrieve and command.
 //!
 //! One operation at a time, as negotiated by default (PS3.7 D.3.3.3). After any error the
 //! association is over: it is aborted where the stream still allows it, and every further call says
 //! so. Which objects are sent where is not decided here.
 
+mod answer;
 mod error;
 mod find;
+mod normalised;
 mod propose;
+mod retrieve;
 mod store;
+mod wire;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use qianli_model::TransferSyntax;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, ToSocketAddrs};
@@ -20,30 +24,23 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::association::{AcceptedContext, VERIFICATION, send_limit};
-use crate::command::{COMMAND_LIMIT, CommandSet};
 use crate::connection::{Connection, Lost};
+use crate::message::field;
 use crate::message::outgoing::echo_request;
-use crate::message::{Response, field};
 use crate::pdu::associate::{self, Reject};
-use crate::pdu::{self, Abort, Fragment, Frame, PduType, ProtocolError};
-use crate::status::Status;
+use crate::pdu::{self, Abort, Frame, PduType, ProtocolError};
 
+pub use crate::message::outgoing::{Normalised, Priority};
+use answer::Answered;
+pub use answer::{Answer, EventReport, Reply, SubOperations};
 pub use error::ScuError;
 pub use find::{Find, FindStep};
-pub use propose::{ProposedContext, ScuConfig};
-use propose::{accepted_contexts, peer_limit, request};
+pub use propose::{Identity, ProposedContext, Role, ScuConfig};
+use propose::{Settled, accepted_contexts, peer_limit, request, settled};
+pub use retrieve::{Arriving, Receiver, Retrieval, RetrieveStep, Retrieved};
 
 /// How long we wait for the peer to close after an abort.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// The answer to an operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// Status (0000,0900).
-    pub status: Status,
-    /// Error Comment (0000,0902).
-    pub comment: Option<String>,
-}
 
 /// An association we asked for.
 pub struct Association<S = TcpStream> {
@@ -51,6 +48,9 @@ pub struct Association<S = TcpStream> {
     contexts: Vec<AcceptedContext>,
     send_limit: u32,
     next_message_id: u16,
+    priority: Priority,
+    settled: Settled,
+    reports: VecDeque<EventReport>,
     phase: Phase,
 }
 
@@ -119,6 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
             }
         };
         let peer_limit = peer_limit(&accept);
+        let settled = settled(&accept);
         let contexts = accepted_contexts(contexts, accept);
         debug!(%peer, called = %config.called, contexts = contexts.len(), "association accepted");
         let association = Self {
@@ -126,6 +127,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
             contexts,
             send_limit: send_limit(peer_limit, config.max_pdu),
             next_message_id: 1,
+            priority: Priority::default(),
+            settled,
+            reports: VecDeque::new(),
             phase: Phase::Ready,
         };
         if association.contexts.is_empty() {
@@ -138,6 +142,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
     /// The contexts the peer accepted.
     pub fn contexts(&self) -> &[AcceptedContext] {
         &self.contexts
+    }
+
+    /// Whether the peer may act as SCU of an abstract syntax, that is, send us such objects in the
+    /// course of a C-GET (PS3.7 section D.3.3.4). Without an answer to our proposal it may not.
+    pub fn may_send(&self, abstract_syntax: &str) -> bool {
+        self.settled.peer_is_scu.iter().any(|uid| uid == abstract_syntax)
+    }
+
+    /// What the peer answered to our extended negotiation of a SOP class (PS3.7 section D.3.3.5).
+    pub fn extended(&self, sop_class: &str) -> Option<&[u8]> {
+        let mut answers = self.settled.extended.iter();
+        answers.find(|(uid, _)| uid == sop_class).map(|(_, answer)| answer.as_slice())
+    }
+
+    /// The priority of the C-STOREs to come (PS3.7 section 9.1.1.1.4).
+    pub fn set_priority(&mut self, priority: Priority) {
+        self.priority = priority;
+    }
+
+    /// Whether another operation may be started.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
     }
 
     /// The accepted context for an abstract syntax in a transfer syntax.
@@ -211,6 +237,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
             .ok_or_else(|| ScuError::ContextNotAccepted(abstract_syntax.to_owned()))
     }
 
+    /// The abstract syntax of an accepted context.
+    fn class_of(&self, context: u8) -> Result<String, ScuError> {
+        let accepted = self.contexts.iter().find(|accepted| accepted.id == context);
+        accepted
+            .map(|accepted| accepted.abstract_syntax.clone())
+            .ok_or_else(|| ScuError::ContextNotAccepted(format!("presentation context {context}")))
+    }
+
     /// Starts an operation. If the caller gives up half way, the next call finds out.
     fn begin(&mut self) -> Result<u16, ScuError> {
         if self.phase != Phase::Ready {
@@ -243,117 +277,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
         }
         result
     }
-
-    /// Writes whole PDUs. While that is under way our side is inside a PDU.
-    async fn send(&mut self, pdus: &[u8]) -> Result<(), ScuError> {
-        self.phase = Phase::Over;
-        match self.connection.send(pdus).await {
-            Ok(()) => {
-                self.phase = Phase::Busy;
-                Ok(())
-            }
-            Err(Lost::Closed | Lost::Io(_)) => Err(self.why_closed().await),
-            Err(lost) => Err(lost.into()),
-        }
-    }
-
-    /// After a failed write: the peer may have said why before it closed.
-    async fn why_closed(&mut self) -> ScuError {
-        self.connection.set_idle(LINGER);
-        match self.connection.next_frame().await {
-            Ok(Frame::Control(PduType::Abort, bytes)) => ScuError::Aborted(Abort::decode(&bytes)),
-            _ => ScuError::Closed,
-        }
-    }
-
-    async fn send_command(&mut self, context: u8, command: &[u8]) -> Result<(), ScuError> {
-        let mut out = Vec::with_capacity(512);
-        pdu::encode_message(&mut out, context, true, command, self.send_limit);
-        self.send(&out).await
-    }
-
-    /// Waits for a response that carries no data set.
-    async fn answer(
-        &mut self,
-        context: u8,
-        message_id: u16,
-        command: u16,
-    ) -> Result<Answer, ScuError> {
-        let (response, _) = self.response(context, message_id, command).await?;
-        Ok(Answer { status: response.status, comment: response.comment })
-    }
-
-    /// Waits for a response to `message_id`, with its data set if it has one.
-    async fn response(
-        &mut self,
-        context: u8,
-        message_id: u16,
-        command: u16,
-    ) -> Result<(Response, Option<Bytes>), ScuError> {
-        let set = self.message_part(context, true, COMMAND_LIMIT).await?;
-        let invalid = |message: String| ProtocolError::new(Abort::BY_USER, message);
-        let response = CommandSet::parse(set)
-            .and_then(|set| Response::parse(&set))
-            .map_err(|error| invalid(error.to_string()))?;
-        if response.command != command || response.message_id != message_id {
-            return Err(invalid(format!(
-                "the answer is {:04X}H to message {}, expected {command:04X}H to {message_id}",
-                response.command, response.message_id
-            ))
-            .into());
-        }
-        let data = match response.has_data_set {
-            true => Some(self.message_part(context, false, find::IDENTIFIER_LIMIT).await?),
-            false => None,
-        };
-        Ok((response, data))
-    }
-
-    /// Collects a command set or a data set of at most `limit` bytes.
-    async fn message_part(
-        &mut self,
-        context: u8,
-        command: bool,
-        limit: usize,
-    ) -> Result<Bytes, ScuError> {
-        let mut part = BytesMut::new();
-        loop {
-            let piece = self.next_fragment().await?;
-            if piece.context != context || piece.command != command {
-                let message = "a fragment of another message than the one under way";
-                return Err(ProtocolError::new(Abort::UNEXPECTED_PARAMETER, message).into());
-            }
-            if part.len() + piece.data.len() > limit {
-                let message = format!("a message part of more than {limit} bytes");
-                return Err(ProtocolError::new(Abort::INVALID_PARAMETER, message).into());
-            }
-            if part.is_empty() && piece.last {
-                return Ok(piece.data);
-            }
-            part.extend_from_slice(&piece.data);
-            if piece.last {
-                return Ok(part.freeze());
-            }
-        }
-    }
-
-    async fn next_fragment(&mut self) -> Result<Fragment, ScuError> {
-        match self.connection.next_frame().await? {
-            Frame::Fragment(fragment) => Ok(fragment),
-            Frame::Control(PduType::Abort, bytes) => Err(ScuError::Aborted(Abort::decode(&bytes))),
-            Frame::Control(PduType::ReleaseRq, _) => {
-                // Polite to the last: the peer is owed its answer.
-                self.connection.send(&pdu::RELEASE_RP).await?;
-                Err(ScuError::Released)
-            }
-            Frame::Control(kind, _) => Err(ProtocolError::new(
-                Abort::UNEXPECTED_PDU,
-                format!("{kind} inside an association"),
-            )
-            .into()),
-        }
-    }
 }
 
+/// An answer to something else than what was asked.
+fn wrong_response(answered: &Answered, command: u16, message_id: u16) -> ScuError {
+    let message = format!(
+        "the answer is {:04X}H to message {}, expected {command:04X}H to {message_id}",
+        answered.command, answered.message_id
+    );
+    ProtocolError::new(Abort::BY_USER, message).into()
+}
+
+#[cfg(test)]
+mod retrieve_tests;
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{Answer, Association, ScuError};
 use crate::message::field;
 use crate::message::outgoing::{cancel_request, find_request};
-use crate::pdu;
 use crate::status::StatusClass;
-
-/// Longest identifier we read in a response.
-pub(super) const IDENTIFIER_LIMIT: usize = 1 << 20;
 
 /// A C-FIND under way. Dropping it before it is done leaves the association unusable: abort it.
 pub struct Find<'a, S> {
@@ -33,16 +29,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
     /// Starts a C-FIND on an accepted context (PS3.7 section 9.1.2). `identifier` is a data set
     /// encoded in the context's transfer syntax.
     pub async fn find(&mut self, context: u8, identifier: &[u8]) -> Result<Find<'_, S>, ScuError> {
-        let Some(accepted) = self.contexts.iter().find(|accepted| accepted.id == context) else {
-            return Err(ScuError::ContextNotAccepted(format!("presentation context {context}")));
-        };
-        let sop_class = accepted.abstract_syntax.clone();
+        let sop_class = self.class_of(context)?;
         let message_id = self.begin()?;
-        let mut out = Vec::with_capacity(identifier.len() + 512);
         let command = find_request(message_id, &sop_class);
-        pdu::encode_message(&mut out, context, true, &command, self.send_limit);
-        pdu::encode_message(&mut out, context, false, identifier, self.send_limit);
-        if let Err(error) = self.send(&out).await {
+        if let Err(error) = self.send_message(context, &command, Some(identifier)).await {
             return self.end(Err(error)).await;
         }
         Ok(Find { association: self, context, message_id, done: false })
@@ -56,20 +46,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Find<'_, S> {
             return Err(ScuError::Over);
         }
         let association = &mut *self.association;
-        let (response, identifier) =
-            match association.response(self.context, self.message_id, field::C_FIND_RSP).await {
-                Ok(response) => response,
-                Err(error) => {
-                    self.done = true;
-                    return association.end(Err(error)).await;
-                }
+        let (context, message_id) = (self.context, self.message_id);
+        let result = async {
+            let response = association.response(context, message_id, field::C_FIND_RSP).await?;
+            let identifier = match response.has_data_set {
+                true => association.data_set(context).await?,
+                false => Bytes::new(),
             };
-        if response.status.class() == StatusClass::Pending {
-            return Ok(FindStep::Match(identifier.unwrap_or_default()));
+            Ok(match response.answer.status.class() {
+                StatusClass::Pending => FindStep::Match(identifier),
+                _ => FindStep::Done(response.answer),
+            })
+        };
+        match result.await {
+            Ok(found @ FindStep::Match(_)) => Ok(found),
+            other => {
+                self.done = true;
+                association.end(other).await
+            }
         }
-        self.done = true;
-        let answer = Answer { status: response.status, comment: response.comment };
-        association.end(Ok(FindStep::Done(answer))).await
     }
 
     /// Asks the peer to stop (PS3.7 section 9.3.2.3). Matches may still come; go on until the end.

@@ -1,10 +1,12 @@
 //! What we propose, and what is left of it after the answer.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::time::Duration;
 
 use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResultReason,
-    UserVariableItem,
+    RequestorRoles, UserIdentity, UserIdentityType, UserVariableItem,
 };
 use qianli_model::{AeTitle, TransferSyntax};
 use tracing::debug;
@@ -30,6 +32,44 @@ pub struct ScuConfig {
     pub connect_timeout: Duration,
     /// How long an association may pass without a byte of progress, waits for responses included.
     pub response_timeout: Duration,
+    /// Who we say that we are beyond our AE title (PS3.7 section D.3.3.7).
+    pub identity: Option<Identity>,
+}
+
+/// A user identity to show to a peer (PS3.7 table D.3-14). Secrets are not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// A name alone.
+    Username(String),
+    /// A name and a passcode.
+    Password(String, String),
+    /// A JSON Web Token.
+    Jwt(String),
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Username(name) => write!(f, "Username({name:?})"),
+            Self::Password(name, _) => write!(f, "Password({name:?}, ***)"),
+            Self::Jwt(_) => f.write_str("Jwt(***)"),
+        }
+    }
+}
+
+impl Identity {
+    fn item(&self) -> UserVariableItem {
+        let bytes = |text: &String| text.clone().into_bytes();
+        let (kind, primary, secondary) = match self {
+            Self::Username(name) => (UserIdentityType::Username, bytes(name), Vec::new()),
+            Self::Password(name, passcode) => {
+                (UserIdentityType::UsernamePassword, bytes(name), bytes(passcode))
+            }
+            Self::Jwt(token) => (UserIdentityType::Jwt, bytes(token), Vec::new()),
+        };
+        // An answer would prove nothing: the peer says no by refusing the association.
+        UserVariableItem::UserIdentityItem(UserIdentity::new(false, kind, primary, secondary))
+    }
 }
 
 impl ScuConfig {
@@ -42,6 +82,7 @@ impl ScuConfig {
             max_pdu: 131_072,
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(60),
+            identity: None,
         }
     }
 }
@@ -53,16 +94,80 @@ pub struct ProposedContext {
     pub abstract_syntax: String,
     /// Transfer syntaxes in order of preference.
     pub transfer_syntaxes: Vec<TransferSyntax>,
+    /// What we want to be.
+    pub role: Role,
+    /// Service-class-application-information of SOP Class Extended Negotiation (PS3.7 section
+    /// D.3.3.5), such as relational queries (PS3.4 section C.5.1.1).
+    pub extended: Option<Vec<u8>>,
+}
+
+/// Which role a requestor plays for an abstract syntax (PS3.7 section D.3.3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// SCU only, as without role selection.
+    #[default]
+    Invoker,
+    /// SCP only: the peer sends us such objects.
+    Performer,
+    /// Either.
+    Both,
 }
 
 impl ProposedContext {
-    /// Verification, in the default transfer syntax.
-    pub fn verification() -> Self {
+    /// A context in which we are SCU.
+    pub fn new(
+        abstract_syntax: impl Into<String>,
+        transfer_syntaxes: impl Into<Vec<TransferSyntax>>,
+    ) -> Self {
         Self {
-            abstract_syntax: VERIFICATION.to_owned(),
-            transfer_syntaxes: vec![TransferSyntax::IMPLICIT_LITTLE],
+            abstract_syntax: abstract_syntax.into(),
+            transfer_syntaxes: transfer_syntaxes.into(),
+            role: Role::Invoker,
+            extended: None,
         }
     }
+
+    /// Verification, in the default transfer syntax.
+    pub fn verification() -> Self {
+        Self::new(VERIFICATION, [TransferSyntax::IMPLICIT_LITTLE])
+    }
+
+    /// The same in another role.
+    #[must_use]
+    pub fn as_role(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    /// The same with extended negotiation.
+    #[must_use]
+    pub fn with_extended(self, information: impl Into<Vec<u8>>) -> Self {
+        Self { extended: Some(information.into()), ..self }
+    }
+}
+
+/// Roles and extended negotiation as items, once for each abstract syntax.
+fn negotiations(contexts: &[ProposedContext]) -> Vec<UserVariableItem> {
+    let mut items = Vec::new();
+    let mut done = HashSet::new();
+    for context in contexts {
+        if !done.insert(context.abstract_syntax.as_str()) {
+            continue;
+        }
+        let uid = context.abstract_syntax.clone();
+        let roles = match context.role {
+            Role::Invoker => None,
+            Role::Performer => Some(RequestorRoles { scu: false, scp: true }),
+            Role::Both => Some(RequestorRoles { scu: true, scp: true }),
+        };
+        if let Some(roles) = roles {
+            items.push(UserVariableItem::ScuScpRoleSelectionSubItem(uid.clone(), roles));
+        }
+        if let Some(information) = &context.extended {
+            let information = information.clone();
+            items.push(UserVariableItem::SopClassExtendedNegotiationSubItem(uid, information));
+        }
+    }
+    items
 }
 
 /// The A-ASSOCIATE-RQ for these contexts.
@@ -87,18 +192,46 @@ pub(super) fn request(
                 .collect(),
         })
         .collect();
+    let mut user_variables = vec![
+        UserVariableItem::MaxLength(config.max_pdu),
+        UserVariableItem::ImplementationClassUID(config.implementation.class_uid.clone()),
+        UserVariableItem::ImplementationVersionName(config.implementation.version_name.clone()),
+    ];
+    user_variables.extend(negotiations(contexts));
+    user_variables.extend(config.identity.as_ref().map(Identity::item));
     Ok(AssociationRQ {
         protocol_version: 1,
         calling_ae_title: config.calling.to_string(),
         called_ae_title: config.called.to_string(),
         application_context_name: APPLICATION_CONTEXT.to_owned(),
         presentation_contexts,
-        user_variables: vec![
-            UserVariableItem::MaxLength(config.max_pdu),
-            UserVariableItem::ImplementationClassUID(config.implementation.class_uid.clone()),
-            UserVariableItem::ImplementationVersionName(config.implementation.version_name.clone()),
-        ],
+        user_variables,
     })
+}
+
+/// What the peer answered beside the contexts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// Abstract syntaxes of which the peer may be SCU.
+    pub(super) peer_is_scu: Vec<String>,
+    /// Answers to extended negotiations.
+    pub(super) extended: Vec<(String, Vec<u8>)>,
+}
+
+pub(super) fn settled(accept: &AssociationAC) -> Settled {
+    let mut settled = Settled::default();
+    for item in &accept.user_variables {
+        match item {
+            UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles) if roles.scp => {
+                settled.peer_is_scu.push(trim(uid).to_owned());
+            }
+            UserVariableItem::SopClassExtendedNegotiationSubItem(uid, answer) => {
+                settled.extended.push((trim(uid).to_owned(), answer.clone()));
+            }
+            _ => {}
+        }
+    }
+    settled
 }
 
 /// Keeps what was proposed and accepted in a syntax that was proposed with it.

@@ -30,7 +30,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
             return Err(ScuError::ContextNotAccepted(sop_class.to_string()));
         }
         let message_id = self.begin()?;
-        let command = store_request(message_id, sop_class, sop_instance, move_originator);
+        let command =
+            store_request(message_id, sop_class, sop_instance, self.priority, move_originator);
         let result = async {
             self.send_command(context, &command).await?;
             self.send_data_set(context, data).await?;

@@ -13,17 +13,15 @@ use crate::command::{CommandWriter, element};
 use crate::pdu::{RELEASE_RP, RELEASE_RQ, encode_message};
 use crate::scp::READ_BUFFER;
 use crate::services::MoveOriginator;
+use crate::status::Status;
 use crate::testpeer::{CT, Entry, Manners, Peer, TestNode, ae, checksum, implementation};
 
-fn config() -> ScuConfig {
+pub(super) fn config() -> ScuConfig {
     ScuConfig::new(ae("QIANLI"), ae("REMOTE"), implementation())
 }
 
 fn contexts() -> Vec<ProposedContext> {
-    let ct = |syntax| ProposedContext {
-        abstract_syntax: CT.to_owned(),
-        transfer_syntaxes: vec![syntax],
-    };
+    let ct = |syntax| ProposedContext::new(CT, [syntax]);
     vec![
         ProposedContext::verification(),
         ct(TransferSyntax::EXPLICIT_LITTLE),
@@ -91,10 +89,7 @@ async fn a_rejection_says_why() {
 #[tokio::test]
 async fn without_a_common_context_there_is_no_association_and_no_hang() {
     let node = TestNode::start(Manners::default()).await;
-    let unknown = [ProposedContext {
-        abstract_syntax: "1.2.3".into(),
-        transfer_syntaxes: vec![TransferSyntax::IMPLICIT_LITTLE],
-    }];
+    let unknown = [ProposedContext::new("1.2.3", [TransferSyntax::IMPLICIT_LITTLE])];
     let result = Association::connect(node.address, &config(), &unknown).await;
     assert!(matches!(result, Err(ScuError::NoContextAccepted)));
     let many = vec![ProposedContext::verification(); 129];

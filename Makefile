@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build viewer test test-quick test-blackbox lint bench bench-quick samples tools clean clean-data sbom
+.PHONY: help run build viewer test test-quick test-blackbox lint advisories bench bench-quick samples tools clean clean-data sbom
 
 help: ## Say what there is to make
 	@echo "Qianli, a medical imaging server. Targets:"
@@ -32,6 +32,9 @@ test-blackbox: ## Only the black-box tests, against the release binary
 
 lint: ## Format, clippy, documentation, scripts, licences
 	@scripts/lint
+
+advisories: ## Compare Cargo.lock with the RustSec database (network, or QIANLI_ADVISORY_DB=FOLDER with a copy)
+	@scripts/advisories
 
 bench: ## Measure beside the peers that are installed; writes bench/RESULTS.md (needs a quiet machine)
 	@bench/run

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use qianli_archive::{Archive, Format, SpoolWriter};
 use qianli_catalog::AuditEntry;
+use qianli_dimse::Status;
 use qianli_dimse::association::{AssociationInfo, AssociationRequest, Rejection, VERIFICATION};
+use qianli_dimse::exchange::{Exchange, OperationRequest, Reply};
 use qianli_dimse::services::{ObjectSink, Service, Services, StoreOutcome, StoreRequest};
 use qianli_model::audit::{Action, Outcome};
 use qianli_model::peer::Admission;
@@ -41,6 +43,10 @@ pub fn needs(service: Service) -> Option<Permission> {
     match service {
         Service::Verification => None,
         Service::Storage => Some(Permission::Store),
+        // Other places than ours are told what may be told to whoever stored it.
+        Service::Commitment => Some(Permission::Store),
+        Service::Query | Service::Get | Service::Move => Some(Permission::Read),
+        Service::Worklist | Service::PerformedStep => Some(Permission::Store),
     }
 }
 
@@ -104,6 +110,14 @@ impl Services for NodeServices {
                 sop_instance: request.sop_instance_uid.to_string(),
             },
         }))
+    }
+
+    async fn perform(&self, request: OperationRequest, exchange: &mut Exchange) {
+        let reply = match self.scope(&request.association, request.service).await {
+            Ok(_) => Reply::new(Status::UNRECOGNISED_OPERATION),
+            Err(refusal) => Reply::from(StoreOutcome::from(refusal)),
+        };
+        exchange.reply(reply).await;
     }
 }
 

@@ -21,6 +21,13 @@ on_both_setups! {
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+const STUDY_FIND: &str = "1.2.840.10008.5.1.4.1.2.2.1";
+const STUDY_MOVE: &str = "1.2.840.10008.5.1.4.1.2.2.2";
+const STUDY_GET: &str = "1.2.840.10008.5.1.4.1.2.2.3";
+const COMMITMENT: &str = "1.2.840.10008.1.20.1";
+const WORKLIST: &str = "1.2.840.10008.5.1.4.31";
+const PERFORMED_STEP: &str = "1.2.840.10008.3.1.2.3.3";
+
 /// PS3.7 annex C: Refused: Not Authorized.
 const NOT_AUTHORISED: u16 = 0x0124;
 
@@ -33,7 +40,16 @@ fn run(node: &Node, command: &str, arguments: &[&str]) -> String {
 }
 
 fn call(node: &Node, called: &str, calling: &str) -> Result<Peer, NoAssociation> {
-    let offers: [(&str, &[&str]); 2] = [(VERIFICATION, &[IMPLICIT]), (CT, &[EXPLICIT])];
+    let offers: [(&str, &[&str]); 8] = [
+        (VERIFICATION, &[IMPLICIT]),
+        (CT, &[EXPLICIT]),
+        (STUDY_FIND, &[IMPLICIT]),
+        (STUDY_GET, &[IMPLICIT]),
+        (STUDY_MOVE, &[IMPLICIT]),
+        (COMMITMENT, &[IMPLICIT]),
+        (WORKLIST, &[IMPLICIT]),
+        (PERFORMED_STEP, &[IMPLICIT]),
+    ];
     Peer::associate(node.dimse(), called, calling, &offers)
 }
 
@@ -55,7 +71,19 @@ fn ask(peer: &mut Peer, service: Service, place: &Place) -> u16 {
             peer.echo(context).expect("an answer").status
         }
         Service::Storage => store(peer, &image(place)),
+        Service::Query => other(peer, STUDY_FIND, 0x0020),
+        Service::Get => other(peer, STUDY_GET, 0x0010),
+        Service::Move => other(peer, STUDY_MOVE, 0x0021),
+        Service::Commitment => other(peer, COMMITMENT, 0x0130),
+        Service::Worklist => other(peer, WORKLIST, 0x0020),
+        Service::PerformedStep => other(peer, PERFORMED_STEP, 0x0140),
     }
+}
+
+/// Sends a request with an empty data set, and gives the status of the last response.
+fn other(peer: &mut Peer, class: &str, command: u16) -> u16 {
+    let context = peer.context(class, IMPLICIT).expect("a context");
+    peer.request(context, class, command).expect("an answer").status
 }
 
 #[track_caller]
@@ -97,8 +125,14 @@ fn matrix(setup: &Setup) {
             });
             let allowed = needs(service).is_none_or(|needed| needed == permission);
             let status = ask(&mut peer, service, &Place::new());
-            let expected = if allowed { 0 } else { NOT_AUTHORISED };
-            assert_eq!(status, expected, "{service:?} for a peer that may {permission}");
+            let refused = status == NOT_AUTHORISED;
+            assert_eq!(
+                !refused, allowed,
+                "{service:?} for a peer that may {permission}: {status:04X}"
+            );
+            if service == Service::Storage && allowed {
+                assert_eq!(status, 0);
+            }
             stored += usize::from(service == Service::Storage && allowed);
             peer.release().expect("release");
             // Nothing of it holds for another tenant, nor for the node's own title.

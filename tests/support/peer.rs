@@ -216,6 +216,26 @@ impl Peer {
         self.response()
     }
 
+    /// A request of any other kind with an empty data set; gives the last response to it.
+    pub fn request(&mut self, context: u8, class: &str, command: u16) -> io::Result<Response> {
+        let message = self.message();
+        // N-SET and N-ACTION name what they are about as requested, the others as affected.
+        let requested = matches!(command, 0x0120 | 0x0130);
+        let mut set = vec![(if requested { 0x0003 } else { 0x0002 }, uid(class))];
+        set.extend([(0x0100, us(command)), (0x0110, us(message)), (0x0800, us(0x0001))]);
+        if requested {
+            set.extend([(0x1001, uid("1.2.840.10008.1.20.1.1")), (0x1008, us(1))]);
+        }
+        self.send(context, true, true, &command_set(&set))?;
+        self.send(context, false, true, &[])?;
+        loop {
+            let response = self.response()?;
+            if !matches!(response.status, 0xFF00 | 0xFF01) {
+                return Ok(response);
+            }
+        }
+    }
+
     /// Sends the C-STORE-RQ command only; data fragments are to follow with [`Self::send`].
     pub fn begin_store(&mut self, context: u8, class: &str, instance: &str) -> io::Result<()> {
         let message = self.message();

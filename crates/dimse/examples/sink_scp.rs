@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use qianli_dimse::{
-    AssociationRequest, Implementation, ObjectSink, Rejection, Scp, ScpConfig, Service, Services,
-    StoreOutcome, StoreRequest,
+    AssociationRequest, Exchange, Implementation, ObjectSink, OperationRequest, Rejection, Reply,
+    Scp, ScpConfig, Service, Services, Status, StoreOutcome, StoreRequest,
 };
 use qianli_model::peer::Admission;
 use qianli_model::{Permissions, TenantId};
@@ -48,6 +48,10 @@ impl Services for Counting {
 
     async fn begin_store(&self, _: &StoreRequest) -> Result<Box<dyn ObjectSink>, StoreOutcome> {
         Ok(Box::new(CountingSink { totals: Arc::clone(&self.0), bytes: 0, chunks: 0 }))
+    }
+
+    async fn perform(&self, _: OperationRequest, exchange: &mut Exchange) {
+        exchange.reply(Reply::new(Status::UNRECOGNISED_OPERATION)).await;
     }
 }
 

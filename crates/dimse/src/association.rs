@@ -15,6 +15,7 @@ use qianli_model::{AeTitle, TransferSyntax};
 
 use crate::pdu::associate::Reject;
 use crate::pdu::{Abort, ProtocolError};
+use crate::services::Service;
 
 /// The only application context of DICOM (PS3.7 A.2.1).
 pub const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
@@ -102,6 +103,9 @@ pub struct AcceptedContext {
     pub abstract_syntax: String,
     /// How data sets are encoded.
     pub transfer_syntax: TransferSyntax,
+    /// Whether the requestor takes objects on it: SCP by role selection (PS3.7 D.3.3.4), as whoever
+    /// asks for a C-GET proposes.
+    pub requestor_is_scp: bool,
 }
 
 /// Why an association is refused (PS3.8 table 9-21).
@@ -282,11 +286,13 @@ pub struct Agreement {
     pub answer: AssociationAC,
 }
 
-/// Answers a request: takes every context whose abstract syntax `accepts` likes, with the first
+/// Answers a request: takes every context whose abstract syntax is that of a service, with the first
 /// proposed transfer syntax that we know. The proposer's order stands: it knows what its images are.
+/// Where it wants to be sent objects, it does not: there the first is taken that any image can be
+/// sent in, which no compressed one is.
 pub fn negotiate(
     request: &AssociationRequest,
-    accepts: impl Fn(&str) -> bool,
+    service: impl Fn(&str) -> Option<Service>,
     our_max_pdu: u32,
     implementation: &Implementation,
 ) -> Agreement {
@@ -295,9 +301,17 @@ pub fn negotiate(
     let mut results = Vec::new();
     for proposed in &request.contexts {
         let abstract_syntax = trim(&proposed.abstract_syntax);
-        let known = proposed.transfer_syntaxes.iter().find_map(|uid| TransferSyntax::from_uid(uid));
+        let service = service(abstract_syntax);
+        let requestor_is_scp = service == Some(Service::Storage)
+            && request.roles.iter().any(|(uid, roles)| uid == abstract_syntax && roles.scp);
+        let mut syntaxes =
+            proposed.transfer_syntaxes.iter().filter_map(|uid| TransferSyntax::from_uid(uid));
+        let known = match requestor_is_scp {
+            true => syntaxes.min_by_key(|syntax| !takes_any_image(*syntax)),
+            false => syntaxes.next(),
+        };
         let (reason, transfer_syntax) = match known {
-            _ if !accepts(abstract_syntax) => {
+            _ if service.is_none() => {
                 (PresentationContextResultReason::AbstractSyntaxNotSupported, None)
             }
             None => (PresentationContextResultReason::TransferSyntaxesNotSupported, None),
@@ -308,6 +322,7 @@ pub fn negotiate(
                 id: proposed.id,
                 abstract_syntax: abstract_syntax.to_owned(),
                 transfer_syntax,
+                requestor_is_scp,
             }),
             None => refused.push(format!("{} ({reason})", quote(abstract_syntax))),
         }
@@ -324,11 +339,12 @@ pub fn negotiate(
         UserVariableItem::ImplementationClassUID(implementation.class_uid.clone()),
     ];
     for (uid, roles) in &request.roles {
-        // PS3.7 D.3.3.4: the requestor may be SCU of what we accept; we never call back as SCU.
-        if contexts.iter().any(|context| context.abstract_syntax == *uid) {
+        // PS3.7 D.3.3.4: the requestor may be SCU of what we accept, and SCP of what we can send.
+        let mut of_class = contexts.iter().filter(|context| context.abstract_syntax == *uid);
+        if let Some(context) = of_class.next() {
             user_variables.push(UserVariableItem::ScuScpRoleSelectionSubItem(
                 uid.clone(),
-                RequestorRoles { scu: roles.scu, scp: false },
+                RequestorRoles { scu: roles.scu, scp: context.requestor_is_scp },
             ));
         }
     }
@@ -343,6 +359,11 @@ pub fn negotiate(
         user_variables,
     };
     Agreement { contexts, refused, send_limit: send_limit(request.max_pdu, our_max_pdu), answer }
+}
+
+/// Whether every image has a place in the syntax, uncompressed. Big endian is retired.
+fn takes_any_image(syntax: TransferSyntax) -> bool {
+    syntax == TransferSyntax::IMPLICIT_LITTLE || syntax == TransferSyntax::EXPLICIT_LITTLE
 }
 
 /// The longest P-DATA-TF we send: never more than the peer takes, and without a limit of its own

@@ -23,16 +23,40 @@ pub mod element {
     pub const MESSAGE_ID: u16 = 0x0110;
     /// Message ID Being Responded To, US.
     pub const MESSAGE_ID_RESPONDED_TO: u16 = 0x0120;
+    /// Move Destination, AE.
+    pub const MOVE_DESTINATION: u16 = 0x0600;
     /// Priority, US.
     pub const PRIORITY: u16 = 0x0700;
     /// Command Data Set Type, US.
     pub const DATA_SET_TYPE: u16 = 0x0800;
     /// Status, US.
     pub const STATUS: u16 = 0x0900;
+    /// Offending Element, AT.
+    pub const OFFENDING_ELEMENT: u16 = 0x0901;
     /// Error Comment, LO.
     pub const ERROR_COMMENT: u16 = 0x0902;
+    /// Error ID, US.
+    pub const ERROR_ID: u16 = 0x0903;
     /// Affected SOP Instance UID, UI.
     pub const AFFECTED_SOP_INSTANCE_UID: u16 = 0x1000;
+    /// Requested SOP Instance UID, UI.
+    pub const REQUESTED_SOP_INSTANCE_UID: u16 = 0x1001;
+    /// Event Type ID, US.
+    pub const EVENT_TYPE: u16 = 0x1002;
+    /// Attribute Identifier List, AT.
+    pub const ATTRIBUTE_LIST: u16 = 0x1005;
+    /// Action Type ID, US.
+    pub const ACTION_TYPE: u16 = 0x1008;
+    /// Number of Remaining Sub-operations, US.
+    pub const REMAINING: u16 = 0x1020;
+    /// Number of Completed Sub-operations, US.
+    pub const COMPLETED: u16 = 0x1021;
+    /// Number of Failed Sub-operations, US.
+    pub const FAILED: u16 = 0x1022;
+    /// Number of Warning Sub-operations, US.
+    pub const WARNING: u16 = 0x1023;
+    /// The four numbers of sub-operations, in this order.
+    pub const SUB_OPERATIONS: [u16; 4] = [REMAINING, COMPLETED, FAILED, WARNING];
     /// Move Originator Application Entity Title, AE.
     pub const MOVE_ORIGINATOR_AE: u16 = 0x1030;
     /// Move Originator Message ID, US.
@@ -90,6 +114,17 @@ impl CommandSet {
         Some(u16::from_le_bytes(bytes))
     }
 
+    /// The tags of an AT value; empty when absent.
+    pub fn tags(&self, element: u16) -> Vec<Tag> {
+        let value = self.value(element).map(Bytes::as_ref).unwrap_or_default();
+        let half = |bytes: &[u8]| bytes.try_into().map_or(0, u16::from_le_bytes);
+        let tag = |bytes: &[u8]| {
+            let (group, element) = bytes.split_at(2);
+            Tag { group: half(group), element: half(element) }
+        };
+        value.chunks_exact(4).map(tag).collect()
+    }
+
     /// A text value without padding; `None` when absent, empty or not UTF-8.
     pub fn text(&self, element: u16) -> Option<&str> {
         let text = std::str::from_utf8(self.value(element)?).ok()?.trim_matches(['\0', ' ']);
@@ -126,6 +161,28 @@ impl CommandWriter {
         self
     }
 
+    /// Adds an unsigned 16-bit value, if there is one.
+    #[must_use]
+    pub fn u16_if(self, element: u16, value: Option<u16>) -> Self {
+        match value {
+            Some(value) => self.u16(element, value),
+            None => self,
+        }
+    }
+
+    /// Adds the tags of an AT value; none are left out.
+    #[must_use]
+    pub fn tags(mut self, element: u16, tags: &[Tag]) -> Self {
+        if !tags.is_empty() {
+            self.header(element, tags.len().saturating_mul(4));
+            for tag in tags {
+                self.bytes.put_u16_le(tag.group);
+                self.bytes.put_u16_le(tag.element);
+            }
+        }
+        self
+    }
+
     /// Adds a UID, padded with NUL (PS3.5 section 9.1). An absent one is left out.
     #[must_use]
     pub fn uid(self, element: u16, value: Option<&str>) -> Self {
@@ -136,17 +193,6 @@ impl CommandWriter {
     #[must_use]
     pub fn text(self, element: u16, value: Option<&str>) -> Self {
         self.padded(element, value, b' ')
-    }
-
-    /// Adds a list of tags (VR AT).
-    #[must_use]
-    pub fn tags(mut self, element: u16, tags: &[Tag]) -> Self {
-        self.header(element, tags.len().saturating_mul(4));
-        for tag in tags {
-            self.bytes.put_u16_le(tag.group);
-            self.bytes.put_u16_le(tag.element);
-        }
-        self
     }
 
     fn padded(mut self, element: u16, value: Option<&str>, padding: u8) -> Self {

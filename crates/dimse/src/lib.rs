@@ -11,6 +11,7 @@
 pub mod association;
 pub mod command;
 mod connection;
+pub mod exchange;
 pub mod message;
 pub mod pdu;
 pub mod scp;
@@ -24,6 +25,7 @@ mod testdata;
 mod testpeer;
 
 pub use association::{AssociationInfo, AssociationRequest, Implementation, Rejection};
+pub use exchange::{Exchange, OperationRequest, Reply};
 pub use scp::{Scp, ScpConfig};
 pub use scu::{Association, ProposedContext, ScuConfig, ScuError};
 pub use services::{ObjectSink, Service, Services, StoreOutcome, StoreRequest};

@@ -6,10 +6,12 @@
 
 pub mod associate;
 mod deframe;
+mod fragments;
 
 use std::fmt;
 
 pub use deframe::{Deframer, Fragment, Frame};
+pub(crate) use fragments::Fragments;
 
 /// Longest control PDU we read. An A-ASSOCIATE-RQ with 128 presentation contexts of ten transfer
 /// syntaxes each has about 40 KiB.

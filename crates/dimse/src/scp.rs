@@ -5,6 +5,7 @@
 
 mod limits;
 mod operation;
+mod perform;
 mod session;
 
 use std::io;

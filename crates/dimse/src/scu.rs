@@ -30,7 +30,8 @@ use crate::message::outgoing::echo_request;
 use crate::pdu::associate::{self, Reject};
 use crate::pdu::{self, Abort, Frame, PduType, ProtocolError};
 
-pub use crate::message::outgoing::{Normalised, Priority};
+pub use crate::message::Priority;
+pub use crate::message::outgoing::Normalised;
 use answer::Answered;
 pub use answer::{Answer, EventReport, Reply, SubOperations};
 pub use error::ScuError;

@@ -10,6 +10,9 @@ use qianli_model::peer::Admission;
 use qianli_model::{AeTitle, Refusal, SopClassUid, SopInstanceUid, TransferSyntax};
 
 use crate::association::{AssociationInfo, AssociationRequest, Rejection};
+pub use crate::exchange::Reply;
+use crate::exchange::{Exchange, OperationRequest};
+use crate::message::Operation;
 use crate::status::Status;
 
 /// What the node does for DIMSE peers. Implemented by the binary over the archive.
@@ -30,6 +33,10 @@ pub trait Services: Send + Sync + 'static {
         &self,
         request: &StoreRequest,
     ) -> Result<Box<dyn ObjectSink>, StoreOutcome>;
+
+    /// Works off any other request: answers it over `exchange`, and ends. Dropped where it stands when
+    /// the association ends before. A handler that ends without a final response has failed.
+    async fn perform(&self, request: OperationRequest, exchange: &mut Exchange);
 }
 
 /// What this node can do for a peer: the services whose requests the acceptor works off. Whoever adds
@@ -40,11 +47,41 @@ pub enum Service {
     Verification,
     /// C-STORE (PS3.4 annex B).
     Storage,
+    /// C-FIND of the query/retrieve models (PS3.4 annex C).
+    Query,
+    /// C-GET of the query/retrieve models (PS3.4 annex C).
+    Get,
+    /// C-MOVE of the query/retrieve models (PS3.4 annex C).
+    Move,
+    /// Storage commitment, push model (PS3.4 annex J).
+    Commitment,
+    /// C-FIND of the modality worklist (PS3.4 annex K).
+    Worklist,
+    /// Modality performed procedure step (PS3.4 annex F).
+    PerformedStep,
 }
 
 impl Service {
-    /// Every service.
+    /// Every service that the node offers.
     pub const ALL: [Self; 2] = [Self::Verification, Self::Storage];
+
+    /// Whether an operation belongs to the service.
+    pub const fn offers(self, operation: &Operation) -> bool {
+        match self {
+            Self::Verification => matches!(operation, Operation::Echo),
+            Self::Storage => matches!(operation, Operation::Store { .. }),
+            Self::Query | Self::Worklist => matches!(operation, Operation::Find { .. }),
+            Self::Get => matches!(operation, Operation::Get { .. }),
+            Self::Move => matches!(operation, Operation::Move { .. }),
+            Self::Commitment => {
+                matches!(operation, Operation::Action { .. } | Operation::EventReport { .. })
+            }
+            Self::PerformedStep => matches!(
+                operation,
+                Operation::Create | Operation::Set | Operation::GetAttributes { .. }
+            ),
+        }
+    }
 }
 
 /// Takes the data set of one C-STORE.

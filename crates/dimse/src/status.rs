@@ -36,6 +36,8 @@ impl Status {
     pub const UNRECOGNISED_OPERATION: Self = Self(0x0211);
     /// PS3.7 C.5.15: a parameter of the command is absent or not what was agreed.
     pub const MISTYPED_ARGUMENT: Self = Self(0x0212);
+    /// PS3.7 C.5.21.
+    pub const RESOURCE_LIMITATION: Self = Self(0x0213);
     /// PS3.4 table B.2-1, A7xx.
     pub const OUT_OF_RESOURCES: Self = Self(0xA700);
     /// PS3.4 table B.2-1, A9xx.

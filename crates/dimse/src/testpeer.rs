@@ -14,12 +14,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::association::{AssociationRequest, Implementation, Rejection, RejectionReason};
+use crate::exchange::{Exchange, InvocationError, OperationRequest};
 use crate::message::Response;
 use crate::pdu::{PDU_HEADER, encode_message};
 use crate::scp::{Scp, ScpConfig};
 use crate::services::{ObjectSink, Service, Services, StoreOutcome, StoreRequest};
 use crate::status::Status;
 use crate::{command::CommandSet, testdata};
+
+pub mod script;
 
 /// No test waits longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,6 +49,7 @@ pub enum Entry {
     Began(String),
     Finished { bytes: usize, largest_chunk: usize, checksum: u64 },
     Dropped { bytes: usize },
+    Reported(Result<Status, InvocationError>),
 }
 
 /// How the node treats what it gets.
@@ -80,6 +84,9 @@ impl Services for Node {
         match uid {
             CT => Some(Service::Storage),
             crate::association::VERIFICATION => Some(Service::Verification),
+            script::FIND => Some(Service::Query),
+            script::GET => Some(Service::Get),
+            script::COMMITMENT => Some(Service::Commitment),
             _ => None,
         }
     }
@@ -101,6 +108,10 @@ impl Services for Node {
             checksum: 0,
             finished: false,
         }))
+    }
+
+    async fn perform(&self, request: OperationRequest, exchange: &mut Exchange) {
+        script::perform(request, exchange, &self.diary).await;
     }
 }
 

@@ -40,8 +40,12 @@ fn request_pdu(contexts: &[(u8, &str, &[&str])]) -> AssociationRQ {
 
 fn agree(pdu: AssociationRQ) -> Agreement {
     let request = AssociationRequest::from_pdu(pdu, peer()).unwrap();
-    let accepts = |uid: &str| uid == CT || uid == VERIFICATION;
-    negotiate(&request, accepts, 131_072, &implementation())
+    let service = |uid: &str| match uid {
+        CT => Some(Service::Storage),
+        VERIFICATION => Some(Service::Verification),
+        _ => None,
+    };
+    negotiate(&request, service, 131_072, &implementation())
 }
 
 fn rejection(change: impl FnOnce(&mut AssociationRQ)) -> (u8, u8, u8) {
@@ -66,7 +70,7 @@ fn a_recorded_request_is_answered_byte_for_byte() {
     assert_eq!(request.max_pdu, Some(16_384));
     assert_eq!(request.implementation_class_uid.as_deref(), Some("1.2.276.0.7230010.3.0.3.6.7"));
     assert_eq!(request.implementation_version.as_deref(), Some("OFFIS_DCMTK_367"));
-    let agreement = negotiate(&request, |_| true, 131_072, &implementation());
+    let agreement = negotiate(&request, |_| Some(Service::Storage), 131_072, &implementation());
     assert_eq!(write(agreement.answer).unwrap(), testdata::ASSOCIATE_AC);
 }
 
@@ -122,8 +126,36 @@ fn roles_are_answered_for_accepted_classes_only() {
         .into_iter()
         .filter(|item| matches!(item, UserVariableItem::ScuScpRoleSelectionSubItem(..)))
         .collect();
-    let scu_only = RequestorRoles { scu: true, scp: false };
-    assert_eq!(roles, [UserVariableItem::ScuScpRoleSelectionSubItem(CT.into(), scu_only)]);
+    assert_eq!(roles, [UserVariableItem::ScuScpRoleSelectionSubItem(CT.into(), both)]);
+}
+
+#[test]
+fn nobody_is_called_back_but_for_objects() {
+    let mut pdu = request_pdu(&[(1, VERIFICATION, &[IMPLICIT])]);
+    let both = RequestorRoles { scu: true, scp: true };
+    let roles = |roles| UserVariableItem::ScuScpRoleSelectionSubItem(VERIFICATION.into(), roles);
+    pdu.user_variables.push(roles(both));
+    let agreement = agree(pdu);
+    assert!(!agreement.contexts[0].requestor_is_scp);
+    let scu_only = roles(RequestorRoles { scu: true, scp: false });
+    assert!(agreement.answer.user_variables.contains(&scu_only));
+}
+
+#[test]
+fn whoever_takes_objects_gets_a_syntax_that_any_of_them_has_a_place_in() {
+    let jpeg = "1.2.840.10008.1.2.4.50";
+    let roles = RequestorRoles { scu: false, scp: true };
+    let agreed = |syntaxes: &[&str], takes: bool| {
+        let mut pdu = request_pdu(&[(1, CT, syntaxes)]);
+        if takes {
+            let item = UserVariableItem::ScuScpRoleSelectionSubItem(CT.into(), roles);
+            pdu.user_variables.push(item);
+        }
+        agree(pdu).contexts[0].transfer_syntax.uid()
+    };
+    assert_eq!(agreed(&[jpeg, EXPLICIT, IMPLICIT], true), EXPLICIT);
+    assert_eq!(agreed(&[jpeg], true), jpeg, "what there is");
+    assert_eq!(agreed(&[jpeg, EXPLICIT], false), jpeg, "a sender knows best");
 }
 
 #[test]
@@ -145,7 +177,7 @@ fn optional_negotiation_is_tolerated_and_left_unanswered() {
     let bytes = write(pdu).unwrap();
     let request = AssociationRequest::from_pdu(read_request(&bytes).unwrap(), peer()).unwrap();
     assert!(request.has_user_identity);
-    let agreement = negotiate(&request, |_| true, 131_072, &implementation());
+    let agreement = negotiate(&request, |_| Some(Service::Storage), 131_072, &implementation());
     assert_eq!(agreement.answer.user_variables.len(), 3, "length, class and version only");
 }
 

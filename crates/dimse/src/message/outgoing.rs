@@ -2,71 +2,16 @@
 
 use qianli_model::{AeTitle, SopClassUid, SopInstanceUid, Tag};
 
-use super::{DATA_SET_FOLLOWS, NO_DATA_SET, field};
+use super::{DATA_SET_FOLLOWS, NO_DATA_SET, Priority, field};
 use crate::command::CommandWriter;
 use crate::command::element::{
-    AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, COMMAND_FIELD, DATA_SET_TYPE, MESSAGE_ID,
-    MESSAGE_ID_RESPONDED_TO, MOVE_ORIGINATOR_AE, MOVE_ORIGINATOR_MESSAGE_ID, PRIORITY,
-    REQUESTED_SOP_CLASS_UID, STATUS,
+    ACTION_TYPE, AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, ATTRIBUTE_LIST, COMMAND_FIELD,
+    DATA_SET_TYPE, EVENT_TYPE, MESSAGE_ID, MESSAGE_ID_RESPONDED_TO, MOVE_DESTINATION,
+    MOVE_ORIGINATOR_AE, MOVE_ORIGINATOR_MESSAGE_ID, PRIORITY, REQUESTED_SOP_CLASS_UID,
+    REQUESTED_SOP_INSTANCE_UID, STATUS,
 };
 use crate::services::MoveOriginator;
 use crate::status::Status;
-
-/// Priority (0000,0700), PS3.7 table E.1-1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Priority {
-    /// After everything else.
-    Low,
-    /// As usual.
-    #[default]
-    Medium,
-    /// Before everything else.
-    High,
-}
-
-impl Priority {
-    /// The number that travels.
-    pub const fn code(self) -> u16 {
-        match self {
-            Self::Medium => 0x0000,
-            Self::High => 0x0001,
-            Self::Low => 0x0002,
-        }
-    }
-
-    /// From the number; what the standard does not list counts as medium.
-    pub const fn from_code(code: u16) -> Self {
-        match code {
-            0x0001 => Self::High,
-            0x0002 => Self::Low,
-            _ => Self::Medium,
-        }
-    }
-}
-
-/// Command fields of requests that only go out so far (PS3.7 table E.1-1).
-pub(crate) mod number {
-    pub(crate) const C_GET_RQ: u16 = 0x0010;
-    pub(crate) const C_MOVE_RQ: u16 = 0x0021;
-    pub(crate) const N_EVENT_REPORT_RQ: u16 = 0x0100;
-    pub(crate) const N_GET_RQ: u16 = 0x0110;
-    pub(crate) const N_SET_RQ: u16 = 0x0120;
-    pub(crate) const N_ACTION_RQ: u16 = 0x0130;
-    pub(crate) const N_CREATE_RQ: u16 = 0x0140;
-    pub(crate) const N_DELETE_RQ: u16 = 0x0150;
-    /// Move Destination (0000,0600), AE.
-    pub(crate) const MOVE_DESTINATION: u16 = 0x0600;
-    /// Requested SOP Instance UID (0000,1001), UI.
-    pub(crate) const REQUESTED_SOP_INSTANCE_UID: u16 = 0x1001;
-    /// Event Type ID (0000,1002), US.
-    pub(crate) const EVENT_TYPE_ID: u16 = 0x1002;
-    /// Attribute Identifier List (0000,1005), AT.
-    pub(crate) const ATTRIBUTE_IDENTIFIER_LIST: u16 = 0x1005;
-    /// Action Type ID (0000,1008), US.
-    pub(crate) const ACTION_TYPE_ID: u16 = 0x1008;
-    /// Number of Remaining, Completed, Failed and Warning Sub-operations (0000,1020) to (0000,1023), US.
-    pub(crate) const SUB_OPERATIONS: [u16; 4] = [0x1020, 0x1021, 0x1022, 0x1023];
-}
 
 /// A normalised operation (PS3.7 section 10.1) with what its command set says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,12 +34,12 @@ impl Normalised {
     /// The command field of the request.
     pub const fn command(&self) -> u16 {
         match self {
-            Self::EventReport(_) => number::N_EVENT_REPORT_RQ,
-            Self::Get(_) => number::N_GET_RQ,
-            Self::Set => number::N_SET_RQ,
-            Self::Action(_) => number::N_ACTION_RQ,
-            Self::Create => number::N_CREATE_RQ,
-            Self::Delete => number::N_DELETE_RQ,
+            Self::EventReport(_) => field::N_EVENT_REPORT_RQ,
+            Self::Get(_) => field::N_GET_RQ,
+            Self::Set => field::N_SET_RQ,
+            Self::Action(_) => field::N_ACTION_RQ,
+            Self::Create => field::N_CREATE_RQ,
+            Self::Delete => field::N_DELETE_RQ,
         }
     }
 }
@@ -158,13 +103,13 @@ pub(crate) fn event_report_response(
 ) -> Vec<u8> {
     let writer = CommandWriter::new()
         .uid(AFFECTED_SOP_CLASS_UID, sop_class)
-        .u16(COMMAND_FIELD, number::N_EVENT_REPORT_RQ | field::RESPONSE)
+        .u16(COMMAND_FIELD, field::N_EVENT_REPORT_RQ | field::RESPONSE)
         .u16(MESSAGE_ID_RESPONDED_TO, message_id)
         .u16(DATA_SET_TYPE, NO_DATA_SET)
         .u16(STATUS, status.code())
         .uid(AFFECTED_SOP_INSTANCE_UID, sop_instance);
     match event_type {
-        Some(event_type) => writer.u16(number::EVENT_TYPE_ID, event_type).finish(),
+        Some(event_type) => writer.u16(EVENT_TYPE, event_type).finish(),
         None => writer.finish(),
     }
 }
@@ -176,7 +121,7 @@ pub fn find_request(message_id: u16, sop_class: &str) -> Vec<u8> {
 
 /// C-GET-RQ (PS3.7 table 9.3-6).
 pub fn get_request(message_id: u16, sop_class: &str, priority: Priority) -> Vec<u8> {
-    with_identifier(message_id, sop_class, number::C_GET_RQ, priority).finish()
+    with_identifier(message_id, sop_class, field::C_GET_RQ, priority).finish()
 }
 
 /// C-MOVE-RQ (PS3.7 table 9.3-9). The destination stands before the priority: elements ascend.
@@ -188,9 +133,9 @@ pub fn move_request(
 ) -> Vec<u8> {
     CommandWriter::new()
         .uid(AFFECTED_SOP_CLASS_UID, Some(sop_class))
-        .u16(COMMAND_FIELD, number::C_MOVE_RQ)
+        .u16(COMMAND_FIELD, field::C_MOVE_RQ)
         .u16(MESSAGE_ID, message_id)
-        .text(number::MOVE_DESTINATION, Some(destination.as_str()))
+        .text(MOVE_DESTINATION, Some(destination.as_str()))
         .u16(PRIORITY, priority.code())
         .u16(DATA_SET_TYPE, DATA_SET_FOLLOWS)
         .finish()
@@ -229,14 +174,12 @@ pub fn normalised_request(
         .u16(DATA_SET_TYPE, data_set);
     let writer = match affected {
         true => writer.uid(AFFECTED_SOP_INSTANCE_UID, sop_instance),
-        false => writer.uid(number::REQUESTED_SOP_INSTANCE_UID, sop_instance),
+        false => writer.uid(REQUESTED_SOP_INSTANCE_UID, sop_instance),
     };
     match operation {
-        Normalised::EventReport(kind) => writer.u16(number::EVENT_TYPE_ID, *kind),
-        Normalised::Action(kind) => writer.u16(number::ACTION_TYPE_ID, *kind),
-        Normalised::Get(tags) if !tags.is_empty() => {
-            writer.tags(number::ATTRIBUTE_IDENTIFIER_LIST, tags)
-        }
+        Normalised::EventReport(kind) => writer.u16(EVENT_TYPE, *kind),
+        Normalised::Action(kind) => writer.u16(ACTION_TYPE, *kind),
+        Normalised::Get(tags) if !tags.is_empty() => writer.tags(ATTRIBUTE_LIST, tags),
         Normalised::Get(_) | Normalised::Set | Normalised::Create | Normalised::Delete => writer,
     }
     .finish()
@@ -287,7 +230,7 @@ mod tests {
         check(bytes, 0x0021, &[(MESSAGE_ID, 9), (PRIORITY, 1)], &texts);
         check(get_request(3, "1.2", Priority::Low), 0x0010, &[(PRIORITY, 2)], &[]);
         for priority in [Priority::Low, Priority::Medium, Priority::High] {
-            assert_eq!(Priority::from_code(priority.code()), priority);
+            assert_eq!(Priority::from_code(Some(priority.code())), priority);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What happens inside an established association (PS3.8 Sta6): one request after the other.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -9,9 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::perform::Invocations;
 use super::session::End;
 use crate::association::{AcceptedContext, AssociationInfo};
-use crate::command::{COMMAND_LIMIT, CommandSet};
+use crate::command::COMMAND_LIMIT;
 use crate::connection::Connection;
 use crate::message::{Operation, Request};
 use crate::pdu::{self, Abort, Fragment, Frame, PduType, ProtocolError};
@@ -34,8 +36,11 @@ pub(super) struct Session<'a, S> {
     pub connection: Connection<S>,
     pub services: &'a dyn Services,
     pub info: Arc<AssociationInfo>,
-    pub contexts: Vec<AcceptedContext>,
+    pub contexts: Arc<[AcceptedContext]>,
     pub send_limit: u32,
+    /// A request that was read before the one before it was done with.
+    pub next: Option<(AcceptedContext, Request)>,
+    pub invocations: Invocations,
     pub counts: Counts,
     pub shutdown: &'a CancellationToken,
 }
@@ -52,22 +57,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
 
     /// Waits for one request and works it off.
     async fn operation(&mut self) -> Result<(), End> {
-        let first = tokio::select! {
-            biased;
-            () = self.shutdown.cancelled() => return Err(End::Shutdown),
-            frame = self.connection.next_frame() => fragment(frame?)?,
+        let ControlFlow::Continue((context, request)) = self.next_request().await? else {
+            return Ok(());
         };
-        let Some(context) = self.contexts.iter().find(|context| context.id == first.context) else {
-            return Err(violation(format!(
-                "a message on presentation context {}, which was not accepted",
-                first.context
-            )));
-        };
-        let context = context.clone();
-        let command = self.read_command(first).await?;
-        let request = CommandSet::parse(command)
-            .and_then(|set| Request::parse(&set))
-            .map_err(|error| ProtocolError::new(Abort::BY_USER, error.to_string()))?;
         match &request.operation {
             Operation::Store { move_originator } => {
                 self.store(&context, &request, move_originator.clone()).await
@@ -76,22 +68,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 self.drain(&context, &request).await?;
                 self.answer(&context, &request, &StoreOutcome::success()).await
             }
-            // There is never an operation left to cancel: each is answered before the next is read.
-            Operation::Cancel => self.drain(&context, &request).await,
-            Operation::Other(command) => {
-                warn!(
-                    "{} asked for an operation we do not offer: {command:04X}H",
-                    self.info.calling
-                );
-                self.drain(&context, &request).await?;
-                let outcome = StoreOutcome::new(Status::UNRECOGNISED_OPERATION);
-                self.answer(&context, &request, &outcome).await
-            }
+            _ => self.perform(context, request).await,
         }
     }
 
     /// Collects the fragments of a command set.
-    async fn read_command(&mut self, first: Fragment) -> Result<Bytes, End> {
+    pub(super) async fn read_command(&mut self, first: Fragment) -> Result<Bytes, End> {
         let context = first.context;
         let mut piece = first;
         let mut command = BytesMut::new();
@@ -111,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     }
 
     /// The next piece of the data set that belongs to the request under way.
-    async fn next_data(&mut self, context: &AcceptedContext) -> Result<Fragment, End> {
+    pub(super) async fn next_data(&mut self, context: &AcceptedContext) -> Result<Fragment, End> {
         let piece = fragment(self.connection.next_frame().await?)?;
         if piece.command || piece.context != context.id {
             return Err(violation(
@@ -121,7 +103,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         Ok(piece)
     }
 
-    async fn drain(&mut self, context: &AcceptedContext, request: &Request) -> Result<(), End> {
+    pub(super) async fn drain(
+        &mut self,
+        context: &AcceptedContext,
+        request: &Request,
+    ) -> Result<(), End> {
         if request.has_data_set {
             while !self.next_data(context).await?.last {}
         }
@@ -248,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
 }
 
 /// What a control PDU means in Sta6.
-fn fragment(frame: Frame) -> Result<Fragment, End> {
+pub(super) fn fragment(frame: Frame) -> Result<Fragment, End> {
     match frame {
         Frame::Fragment(fragment) => Ok(fragment),
         Frame::Control(PduType::ReleaseRq, _) => Err(End::Released),
@@ -260,6 +246,6 @@ fn fragment(frame: Frame) -> Result<Fragment, End> {
     }
 }
 
-fn violation(message: impl Into<String>) -> End {
+pub(super) fn violation(message: impl Into<String>) -> End {
     ProtocolError::new(Abort::INVALID_PARAMETER, message).into()
 }

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::Node;
 use super::limits::{Active, Full, Pending};
 use super::operation::{Counts, Session};
+use super::perform::Invocations;
 use crate::association::{
     Agreement, AssociationInfo, AssociationRequest, Refused, Rejection, RejectionReason, negotiate,
 };
@@ -243,7 +244,7 @@ async fn accepted<S>(
     let config = &node.config;
     let agreement = negotiate(
         &request,
-        |uid| node.services.service(uid).is_some(),
+        |uid| node.services.service(uid),
         config.max_pdu,
         &config.implementation,
     );
@@ -254,7 +255,9 @@ async fn accepted<S>(
         connection,
         services: node.services.as_ref(),
         info: Arc::clone(&info),
-        contexts: agreement.contexts,
+        contexts: agreement.contexts.into(),
+        next: None,
+        invocations: Invocations::default(),
         send_limit: agreement.send_limit,
         counts: Counts::default(),
         shutdown: &shutdown,

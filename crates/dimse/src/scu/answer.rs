@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use crate::command::element::{
     AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, COMMAND_FIELD, DATA_SET_TYPE, ERROR_COMMENT,
-    MESSAGE_ID, MESSAGE_ID_RESPONDED_TO, STATUS,
+    EVENT_TYPE, MESSAGE_ID, MESSAGE_ID_RESPONDED_TO, STATUS, SUB_OPERATIONS,
 };
 use crate::command::{CommandError, CommandSet};
-use crate::message::outgoing::number::{EVENT_TYPE_ID, SUB_OPERATIONS};
+pub use crate::message::SubOperations;
 use crate::message::{NO_DATA_SET, field};
 use crate::status::Status;
 
@@ -29,19 +29,6 @@ pub struct Reply {
     pub sop_instance: Option<String>,
     /// The data set that came along, encoded in the context's transfer syntax.
     pub data: Option<Bytes>,
-}
-
-/// How far a C-MOVE or C-GET is (PS3.7 sections 9.1.3.1.6 to 9.1.3.1.9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SubOperations {
-    /// Still to be done; not every peer says so at the end.
-    pub remaining: Option<u16>,
-    /// Done.
-    pub completed: u16,
-    /// Not done.
-    pub failed: u16,
-    /// Done with a warning.
-    pub warning: u16,
 }
 
 /// An N-EVENT-REPORT that a peer sent.
@@ -98,7 +85,7 @@ impl Incoming {
                 message_id: need(MESSAGE_ID, "Message ID")?,
                 sop_class: owned(AFFECTED_SOP_CLASS_UID),
                 sop_instance,
-                event_type: set.u16(EVENT_TYPE_ID),
+                event_type: set.u16(EVENT_TYPE),
                 has_data_set,
             }));
         }

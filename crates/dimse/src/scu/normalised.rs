@@ -7,7 +7,7 @@ use super::answer::{Answered, Asked, EventReport, Incoming, Reply};
 use super::{Association, ScuError, wrong_response};
 use crate::message::field;
 use crate::message::outgoing::{
-    Normalised, event_report_response, normalised_request, number, store_response,
+    Normalised, event_report_response, normalised_request, store_response,
 };
 use crate::pdu::{Abort, ProtocolError};
 use crate::status::Status;
@@ -60,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
                 match incoming {
                     Incoming::Request(asked) => self.notice(context, asked).await?,
                     Incoming::Response(answered) => {
-                        return Err(wrong_response(&answered, number::N_EVENT_REPORT_RQ, 0));
+                        return Err(wrong_response(&answered, field::N_EVENT_REPORT_RQ, 0));
                     }
                 }
                 if let Some(report) = self.reports.pop_front() {
@@ -81,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
             false => None,
         };
         match asked.command {
-            number::N_EVENT_REPORT_RQ if self.reports.len() < REPORTS => {
+            field::N_EVENT_REPORT_RQ if self.reports.len() < REPORTS => {
                 let response = event_report_response(
                     asked.message_id,
                     class,

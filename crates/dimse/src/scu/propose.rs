@@ -251,6 +251,7 @@ pub(super) fn accepted_contexts(
                 id: result.id,
                 abstract_syntax: context.abstract_syntax.clone(),
                 transfer_syntax,
+                requestor_is_scp: false,
             }),
             None => debug!(
                 "ignored an accepted context for {} in {}, which was not proposed",

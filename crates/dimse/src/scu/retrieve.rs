@@ -8,10 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answer::{Answer, Asked, Incoming, SubOperations};
 use super::{Association, ScuError};
-use crate::message::field;
-use crate::message::outgoing::{
-    Priority, cancel_request, get_request, move_request, number, store_response,
-};
+use crate::message::outgoing::{cancel_request, get_request, move_request, store_response};
+use crate::message::{Priority, field};
 use crate::pdu::{Abort, ProtocolError};
 use crate::services::{ObjectSink, StoreOutcome};
 use crate::status::{Status, StatusClass};
@@ -91,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
         let class = self.class_of(context)?;
         let message_id = self.begin()?;
         let command = move_request(message_id, &class, destination, priority);
-        self.retrieve(context, message_id, number::C_MOVE_RQ, &command, identifier).await
+        self.retrieve(context, message_id, field::C_MOVE_RQ, &command, identifier).await
     }
 
     /// Asks the peer for objects on this association (PS3.7 section 9.1.3). Their storage classes
@@ -105,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
         let class = self.class_of(context)?;
         let message_id = self.begin()?;
         let command = get_request(message_id, &class, priority);
-        self.retrieve(context, message_id, number::C_GET_RQ, &command, identifier).await
+        self.retrieve(context, message_id, field::C_GET_RQ, &command, identifier).await
     }
 
     async fn retrieve(

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::tests::config;
 use super::*;
 use crate::command::{CommandSet, CommandWriter, element};
-use crate::message::outgoing::{number, store_request};
+use crate::message::outgoing::store_request;
 use crate::pdu::encode_message;
 use crate::services::{ObjectSink, StoreOutcome};
 use crate::status::Status;
@@ -32,8 +32,12 @@ async fn over(
         let mut peer = Peer::over(listener.accept().await.unwrap().0);
         let asked = associate::read_request(&peer.pdu().await).unwrap();
         let request = crate::AssociationRequest::from_pdu(asked.clone(), address).unwrap();
-        let agreement =
-            crate::association::negotiate(&request, |_| true, 16_384, &implementation());
+        let agreement = crate::association::negotiate(
+            &request,
+            |_| Some(crate::services::Service::Storage),
+            16_384,
+            &implementation(),
+        );
         let mut answer = agreement.answer;
         let ours = |item: &UserVariableItem| {
             !matches!(item, UserVariableItem::ScuScpRoleSelectionSubItem(..))
@@ -54,7 +58,7 @@ fn counted(command: u16, status: u16, counts: [u16; 4], has_data_set: bool) -> V
         .u16(element::MESSAGE_ID_RESPONDED_TO, 1)
         .u16(element::DATA_SET_TYPE, if has_data_set { 1 } else { 0x0101 })
         .u16(element::STATUS, status);
-    for (element, count) in number::SUB_OPERATIONS.into_iter().zip(counts) {
+    for (element, count) in element::SUB_OPERATIONS.into_iter().zip(counts) {
         writer = writer.u16(element, count);
     }
     writer.finish()
@@ -68,7 +72,7 @@ async fn a_move_tells_how_far_it_is_and_what_failed() {
     let peer_side = async {
         let command = peer.pdu().await;
         let set = CommandSet::parse(Bytes::copy_from_slice(&command[12..])).unwrap();
-        assert_eq!(set.text(number::MOVE_DESTINATION), Some("WORKSTATION"));
+        assert_eq!(set.text(element::MOVE_DESTINATION), Some("WORKSTATION"));
         assert_eq!(&peer.pdu().await[12..], b"identifier");
         peer.message(1, true, &counted(0x8021, 0xFF00, [3, 1, 0, 0], false)).await;
         peer.message(1, true, &counted(0x8021, 0xB000, [0, 3, 1, 0], true)).await;
@@ -174,8 +178,8 @@ async fn an_event_report_that_overtakes_the_answer_is_kept() {
     let peer_side = async {
         let command = peer.pdu().await;
         let set = CommandSet::parse(Bytes::copy_from_slice(&command[12..])).unwrap();
-        assert_eq!(set.u16(number::ACTION_TYPE_ID), Some(1));
-        assert_eq!(set.text(number::REQUESTED_SOP_INSTANCE_UID), Some("1.2.840.10008.1.20.1.1"));
+        assert_eq!(set.u16(element::ACTION_TYPE), Some(1));
+        assert_eq!(set.text(element::REQUESTED_SOP_INSTANCE_UID), Some("1.2.840.10008.1.20.1.1"));
         assert_eq!(&peer.pdu().await[12..], b"transaction");
         for (message_id, report) in [(40_u16, &b"report 1"[..]), (41, b"report 2")] {
             let request = crate::message::outgoing::normalised_request(

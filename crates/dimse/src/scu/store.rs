@@ -4,13 +4,12 @@ use qianli_model::{SopClassUid, SopInstanceUid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::{Answer, Association, ScuError};
-use crate::message::field;
-use crate::message::outgoing::store_request;
-use crate::pdu::{fragment_room, p_data_header};
+use crate::message::{field, outgoing::store_request};
+use crate::pdu::Fragments;
 use crate::services::MoveOriginator;
 
-/// Bytes in front of a fragment.
-const HEADER: usize = 12;
+/// What is read of a source at once (bytes).
+const READ_AT_ONCE: usize = 64 * 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
     /// Sends one instance on an accepted context and waits for the answer (PS3.7 section 9.1.1).
@@ -41,38 +40,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
         self.end(result).await
     }
 
-    /// Sends a data set. One byte more than a PDU holds is read ahead, since the last fragment has
-    /// to say that it is the last and must not be empty.
     async fn send_data_set(
         &mut self,
         context: u8,
         mut data: impl AsyncRead + Unpin + Send,
     ) -> Result<(), ScuError> {
-        let room = fragment_room(self.send_limit);
-        // Header, a full fragment, and the first byte of the next.
-        let mut pdu = vec![0; HEADER + room + 1];
-        let mut filled = 0;
+        let mut fragments = Fragments::new(context, self.send_limit);
+        let mut buffer = vec![0; READ_AT_ONCE];
         loop {
-            let (_, body) = pdu.split_at_mut(HEADER);
-            while let Some(rest @ [_, ..]) = body.get_mut(filled..) {
-                match data.read(rest).await.map_err(ScuError::Source)? {
-                    0 => break,
-                    read => filled += read,
-                }
+            let read = data.read(&mut buffer).await.map_err(ScuError::Source)?;
+            if read == 0 {
+                return self.send(&fragments.finish()).await;
             }
-            let last = filled <= room;
-            let length = filled.min(room);
-            let (header, body) = pdu.split_at_mut(HEADER);
-            header.copy_from_slice(&p_data_header(context, false, last, length));
-            let ahead = body.get(length).copied();
-            self.send(pdu.get(..HEADER + length).unwrap_or_default()).await?;
-            if last {
-                return Ok(());
+            fragments.push(buffer.get(..read).unwrap_or_default());
+            if let Some(ready) = fragments.ready() {
+                self.send(ready).await?;
+                fragments.sent();
             }
-            if let (Some(first), Some(ahead)) = (pdu.get_mut(HEADER), ahead) {
-                *first = ahead;
-            }
-            filled = 1;
         }
     }
 }

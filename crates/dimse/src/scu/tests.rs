@@ -138,7 +138,12 @@ async fn scripted(limit: u32) -> (Association, Peer) {
         let mut peer = Peer::over(listener.accept().await.unwrap().0);
         let request = associate::read_request(&peer.pdu().await).unwrap();
         let request = crate::AssociationRequest::from_pdu(request, address).unwrap();
-        let agreement = crate::association::negotiate(&request, |_| true, limit, &implementation());
+        let agreement = crate::association::negotiate(
+            &request,
+            |_| Some(crate::services::Service::Storage),
+            limit,
+            &implementation(),
+        );
         peer.send(&associate::write(agreement.answer).unwrap()).await;
         peer
     };

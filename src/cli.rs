@@ -5,6 +5,7 @@ mod audit;
 mod concern;
 mod conformance;
 mod delete;
+mod doctor_ae;
 mod export;
 mod find;
 mod import;
@@ -56,7 +57,7 @@ enum Command {
     /// Bring the index to this version's schema, which `serve` does by itself, and to other
     /// indexed_attributes, which only this does.
     Migrate,
-    /// Check database, store, ports, disk and clock, and say what to do.
+    /// Check database, store, ports, disk and clock, and say what to do; `ae NAME` tells of a DICOM peer.
     Doctor(admin::DoctorArguments),
     /// Delete a study, a series or an instance; `restore` undoes it within the grace period.
     Delete(delete::DeleteArguments),

@@ -1,35 +1,30 @@
 //! Who may open an association, decided in memory: the register of peers as it was a few seconds ago
-//! at most, and the settings for those whom it does not know. What was decided is noted afterwards.
+//! at most, and the settings for those whom it does not know. What was decided is noted afterwards, and
+//! so is everything else that goes wrong with peers (`notes`).
 
-use std::collections::HashMap;
+mod notes;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use qianli_catalog::Catalog;
-use qianli_catalog::peers::{Refusals, RefusedPeer, SeenPeer};
+use qianli_catalog::peers::SeenPeer;
 use qianli_dimse::association::{AssociationInfo, AssociationRequest, Rejection, RejectionReason};
+use qianli_model::incident::{Cause, Incident};
 use qianli_model::peer::{Admission, Calling, Certificate, Known, Register};
 use qianli_model::{AeTitle, Role, TenantId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::notes::{Note, write_notes};
 use crate::app::now_ms;
-use crate::config::UnknownPeers;
+use crate::config::{Config, UnknownPeers};
 
 /// How often it is asked whether the register changed.
 const REFRESH: Duration = Duration::from_secs(4);
 
 /// Notes that wait to be written; more are dropped, and said to be.
 const WAITING: usize = 4096;
-
-/// How long notes are gathered before they are written together.
-const GATHER: Duration = Duration::from_secs(1);
-
-/// Refusals that one writing keeps apart; the others are only counted.
-const KEPT_APART: usize = 64;
-
-/// How often the use of a row is noted (ms).
-const NOTED: i64 = 60_000;
 
 /// What the settings say about peers.
 #[derive(Debug, Clone)]
@@ -42,13 +37,6 @@ pub struct Policy {
     pub calling: Vec<AeTitle>,
     /// Whether anybody may call without a row in the register.
     pub unknown: UnknownPeers,
-}
-
-/// A note about an association, or about what its peer was refused.
-#[derive(Debug)]
-enum Note {
-    Refused(RefusedPeer, i64),
-    Seen(SeenPeer),
 }
 
 /// Decides about associations.
@@ -101,30 +89,20 @@ impl Gate {
             address: request.peer.ip(),
             certificate: request.certificate.as_ref(),
         };
-        let at_ms = now_ms();
-        match self.policy.decide(&register, &who) {
-            Ok(admission) => {
-                if let Some(rule) = admission.rule {
-                    let address = request.peer.ip().to_canonical().to_string();
-                    self.note(Note::Seen(SeenPeer { rule, address, at_ms }));
-                }
-                Ok(admission)
-            }
-            Err((word, rejection)) => {
-                let tenant = register.owner(&request.called).unwrap_or(TenantId::DEFAULT);
-                let certificate = request.certificate.as_ref();
-                let refused = RefusedPeer {
-                    tenant: tenant.0,
-                    calling: request.calling.to_string(),
-                    called: request.called.to_string(),
-                    address: request.peer.ip().to_canonical().to_string(),
-                    certificate: certificate.map(|one| one.sha256.clone()).unwrap_or_default(),
-                    reason: word.to_owned(),
-                };
-                self.note(Note::Refused(refused, at_ms));
-                Err(rejection)
-            }
+        let admission = self.policy.decide(&register, &who)?;
+        if let Some(rule) = admission.rule {
+            let address = request.peer.ip().to_canonical().to_string();
+            self.note(Note::Seen(SeenPeer { rule, address, at_ms: now_ms() }));
         }
+        Ok(admission)
+    }
+
+    /// Takes note of what went wrong with a peer, or that one was admitted. Without a tenant, it is that
+    /// of the called AE title.
+    pub fn record(&self, tenant: Option<TenantId>, incident: Incident) {
+        let owner = || self.register().owner(&AeTitle::parse(&incident.called).ok()?);
+        let tenant = tenant.or_else(owner).unwrap_or(TenantId::DEFAULT);
+        self.note(Note::Incident(tenant, Box::new(incident), now_ms()));
     }
 
     /// What a peer may still do, in the middle of its association. `None` when it would be refused
@@ -147,18 +125,30 @@ impl Gate {
     fn note(&self, note: Note) {
         if self.notes.try_send(note).is_err() {
             metrics::counter!("qianli_dimse_peer_notes_dropped_total").increment(1);
-            tracing::warn!("too many associations to note each: some are not in the audit trail");
+            tracing::warn!(
+                "too much went wrong with peers to note each: some is not in the audit trail"
+            );
         }
     }
 }
 
 impl Policy {
-    /// Decides, or says why not: in a word for programs, and in a line for the log.
-    fn decide(
-        &self,
-        register: &Register,
-        who: &Calling<'_>,
-    ) -> Result<Admission, (&'static str, Rejection)> {
+    /// The policy of a node with these settings.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            aet: config.aet.clone(),
+            check_called: config.check_called_aet,
+            calling: config.calling_aets.clone(),
+            unknown: config.unknown_peers,
+        }
+    }
+
+    /// Decides, or says why not: a cause for programs, and a line for the log.
+    ///
+    /// # Errors
+    ///
+    /// The peer is refused.
+    pub fn decide(&self, register: &Register, who: &Calling<'_>) -> Result<Admission, Rejection> {
         use RejectionReason::{
             CalledAeTitleNotRecognised, CallingAeTitleNotRecognised, NoReasonGiven,
         };
@@ -171,13 +161,14 @@ impl Policy {
                 called.as_str(),
                 self.aet.as_str()
             );
-            return Err(("called title", Rejection::new(CalledAeTitleNotRecognised, line)));
+            return Err(Rejection::new(CalledAeTitleNotRecognised, line));
         }
-        let refuse = |word, line| Err((word, Rejection::new(CallingAeTitleNotRecognised, line)));
+        let refuse =
+            |cause, line| Err(Rejection::new(CallingAeTitleNotRecognised, line).because(cause));
         let version = register.version();
         match register.find(who) {
             Known::Rule(rule) if rule.disabled => refuse(
-                "switched off",
+                Cause::SwitchedOff,
                 format!("{calling} is registered as peer {} and switched off", rule.id),
             ),
             Known::Rule(rule) => Ok(Admission {
@@ -192,10 +183,10 @@ impl Policy {
                      give one of the rows an address or a called AE title",
                     one.id, other.id
                 );
-                Err(("two tenants", Rejection::new(NoReasonGiven, line)))
+                Err(Rejection::new(NoReasonGiven, line).because(Cause::TwoTenants))
             }
             Known::Elsewhere(rule) => refuse(
-                "registered elsewhere",
+                Cause::Elsewhere,
                 format!(
                     "{calling} is registered as peer {}, but not from {address}{}; correct the row, \
                      or find out who calls",
@@ -211,7 +202,7 @@ impl Policy {
                         UnknownPeers::Accept => ", or list it in calling_aets",
                     };
                     return refuse(
-                        "unknown",
+                        Cause::Unknown,
                         format!(
                             "{calling} at {address} is not registered; add it at /peers or with \
                              `qianli peer add {calling} --from {address}`{what}"
@@ -266,66 +257,4 @@ async fn refresh(gate: &Gate, catalog: &Catalog) {
             "the register of DICOM peers cannot be read; what was last read still counts"
         ),
     }
-}
-
-async fn write_notes(catalog: &Catalog, mut notes: mpsc::Receiver<Note>, stop: &CancellationToken) {
-    let mut arrived = Vec::new();
-    let mut noted: HashMap<i64, i64> = HashMap::new();
-    loop {
-        let stopping = tokio::select! {
-            _ = notes.recv_many(&mut arrived, WAITING) => false,
-            () = stop.cancelled() => true,
-        };
-        if !stopping {
-            tokio::select! {
-                () = tokio::time::sleep(GATHER) => {}
-                () = stop.cancelled() => {}
-            }
-        }
-        while let Ok(note) = notes.try_recv() {
-            arrived.push(note);
-        }
-        let (refused, uncounted, seen) = fold(arrived.drain(..), &mut noted);
-        if !(refused.is_empty() && uncounted == 0 && seen.is_empty())
-            && let Err(error) = catalog.note_peers(&refused, uncounted, &seen).await
-        {
-            tracing::error!(%error, "who called and was refused is not in the audit trail");
-        }
-        if stopping {
-            return;
-        }
-    }
-}
-
-/// Brings equal notes together, within limits: whoever calls chooses the titles.
-fn fold(
-    notes: impl Iterator<Item = Note>,
-    noted: &mut HashMap<i64, i64>,
-) -> (Vec<Refusals>, i64, Vec<SeenPeer>) {
-    let mut refused: HashMap<RefusedPeer, Refusals> = HashMap::new();
-    let mut uncounted = 0;
-    let mut seen = HashMap::new();
-    for note in notes {
-        match note {
-            Note::Refused(peer, at_ms) => {
-                if !refused.contains_key(&peer) && refused.len() >= KEPT_APART {
-                    uncounted += 1;
-                    continue;
-                }
-                let first =
-                    Refusals { peer: peer.clone(), times: 0, first_ms: at_ms, last_ms: at_ms };
-                let refusals = refused.entry(peer).or_insert(first);
-                refusals.times += 1;
-                refusals.last_ms = refusals.last_ms.max(at_ms);
-            }
-            Note::Seen(one) => {
-                let before = noted.get(&one.rule).copied().unwrap_or_default();
-                if one.at_ms.saturating_sub(before) >= NOTED {
-                    noted.insert(one.rule, one.at_ms);
-                    seen.insert(one.rule, one);
-                }
-            }
-        }
-    }
-    (refused.into_values().collect(), uncounted, seen.into_values().collect())
 }

@@ -12,6 +12,7 @@ use qianli_dimse::association::{AssociationInfo, AssociationRequest, Rejection, 
 use qianli_dimse::exchange::{Exchange, OperationRequest, Reply};
 use qianli_dimse::services::{ObjectSink, Service, Services, StoreOutcome, StoreRequest};
 use qianli_model::audit::{Action, Outcome};
+use qianli_model::incident::Incident;
 use qianli_model::peer::Admission;
 use qianli_model::scope::Principal;
 use qianli_model::{Permission, Permissions, Provenance, Refusal, Route, Scope, TenantId};
@@ -82,6 +83,10 @@ impl NodeServices {
 impl Services for NodeServices {
     fn admit(&self, request: &AssociationRequest) -> Result<Admission, Rejection> {
         self.gate.admit(request)
+    }
+
+    fn note(&self, tenant: Option<TenantId>, incident: Incident) {
+        self.gate.record(tenant, incident);
     }
 
     fn service(&self, uid: &str) -> Option<Service> {

@@ -42,6 +42,15 @@ pub(super) struct DoctorArguments {
     /// Look for the object of every row, not only of the newest.
     #[arg(long)]
     objects: bool,
+    #[command(subcommand)]
+    subject: Option<DoctorSubject>,
+}
+
+/// What `qianli doctor` looks at instead of the node.
+#[derive(clap::Subcommand)]
+enum DoctorSubject {
+    /// Why a DICOM peer is refused or loses images: what it did lately, and what to do.
+    Ae(super::doctor_ae::AeArguments),
 }
 
 /// Rows whose objects `doctor` looks for when it is not told to look for all.
@@ -113,6 +122,9 @@ pub(super) fn exists(config: &Config) -> bool {
 
 /// Checks everything a node stands on. Exit code 1 when something is wrong.
 pub(super) async fn doctor(config: Config, arguments: DoctorArguments) -> anyhow::Result<ExitCode> {
+    if let Some(DoctorSubject::Ae(arguments)) = arguments.subject {
+        return super::doctor_ae::run(config, arguments).await;
+    }
     let mut report = Report::default();
     check_database(&config, &mut report).await;
     check_store(&config, &mut report).await;

@@ -47,6 +47,8 @@ const NODE: &[&str] = &[
     "dimse_tls_client_ca",
     "viewer",
 ];
+/// Who is let in.
+const PEERS: &[&str] = &["aet", "check_called_aet", "calling_aets", "unknown_peers"];
 
 /// The settings that a command uses, in groups; `None` for all.
 fn groups(command: &str) -> Option<&'static [&'static [&'static str]]> {
@@ -55,7 +57,7 @@ fn groups(command: &str) -> Option<&'static [&'static [&'static str]]> {
         "import" => Some(&[ARCHIVE, READING, ADMISSION]),
         "rebuild" | "export" => Some(&[ARCHIVE, READING]),
         "delete" => Some(&[ARCHIVE, &["delete_grace"]]),
-        "doctor" => Some(&[ARCHIVE, NODE]),
+        "doctor" => Some(&[ARCHIVE, NODE, PEERS]),
         "audit" => Some(&[ARCHIVE, &["aet"]]),
         "restore" | "sweep" | "migrate" | "user" | "tenant" | "token" | "peer" => Some(&[ARCHIVE]),
         "send" | "echo" | "find" => Some(&[CALLING]),
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn groups_name_settings_that_exist() {
         let settings = settings();
-        for group in [ARCHIVE, READING, ADMISSION, CALLING, NODE, &["delete_grace"]] {
+        for group in [ARCHIVE, READING, ADMISSION, CALLING, NODE, PEERS, &["delete_grace"]] {
             for name in group {
                 assert!(settings.iter().any(|one| one.get_id() == *name), "{name}");
             }

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Subcommand;
-use qianli_catalog::peers::{NewPeer, PeerAdded};
+use qianli_catalog::peers::{IncidentsOf, NewPeer, PeerAdded};
+use qianli_model::incident::named;
 use qianli_model::peer::{CertificateRule, Network, TitlePattern};
 use qianli_model::{AeTitle, Permissions, Scope};
 
@@ -50,7 +51,7 @@ pub(super) enum PeerCommand {
         #[arg(long, default_value = "default")]
         tenant: String,
     },
-    /// List who was refused lately when calling a tenant.
+    /// List who was refused lately, and what: `qianli doctor ae NAME` says what to do.
     Refused {
         /// The tenant.
         #[arg(long, default_value = "default")]
@@ -99,7 +100,14 @@ pub(super) async fn run(config: Config, command: PeerCommand) -> anyhow::Result<
         PeerCommand::Add { calling, called, from, certificate, may, label, tenant: of } => {
             plain("the label", &label)?;
             let scope = Scope::local(tenant(&catalog, &of).await?.id);
-            let named = called.clone();
+            let asked = called.clone();
+            if called.is_none() && calling.as_str() == TitlePattern::ANY && of != "default" {
+                eprintln!(
+                    "warning: this row takes the images of every device that no other row names and \
+                     that calls the server's own AE title; --called TITLE would take only those meant \
+                     for tenant {of:?}"
+                );
+            }
             let new = NewPeer {
                 label,
                 calling,
@@ -113,7 +121,7 @@ pub(super) async fn run(config: Config, command: PeerCommand) -> anyhow::Result<
                 PeerAdded::Made(number) => say!("{number}"),
                 PeerAdded::Taken => bail!("tenant {of:?} has a row for these peers already"),
                 PeerAdded::NotYourTitle => {
-                    let title = named.map(|title| title.to_string()).unwrap_or_default();
+                    let title = asked.map(|title| title.to_string()).unwrap_or_default();
                     bail!(
                         "tenant {of:?} does not have the AE title {title}; `qianli tenant ae {of} \
                          {title}` gives it"
@@ -143,15 +151,17 @@ pub(super) async fn run(config: Config, command: PeerCommand) -> anyhow::Result<
         }
         PeerCommand::Refused { tenant: of } => {
             let scope = Scope::local(tenant(&catalog, &of).await?.id);
-            for one in catalog.refused_peers(&scope, LISTED).await? {
-                let peer = one.peer;
+            for one in catalog.incidents(&scope, IncidentsOf::Everybody, LISTED).await? {
+                let peer = one.incident;
                 say!(
-                    "{:>6} times  {:<16} to {:<16} from {:<18} {}",
+                    "{:>6} times  {:<16} to {:<16} from {:<18} {}{}{}",
                     one.times,
                     peer.calling,
                     peer.called,
                     peer.address,
-                    peer.reason
+                    peer.cause,
+                    if peer.subject.is_empty() { "" } else { ": " },
+                    named(&peer.subject),
                 );
             }
         }

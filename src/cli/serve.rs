@@ -56,13 +56,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let dimse = bind("dimse", config.dimse).await?;
     let (http_address, dimse_address) = (http.local_addr()?, dimse.local_addr()?);
     let stop = CancellationToken::new();
-    let policy = Policy {
-        aet: config.aet.clone(),
-        check_called: config.check_called_aet,
-        calling: config.calling_aets.clone(),
-        unknown: config.unknown_peers,
-    };
-    let (gate, keeper) = Gate::open(app.archive.catalog(), policy)
+    let (gate, keeper) = Gate::open(app.archive.catalog(), Policy::of(&config))
         .await
         .context("read the register of DICOM peers")?;
     let mut scp = Scp::new(

@@ -88,6 +88,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0070_peers.sql"),
         include_str!("../../../migrations/sqlite/0070_peers.sql"),
     ),
+    (
+        72,
+        "incidents",
+        include_str!("../../../migrations/postgres/0072_incidents.sql"),
+        include_str!("../../../migrations/sqlite/0072_incidents.sql"),
+    ),
 ];
 
 /// Asks a connection, of either database, how many migrations were applied.

@@ -1,4 +1,4 @@
-//! The register of DICOM peers, the called AE titles of tenants, and who was refused lately.
+//! The register of DICOM peers, the called AE titles of tenants, and what went wrong with them lately.
 //!
 //! Who is admitted is decided in `qianli_model::peer`, over [`crate::Catalog::peer_register`]; here are the
 //! rows. Each change raises the register's version, by which nodes notice it.
@@ -6,8 +6,11 @@
 mod rows;
 mod seen;
 
+use qianli_model::incident::Incident;
 use qianli_model::peer::{CertificateRule, Network, PeerRule, TitlePattern};
-use qianli_model::{AeTitle, Permissions};
+use qianli_model::{AeTitle, Permissions, TenantId};
+
+pub use seen::IncidentsOf;
 
 /// A row of the register, as its tenant sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,28 +58,13 @@ pub enum PeerAdded {
     NotYourTitle,
 }
 
-/// An association that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RefusedPeer {
-    /// Key of the tenant that its called AE title belongs to.
-    pub tenant: i64,
-    /// Who said that it called.
-    pub calling: String,
-    /// Whom.
-    pub called: String,
-    /// From where.
-    pub address: String,
-    /// SHA-256 of the certificate that it showed; empty for none.
-    pub certificate: String,
-    /// Why it was refused, in a word for programs.
-    pub reason: String,
-}
-
-/// Refusals of the same association.
+/// Incidents of a tenant that are the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusals {
-    /// Of which.
-    pub peer: RefusedPeer,
+pub struct Noted {
+    /// Of the association, or of the AE title that was called.
+    pub tenant: TenantId,
+    /// The latest of them.
+    pub incident: Incident,
     /// How often.
     pub times: i64,
     /// The first (ms since 1970).

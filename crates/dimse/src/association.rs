@@ -10,6 +10,7 @@ use dicom_ul::pdu::{
     PresentationContextResultReason, RequestorRoles, UserVariableItem,
 };
 use qianli_model::file_meta::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
+use qianli_model::incident::{Cause, Incident, printable};
 use qianli_model::peer::{Admission, Certificate};
 use qianli_model::{AeTitle, TransferSyntax};
 
@@ -94,6 +95,53 @@ pub struct AssociationInfo {
     pub admission: Admission,
 }
 
+impl AssociationInfo {
+    /// An incident of this peer.
+    pub fn incident(&self, cause: Cause) -> Incident {
+        let certificate = self.certificate.as_ref().map(|one| one.sha256.clone());
+        Incident {
+            calling: self.calling.to_string(),
+            called: self.called.to_string(),
+            certificate: certificate.unwrap_or_default(),
+            class_uid: self.implementation_class_uid.clone().unwrap_or_default(),
+            version: self.implementation_version.clone().unwrap_or_default(),
+            ..Incident::new(cause, self.peer.ip())
+        }
+    }
+}
+
+/// What an A-ASSOCIATE-RQ says of its sender, before anything of it was checked.
+pub(crate) fn words(pdu: &AssociationRQ, peer: SocketAddr, cause: Cause) -> Incident {
+    let mut incident = Incident::new(cause, peer.ip());
+    incident.calling = printable(&pdu.calling_ae_title);
+    incident.called = printable(&pdu.called_ae_title);
+    for item in &pdu.user_variables {
+        match item {
+            UserVariableItem::ImplementationClassUID(uid) => incident.class_uid = printable(uid),
+            UserVariableItem::ImplementationVersionName(name) => incident.version = printable(name),
+            _ => {}
+        }
+    }
+    incident
+}
+
+/// A presentation context that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedContext {
+    /// Its abstract syntax.
+    pub abstract_syntax: String,
+    /// The transfer syntaxes that were proposed.
+    pub transfer_syntaxes: Vec<String>,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl fmt::Display for RefusedContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", quote(&self.abstract_syntax), self.cause)
+    }
+}
+
 /// A presentation context both ends agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedContext {
@@ -132,6 +180,8 @@ pub enum RejectionReason {
 pub struct Rejection {
     /// What the peer is told.
     pub reason: RejectionReason,
+    /// What is remembered, for whoever looks why the device does not get in.
+    pub cause: Cause,
     /// What our log says: why, and what to do about it. The peer never sees it.
     pub detail: String,
 }
@@ -139,7 +189,22 @@ pub struct Rejection {
 impl Rejection {
     /// A refusal with an explanation for the log.
     pub fn new(reason: RejectionReason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        let cause = match reason {
+            RejectionReason::CalledAeTitleNotRecognised => Cause::CalledTitle,
+            RejectionReason::CallingAeTitleNotRecognised => Cause::Unknown,
+            RejectionReason::ApplicationContextNotSupported => Cause::ApplicationContext,
+            RejectionReason::ProtocolVersionNotSupported => Cause::ProtocolVersion,
+            RejectionReason::LocalLimitExceeded => Cause::TooManyAssociations,
+            RejectionReason::TemporaryCongestion => Cause::Busy,
+            RejectionReason::NoReasonGiven => Cause::Refused,
+        };
+        Self { reason, cause, detail: detail.into() }
+    }
+
+    /// The same with a cause that says more than the reason.
+    #[must_use]
+    pub fn because(self, cause: Cause) -> Self {
+        Self { cause, ..self }
     }
 
     /// Result, source and reason as they travel.
@@ -176,6 +241,9 @@ impl AssociationRequest {
     /// Reads what a peer asks for, and refuses what no policy could accept.
     pub fn from_pdu(pdu: AssociationRQ, peer: SocketAddr) -> Result<Self, Refused> {
         let reject = |reason, detail: String| Refused::Reject(Rejection::new(reason, detail));
+        let bad_title = |reason, detail: String| {
+            Refused::Reject(Rejection::new(reason, detail).because(Cause::InvalidTitle))
+        };
         // PS3.8 table 9-11: only bit 0 is tested.
         if pdu.protocol_version & 1 == 0 {
             return Err(reject(
@@ -191,13 +259,13 @@ impl AssociationRequest {
             ));
         }
         let called = AeTitle::parse(&pdu.called_ae_title).map_err(|error| {
-            reject(
+            bad_title(
                 RejectionReason::CalledAeTitleNotRecognised,
                 format!("the called AE title is invalid ({error}); correct it at the sender"),
             )
         })?;
         let calling = AeTitle::parse(&pdu.calling_ae_title).map_err(|error| {
-            reject(
+            bad_title(
                 RejectionReason::CallingAeTitleNotRecognised,
                 format!("the calling AE title is invalid ({error}); correct it at the sender"),
             )
@@ -228,10 +296,9 @@ impl AssociationRequest {
         };
         request.take_user_information(pdu.user_variables);
         if request.max_pdu.is_some_and(|limit| limit < SMALLEST_MAX_PDU) {
-            return Err(reject(
-                RejectionReason::NoReasonGiven,
-                format!("the peer takes PDUs of at most {:?} bytes", request.max_pdu),
-            ));
+            let detail = format!("the peer takes PDUs of at most {:?} bytes", request.max_pdu);
+            let rejection = Rejection::new(RejectionReason::NoReasonGiven, detail);
+            return Err(Refused::Reject(rejection.because(Cause::SmallPdu)));
         }
         Ok(request)
     }
@@ -258,6 +325,19 @@ impl AssociationRequest {
         }
     }
 
+    /// An incident of this peer.
+    pub fn incident(&self, cause: Cause) -> Incident {
+        let certificate = self.certificate.as_ref().map(|one| one.sha256.clone());
+        Incident {
+            calling: self.calling.to_string(),
+            called: self.called.to_string(),
+            certificate: certificate.unwrap_or_default(),
+            class_uid: self.implementation_class_uid.clone().unwrap_or_default(),
+            version: self.implementation_version.clone().unwrap_or_default(),
+            ..Incident::new(cause, self.peer.ip())
+        }
+    }
+
     /// Who the peer is, once it is accepted under this number.
     pub fn info(&self, id: u64, admission: Admission) -> AssociationInfo {
         AssociationInfo {
@@ -278,8 +358,8 @@ impl AssociationRequest {
 pub struct Agreement {
     /// Contexts that may be used.
     pub contexts: Vec<AcceptedContext>,
-    /// Abstract syntaxes of the contexts that were refused, for the log.
-    pub refused: Vec<String>,
+    /// Contexts that were refused.
+    pub refused: Vec<RefusedContext>,
     /// The longest P-DATA-TF we may send.
     pub send_limit: u32,
     /// The answer.
@@ -324,7 +404,16 @@ pub fn negotiate(
                 transfer_syntax,
                 requestor_is_scp,
             }),
-            None => refused.push(format!("{} ({reason})", quote(abstract_syntax))),
+            None => refused.push(RefusedContext {
+                abstract_syntax: abstract_syntax.to_owned(),
+                transfer_syntaxes: proposed.transfer_syntaxes.clone(),
+                cause: match reason {
+                    PresentationContextResultReason::TransferSyntaxesNotSupported => {
+                        Cause::TransferSyntax
+                    }
+                    _ => Cause::AbstractSyntax,
+                },
+            }),
         }
         // PS3.8 table 9-18: present, though not significant, in a refused context.
         let syntax = transfer_syntax.unwrap_or(TransferSyntax::IMPLICIT_LITTLE);
@@ -376,12 +465,6 @@ pub(crate) fn send_limit(peer: Option<u32>, ours: u32) -> u32 {
 /// Makes a peer's text fit for a log line: escaped, and no longer than a UID.
 fn quote(text: &str) -> String {
     format!("{:?}", text.chars().take(64).collect::<String>())
-}
-
-/// What is left of a UID or a name that is kept: without padding and without what no log and no
-/// database column should hold.
-fn printable(text: &str) -> String {
-    trim(text).chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 /// Removes the padding of UIDs and names.

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use qianli_model::incident::{Cause, Incident};
 use qianli_model::{AeTitle, PerAddress};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
@@ -174,6 +175,7 @@ fn start(
                     "closed a DICOM connection at once, and will close more: too many connections \
                      from this address have not asked for an association yet"
                 );
+                node.services.note(None, Incident::new(Cause::TooManyConnections, peer.ip()));
             }
             return;
         }
@@ -218,11 +220,14 @@ async fn secured(
         Ok(Ok(Secured { stream, certificate })) => Some((stream, Caller { peer, certificate })),
         Ok(Err(error)) => {
             session::count_association("handshake_failed");
+            node.services.note(None, Incident::new(Cause::Handshake, peer.ip()).saying(&error));
             warn!(%peer, error, "a DICOM peer could not be talked to over TLS");
             None
         }
         Err(_) => {
             session::count_association("no_request");
+            let waited = format!("no TLS handshake within {artim:?}");
+            node.services.note(None, Incident::new(Cause::NoRequest, peer.ip()).saying(&waited));
             warn!(%peer, "closed a connection: no TLS handshake within {artim:?}");
             None
         }

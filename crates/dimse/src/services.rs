@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use qianli_model::incident::Incident;
 use qianli_model::peer::Admission;
-use qianli_model::{AeTitle, Refusal, SopClassUid, SopInstanceUid, TransferSyntax};
+use qianli_model::{AeTitle, Refusal, SopClassUid, SopInstanceUid, TenantId, TransferSyntax};
 
 use crate::association::{AssociationInfo, AssociationRequest, Rejection};
 pub use crate::exchange::Reply;
@@ -26,6 +27,12 @@ pub trait Services: Send + Sync + 'static {
     /// The service that a presentation context with this abstract syntax is for; `None` refuses the
     /// context.
     fn service(&self, abstract_syntax: &str) -> Option<Service>;
+
+    /// Takes note of what went wrong with a peer, or that one was admitted. `tenant` is the one of its
+    /// association, once there is one. Called on the way of requests: it must not wait for anything.
+    fn note(&self, tenant: Option<TenantId>, incident: Incident) {
+        let _ = (tenant, incident);
+    }
 
     /// Opens a sink for one C-STORE. On an error the data set is drained and the outcome answered,
     /// which has to be a failure: only [`ObjectSink::finish`] acknowledges.

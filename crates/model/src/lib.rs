@@ -14,6 +14,7 @@ pub mod file_meta;
 pub mod frames;
 pub mod grant;
 pub mod header;
+pub mod incident;
 pub mod json;
 pub mod name;
 pub mod peer;

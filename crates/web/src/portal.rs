@@ -131,6 +131,7 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/peers", ADMINISTER, get(peers::show).post(peers::add)),
     page!("/peers/disabled", ADMINISTER, post(peers::disable)),
     page!("/peers/remove", ADMINISTER, post(peers::remove)),
+    page!("/peers/of/{name}", ADMINISTER, get(peers::show_one)),
     page!("/static/{hash}/{name}", Needs::Nothing, get(assets::serve)),
     page!("/favicon.ico", Needs::Nothing, get(assets::icon)),
     page!("/app-config.js", Needs::Nothing, get(viewer::config)),

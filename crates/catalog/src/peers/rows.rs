@@ -114,7 +114,8 @@ impl Catalog {
                 certificate, permissions, created_by, created_ms)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
             ON CONFLICT (tenant_id, calling, called, network, certificate) DO NOTHING RETURNING id";
-        const SETTLED: &str = "DELETE FROM refused_peers WHERE tenant_id = $1 AND calling = $2";
+        const SETTLED: &str = "DELETE FROM peer_incidents WHERE tenant_id = $1 AND calling = $2
+            AND cause IN ('unknown', 'registered elsewhere')";
         let tenant = scope.tenant().0;
         let called = new.called.as_ref().map(ToString::to_string).unwrap_or_default();
         let network = new.network.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -1,88 +1,151 @@
-//! Who was refused, and who came: notes that the admission of associations leaves behind.
+//! What went wrong with peers, and who came: notes that the acceptor leaves behind.
 
 use qianli_model::audit::{Action, Outcome};
+use qianli_model::incident::{Cause, Incident, Kind};
 use qianli_model::scope::Principal;
 use qianli_model::{Permissions, Scope, TenantId};
 use serde_json::json;
+use sqlx::AssertSqlSafe;
 
-use super::{Refusals, RefusedPeer, SeenPeer};
+use super::{Noted, SeenPeer};
 use crate::Catalog;
 use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
 use crate::deletion::begin;
 use crate::error::CatalogError;
 
-/// Refused peers that are remembered of each tenant.
+/// Incidents of each kind that are remembered of each tenant.
 const REMEMBERED: i64 = 500;
 
 /// How long (ms).
 const FOR: i64 = 30 * 24 * 3600 * 1000;
 
-type Row = (i64, String, String, String, String, String, i64, i64, i64);
+const COLUMNS: &str = "tenant_id, cause, calling, called, address, certificate, subject, class_uid,
+    version, proposed, status, detail, times, first_ms, last_ms";
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    tenant_id: i64,
+    cause: String,
+    calling: String,
+    called: String,
+    address: String,
+    certificate: String,
+    subject: String,
+    class_uid: String,
+    version: String,
+    proposed: String,
+    status: i64,
+    detail: String,
+    times: i64,
+    first_ms: i64,
+    last_ms: i64,
+}
+
+impl Row {
+    /// `None` for a cause that a later version wrote.
+    fn noted(self) -> Option<Noted> {
+        Some(Noted {
+            tenant: TenantId(self.tenant_id),
+            incident: Incident {
+                cause: Cause::parse(&self.cause)?,
+                calling: self.calling,
+                called: self.called,
+                address: self.address,
+                certificate: self.certificate,
+                class_uid: self.class_uid,
+                version: self.version,
+                subject: self.subject,
+                proposed: self.proposed,
+                status: u16::try_from(self.status).unwrap_or_default(),
+                detail: self.detail,
+            },
+            times: self.times,
+            first_ms: self.first_ms,
+            last_ms: self.last_ms,
+        })
+    }
+}
+
+/// Which incidents are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IncidentsOf<'a> {
+    /// All but who was admitted.
+    Everybody,
+    /// Those of an AE title or an address, with who was admitted.
+    Peer(&'a str),
+}
 
 impl Catalog {
-    /// Refusals of associations that called an AE title of the scope's tenant, the latest first.
+    /// What went wrong with the peers of the scope's tenant, the latest first.
     ///
     /// # Errors
     ///
     /// See [`CatalogError`].
-    pub async fn refused_peers(
+    pub async fn incidents(
         &self,
         scope: &Scope,
+        of: IncidentsOf<'_>,
         limit: u32,
-    ) -> Result<Vec<Refusals>, CatalogError> {
-        const TEXT: &str = "SELECT tenant_id, calling, called, address, certificate, reason, times,
-                first_ms, last_ms
-            FROM refused_peers WHERE tenant_id = $1 ORDER BY last_ms DESC, calling LIMIT $2";
+    ) -> Result<Vec<Noted>, CatalogError> {
+        let (which, name) = match of {
+            IncidentsOf::Everybody => ("kind <> 'admitted' AND $2 = ''", ""),
+            IncidentsOf::Peer(name) => ("(calling = $2 OR address = $2)", name),
+        };
+        let text = format!(
+            "SELECT {COLUMNS} FROM peer_incidents WHERE tenant_id = $1 AND {which}
+                ORDER BY last_ms DESC, calling, cause, subject LIMIT $3"
+        );
         let rows: Vec<Row> = on_db!(self.db(), pools => {
-            sqlx::query_as(TEXT)
+            sqlx::query_as(AssertSqlSafe(text))
                 .bind(scope.tenant().0)
+                .bind(name)
                 .bind(i64::from(limit))
                 .fetch_all(&pools.read)
                 .await?
         });
-        let refusals = |row: Row| {
-            let (tenant, calling, called, address, certificate, reason, times, first_ms, last_ms) =
-                row;
-            let peer = RefusedPeer { tenant, calling, called, address, certificate, reason };
-            Refusals { peer, times, first_ms, last_ms }
-        };
-        Ok(rows.into_iter().map(refusals).collect())
+        Ok(rows.into_iter().filter_map(Row::noted).collect())
     }
 
-    /// Notes refusals, each with a row of the audit trail in the same transaction, and which rows of
-    /// the register were used. `uncounted`: refusals that nobody kept apart, there were so many.
+    /// Notes incidents, those that kept somebody out each with a row of the audit trail in the same
+    /// transaction, and which rows of the register were used. `uncounted`: refusals that nobody kept
+    /// apart, there were so many.
     ///
     /// # Errors
     ///
     /// See [`CatalogError`].
     pub async fn note_peers(
         &self,
-        refused: &[Refusals],
+        noted: &[Noted],
         uncounted: i64,
         seen: &[SeenPeer],
     ) -> Result<(), CatalogError> {
-        const UPSERT: &str = "INSERT INTO refused_peers AS r (tenant_id, calling, called, address,
-                certificate, reason, times, first_ms, last_ms)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-            ON CONFLICT (tenant_id, calling, called, address, certificate) DO UPDATE
-            SET reason = excluded.reason, times = r.times + excluded.times,
-                last_ms = excluded.last_ms";
-        const FORGET: &str = "DELETE FROM refused_peers WHERE tenant_id = $1 AND (last_ms < $2
-            OR last_ms < (SELECT last_ms FROM refused_peers WHERE tenant_id = $1
-                ORDER BY last_ms DESC LIMIT 1 OFFSET $3))";
+        const UPSERT: &str =
+            "INSERT INTO peer_incidents AS r (tenant_id, kind, cause, calling, called,
+                address, certificate, subject, class_uid, version, proposed, status, detail, times,
+                first_ms, last_ms)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+            ON CONFLICT (tenant_id, calling, called, address, certificate, kind, cause, subject)
+            DO UPDATE SET class_uid = excluded.class_uid, version = excluded.version,
+                proposed = excluded.proposed, status = excluded.status, detail = excluded.detail,
+                times = r.times + excluded.times, last_ms = excluded.last_ms";
+        const FORGET: &str = "DELETE FROM peer_incidents WHERE tenant_id = $1 AND kind = $2
+            AND (last_ms < $3 OR last_ms < (SELECT last_ms FROM peer_incidents
+                WHERE tenant_id = $1 AND kind = $2 ORDER BY last_ms DESC LIMIT 1 OFFSET $4))";
         const SEEN: &str = "UPDATE peers SET seen_ms = $2, seen_from = $3 WHERE id = $1";
-        let mut entries: Vec<AuditEntry> = refused.iter().map(entry).collect();
-        let now = refused.iter().map(|one| one.last_ms).max().unwrap_or_default();
+        let audited = noted.iter().filter(|one| one.incident.cause.is_audited());
+        let mut entries: Vec<AuditEntry> = audited.map(entry).collect();
+        let now = noted.iter().map(|one| one.last_ms).max().unwrap_or_default();
         if uncounted > 0 {
             let scope = Scope::system(TenantId::DEFAULT, "admission of peers");
             let mut entry = AuditEntry::new(&scope, Action::AccessDenied, Outcome::Refused, now);
             entry.requests = uncounted;
             entries.push(entry.with(&json!({"what": "associations", "kept apart": false})));
         }
-        let mut tenants: Vec<i64> = refused.iter().map(|one| one.peer.tenant).collect();
-        tenants.sort_unstable();
-        tenants.dedup();
+        let mut groups: Vec<(i64, Kind)> =
+            noted.iter().map(|one| (one.tenant.0, one.incident.cause.kind())).collect();
+        groups.sort_unstable();
+        groups.dedup();
         on_db!(self.db(), pools => {
             let mut transaction = pools.write.begin_with(begin(self.db())).await?;
             for one in seen {
@@ -93,23 +156,31 @@ impl Catalog {
                     .execute(&mut *transaction)
                     .await?;
             }
-            for Refusals { peer, times, first_ms, last_ms } in refused {
+            for Noted { tenant, incident, times, first_ms, last_ms } in noted {
                 sqlx::query(UPSERT)
-                    .bind(peer.tenant)
-                    .bind(&peer.calling)
-                    .bind(&peer.called)
-                    .bind(&peer.address)
-                    .bind(&peer.certificate)
-                    .bind(&peer.reason)
+                    .bind(tenant.0)
+                    .bind(incident.cause.kind().name())
+                    .bind(incident.cause.name())
+                    .bind(&incident.calling)
+                    .bind(&incident.called)
+                    .bind(&incident.address)
+                    .bind(&incident.certificate)
+                    .bind(&incident.subject)
+                    .bind(&incident.class_uid)
+                    .bind(&incident.version)
+                    .bind(&incident.proposed)
+                    .bind(i64::from(incident.status))
+                    .bind(&incident.detail)
                     .bind(times)
                     .bind(first_ms)
                     .bind(last_ms)
                     .execute(&mut *transaction)
                     .await?;
             }
-            for tenant in tenants {
+            for (tenant, kind) in groups {
                 sqlx::query(FORGET)
                     .bind(tenant)
+                    .bind(kind.name())
                     .bind(now.saturating_sub(FOR))
                     .bind(REMEMBERED)
                     .execute(&mut *transaction)
@@ -124,14 +195,13 @@ impl Catalog {
     }
 }
 
-fn entry(refusals: &Refusals) -> AuditEntry {
-    let RefusedPeer { tenant, calling, called, address, certificate, reason } = &refusals.peer;
+fn entry(noted: &Noted) -> AuditEntry {
+    let Incident { cause, calling, called, address, certificate, .. } = &noted.incident;
     let principal = Principal::Peer(calling.clone());
-    let scope = Scope::new(TenantId(*tenant), principal, Permissions::NONE).at(address);
-    let mut entry =
-        AuditEntry::new(&scope, Action::AccessDenied, Outcome::Refused, refusals.last_ms);
-    entry.requests = refusals.times;
-    let mut details = json!({"what": "association", "called": called, "reason": reason});
+    let scope = Scope::new(noted.tenant, principal, Permissions::NONE).at(address);
+    let mut entry = AuditEntry::new(&scope, Action::AccessDenied, Outcome::Refused, noted.last_ms);
+    entry.requests = noted.times;
+    let mut details = json!({"what": "association", "called": called, "reason": cause.name()});
     if !certificate.is_empty() {
         details["certificate"] = json!(certificate);
     }

@@ -1,18 +1,19 @@
 //! The register of peers: rows of one tenant, titles of one tenant, refusals that are remembered.
 
+use qianli_model::incident::{Cause, Incident};
 use qianli_model::peer::{Calling, Known, TitlePattern};
 use qianli_model::scope::Principal;
 use qianli_model::{AeTitle, Permission, Permissions, Scope, TenantId};
 
 use super::fixture::{number, other_tenant, scope};
 use crate::Catalog;
-use crate::peers::{NewPeer, PeerAdded, Refusals, RefusedPeer, SeenPeer};
+use crate::peers::{IncidentsOf, NewPeer, Noted, PeerAdded, SeenPeer};
 
 super::on_both!(
     rows_are_of_one_tenant_and_raise_the_version,
     titles_belong_to_one_tenant,
     administrators_speak_for_their_own_titles_only,
-    refusals_are_remembered_and_audited,
+    incidents_are_remembered_and_refusals_audited,
 );
 
 fn title(text: &str) -> AeTitle {
@@ -109,36 +110,52 @@ async fn administrators_speak_for_their_own_titles_only(catalog: &Catalog) {
     assert!(matches!(register.find(&who), Known::Rule(rule) if rule.tenant == TenantId(2)));
 }
 
-async fn refusals_are_remembered_and_audited(catalog: &Catalog) {
-    let other = other_tenant(catalog).await;
-    let refused = |calling: String, at_ms| Refusals {
-        peer: RefusedPeer {
-            tenant: 1,
-            calling,
-            called: "QIANLI".into(),
-            address: "192.0.2.1".into(),
-            certificate: String::new(),
-            reason: "unknown".into(),
-        },
-        times: 2,
-        first_ms: at_ms,
-        last_ms: at_ms,
+fn noted(cause: Cause, calling: &str, at_ms: i64) -> Noted {
+    let incident = Incident {
+        calling: calling.into(),
+        called: "QIANLI".into(),
+        ..Incident::new(cause, [192, 0, 2, 1].into()).about("1.2.3")
     };
+    Noted { tenant: TenantId::DEFAULT, incident, times: 2, first_ms: at_ms, last_ms: at_ms }
+}
+
+async fn incidents_are_remembered_and_refusals_audited(catalog: &Catalog) {
+    let other = other_tenant(catalog).await;
+    let everybody = IncidentsOf::Everybody;
+    let refused = |calling: &str, at_ms| noted(Cause::Unknown, calling, at_ms);
     let day = 24 * 3600 * 1000;
-    catalog.note_peers(&[refused("OLD".into(), 5)], 0, &[]).await.unwrap();
-    catalog.note_peers(&[refused("CT1".into(), 40 * day)], 0, &[]).await.unwrap();
-    catalog.note_peers(&[refused("CT1".into(), 40 * day + 5)], 3, &[]).await.unwrap();
-    let found = catalog.refused_peers(&scope(), 10).await.unwrap();
+    catalog.note_peers(&[refused("OLD", 5)], 0, &[]).await.unwrap();
+    catalog.note_peers(&[refused("CT1", 40 * day)], 0, &[]).await.unwrap();
+    catalog.note_peers(&[refused("CT1", 40 * day + 5)], 3, &[]).await.unwrap();
+    let found = catalog.incidents(&scope(), everybody, 10).await.unwrap();
     assert_eq!(found.len(), 1, "what is old is forgotten");
     assert_eq!((found[0].times, found[0].first_ms, found[0].last_ms), (4, 40 * day, 40 * day + 5));
-    assert_eq!(catalog.refused_peers(&other, 10).await.unwrap(), []);
+    assert_eq!(found[0].incident, refused("CT1", 0).incident);
+    assert_eq!(catalog.incidents(&other, everybody, 10).await.unwrap(), []);
     let requests = "SELECT CAST(SUM(requests) AS BIGINT) FROM audit WHERE action = 'access denied'
         AND outcome = 'refused'";
     assert_eq!(number(catalog, requests).await, 9);
-    let many: Vec<Refusals> = (0..600).map(|at| refused(format!("X{at}"), 41 * day + at)).collect();
+
+    let context =
+        Incident { version: "OLD_1".into(), ..noted(Cause::AbstractSyntax, "CT1", 0).incident };
+    let context = Noted { incident: context, ..noted(Cause::AbstractSyntax, "CT1", 41 * day) };
+    let admitted = noted(Cause::Admitted, "CT1", 41 * day);
+    catalog.note_peers(&[context.clone(), admitted.clone()], 0, &[]).await.unwrap();
+    assert_eq!(number(catalog, requests).await, 9, "only who was kept out is audited");
+    assert_eq!(catalog.incidents(&scope(), everybody, 10).await.unwrap().len(), 2);
+    for name in ["CT1", "192.0.2.1"] {
+        let found = catalog.incidents(&scope(), IncidentsOf::Peer(name), 10).await.unwrap();
+        let found: Vec<_> = found.iter().map(|one| one.incident.cause).collect();
+        assert_eq!(found, [Cause::AbstractSyntax, Cause::Admitted, Cause::Unknown], "{name}");
+    }
+    assert_eq!(catalog.incidents(&scope(), IncidentsOf::Peer("CT2"), 10).await.unwrap(), []);
+
+    let many: Vec<Noted> = (0..600).map(|at| refused(&format!("X{at}"), 41 * day + at)).collect();
     catalog.note_peers(&many, 0, &[]).await.unwrap();
-    assert!(catalog.refused_peers(&scope(), 1000).await.unwrap().len() <= 501);
+    let left = catalog.incidents(&scope(), everybody, 1000).await.unwrap();
+    assert!(left.len() <= 502, "{}", left.len());
+    assert!(left.contains(&context), "strangers push out nothing but strangers");
     made(catalog.add_peer(&scope(), &peer("X599", None)).await.unwrap());
-    let left = catalog.refused_peers(&scope(), 1000).await.unwrap();
-    assert!(left.iter().all(|one| one.peer.calling != "X599"), "settled");
+    let left = catalog.incidents(&scope(), everybody, 1000).await.unwrap();
+    assert!(left.iter().all(|one| one.incident.calling != "X599"), "settled");
 }

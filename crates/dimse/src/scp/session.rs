@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::counter;
+use qianli_model::incident::{Cause, Incident};
 use qianli_model::peer::{Admission, Certificate};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,8 @@ use super::limits::{Active, Full, Pending};
 use super::operation::{Counts, Session};
 use super::perform::Invocations;
 use crate::association::{
-    Agreement, AssociationInfo, AssociationRequest, Refused, Rejection, RejectionReason, negotiate,
+    AcceptedContext, Agreement, AssociationInfo, AssociationRequest, Refused, Rejection,
+    RejectionReason, negotiate, words,
 };
 use crate::connection::{Connection, Lost};
 use crate::pdu::{self, Abort, Frame, PduType, ProtocolError, associate};
@@ -110,7 +112,8 @@ pub(super) async fn serve<S>(
     let request = match request {
         Ok(ControlFlow::Continue(request)) => request,
         Ok(ControlFlow::Break(None)) => return count_association("no_request"),
-        Ok(ControlFlow::Break(Some(refused))) => {
+        Ok(ControlFlow::Break(Some((refused, incident)))) => {
+            node.services.note(None, incident);
             return refuse(connection, pending, peer, refused, artim).await;
         }
         Err(_) => {
@@ -119,6 +122,8 @@ pub(super) async fn serve<S>(
                 "closed the connection from {peer}: it asked for no association within {artim:?}; \
                  is it a DICOM sender?"
             );
+            let waited = format!("nothing, or no whole request, within {artim:?}");
+            node.services.note(None, Incident::new(Cause::NoRequest, peer.ip()).saying(&waited));
             return count_association("no_request");
         }
     };
@@ -126,6 +131,8 @@ pub(super) async fn serve<S>(
     let admission = match admit(node, &request) {
         Ok(admission) => admission,
         Err(rejection) => {
+            let incident = request.incident(rejection.cause).saying(&rejection.detail);
+            node.services.note(None, incident);
             return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
         }
     };
@@ -135,6 +142,8 @@ pub(super) async fn serve<S>(
             if first {
                 warn!("rejected an association from {peer}, and will reject more: {rejection}");
             }
+            let incident = request.incident(rejection.cause).saying(&rejection.detail);
+            node.services.note(Some(admission.tenant), incident);
             return reject(connection, pending, &rejection, artim).await;
         }
     };
@@ -142,24 +151,38 @@ pub(super) async fn serve<S>(
     accepted(node, connection, request, info, active, shutdown).await;
 }
 
-/// Reads the A-ASSOCIATE-RQ (Sta2). Breaks with what to answer, or with nothing to answer.
+/// Reads the A-ASSOCIATE-RQ (Sta2). Breaks with what to answer and to remember, or with nothing.
 async fn read_request<S>(
     connection: &mut Connection<S>,
     peer: SocketAddr,
-) -> ControlFlow<Option<Refused>, AssociationRequest>
+) -> ControlFlow<Option<(Refused, Incident)>, AssociationRequest>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let unexpected = |message: String| {
         // AA-1 wants the service-user as the source of every abort in this state.
-        ControlFlow::Break(Some(Refused::Abort(ProtocolError::new(Abort::BY_USER, message))))
+        let incident = Incident::new(Cause::MalformedRequest, peer.ip()).saying(&message);
+        let refused = Refused::Abort(ProtocolError::new(Abort::BY_USER, message));
+        ControlFlow::Break(Some((refused, incident)))
     };
     match connection.next_frame().await {
         Ok(Frame::Control(PduType::AssociateRq, bytes)) => match associate::read_request(&bytes) {
-            Ok(request) => match AssociationRequest::from_pdu(request, peer) {
-                Ok(request) => ControlFlow::Continue(request),
-                Err(refused) => ControlFlow::Break(Some(refused)),
-            },
+            Ok(pdu) => {
+                let incident = words(&pdu, peer, Cause::MalformedRequest);
+                match AssociationRequest::from_pdu(pdu, peer) {
+                    Ok(request) => ControlFlow::Continue(request),
+                    Err(refused) => {
+                        let incident = match &refused {
+                            Refused::Abort(error) => incident.saying(&error.message),
+                            Refused::Reject(rejection) => {
+                                let incident = incident.saying(&rejection.detail);
+                                Incident { cause: rejection.cause, ..incident }
+                            }
+                        };
+                        ControlFlow::Break(Some((refused, incident)))
+                    }
+                }
+            }
             Err(error) => unexpected(error.message),
         },
         // AA-2: nothing to answer.
@@ -249,6 +272,7 @@ async fn accepted<S>(
         &config.implementation,
     );
     log_accepted(&info, &agreement);
+    note_accepted(node, &info, &agreement);
     connection.set_idle(config.idle_timeout);
     let started = Instant::now();
     let mut session = Session {
@@ -271,6 +295,7 @@ async fn accepted<S>(
     };
     count_association(end.result());
     log_end(&info, &end, &session.counts, started.elapsed());
+    note_end(node, &info, &end);
     let mut connection = session.connection;
     match end {
         // AR-4, once the service user has nothing more to say: ours never has.
@@ -293,6 +318,38 @@ async fn accepted<S>(
     connection.await_close(linger).await;
 }
 
+/// Remembers that a peer was admitted, by what, with which contexts, and which it did not get.
+fn note_accepted(node: &Node, info: &AssociationInfo, agreement: &Agreement) {
+    let tenant = Some(info.admission.tenant);
+    let rule = match info.admission.rule {
+        Some(rule) => format!("row {rule} of the register"),
+        None => "unknown_peers and calling_aets".to_owned(),
+    };
+    let pair =
+        |one: &AcceptedContext| format!("{}={}", one.abstract_syntax, one.transfer_syntax.uid());
+    let accepted: Vec<String> = agreement.contexts.iter().map(pair).collect();
+    let admitted = info.incident(Cause::Admitted).saying(&rule);
+    node.services.note(tenant, admitted.proposing(accepted.iter().map(String::as_str)));
+    for one in &agreement.refused {
+        let proposed = one.transfer_syntaxes.iter().map(String::as_str);
+        let incident = info.incident(one.cause).about(&one.abstract_syntax).proposing(proposed);
+        node.services.note(tenant, incident);
+    }
+}
+
+/// Remembers an association that did not end as it should.
+fn note_end(node: &Node, info: &AssociationInfo, end: &End) {
+    let (cause, words) = match end {
+        End::Released | End::Shutdown => return,
+        End::AbortedByPeer(abort) => (Cause::AbortedByPeer, abort.to_string()),
+        End::Lost(Lost::Closed) => (Cause::ConnectionLost, String::new()),
+        End::Lost(Lost::Io(error)) => (Cause::ConnectionLost, error.to_string()),
+        End::Lost(Lost::Timeout(idle)) => (Cause::IdleTimeout, format!("nothing for {idle:?}")),
+        End::Lost(Lost::Protocol(error)) => (Cause::ProtocolError, error.message.clone()),
+    };
+    node.services.note(Some(info.admission.tenant), info.incident(cause).saying(&words));
+}
+
 fn log_accepted(info: &AssociationInfo, agreement: &Agreement) {
     info!(
         calling = %info.calling,
@@ -312,7 +369,13 @@ fn log_accepted(info: &AssociationInfo, agreement: &Agreement) {
             info.calling,
             info.peer,
             agreement.refused.len(),
-            agreement.refused.get(..LOGGED_REFUSALS).unwrap_or(&agreement.refused).join(", "),
+            agreement
+                .refused
+                .iter()
+                .take(LOGGED_REFUSALS)
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
             if agreement.refused.len() > LOGGED_REFUSALS { ", …" } else { "" },
         );
     }

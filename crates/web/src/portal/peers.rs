@@ -1,12 +1,14 @@
-//! `/peers`: the DICOM peers of the tenant, and who was refused lately.
+//! `/peers`: the DICOM peers of the tenant, what went wrong with them lately and what mends it;
+//! `/peers/of/{name}`: the same of one.
 
 use askama::Template;
 use axum::Form;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use qianli_catalog::CatalogError;
-use qianli_catalog::peers::{NewPeer, PeerAdded, PeerRow, Refusals};
+use qianli_catalog::peers::{IncidentsOf, NewPeer, Noted, PeerAdded, PeerRow};
+use qianli_model::incident::{Kind, Tongue, named};
 use qianli_model::peer::{CertificateRule, TitlePattern};
 use qianli_model::{AeTitle, Permission, Permissions, TenantId};
 use serde::Deserialize;
@@ -36,6 +38,8 @@ struct PeersPage<'a> {
     titles: Vec<String>,
     peers: Vec<Line>,
     refused: Vec<Refused>,
+    /// The peer whose page it is; empty for all.
+    only: &'a str,
     /// Name, label, and whether a new row has it.
     permissions: Vec<(&'static str, &'static str, bool)>,
     problem: Option<&'a str>,
@@ -43,6 +47,8 @@ struct PeersPage<'a> {
 
 struct Line {
     id: i64,
+    /// It is one AE title, no pattern.
+    exact: bool,
     label: String,
     calling: String,
     called: String,
@@ -59,7 +65,15 @@ struct Refused {
     calling: String,
     called: String,
     address: String,
-    reason: &'static str,
+    software: String,
+    /// What happened, to what, and what mends it.
+    what: &'static str,
+    subject: String,
+    proposed: Vec<String>,
+    detail: String,
+    status: String,
+    advice: &'static str,
+    fine: bool,
     times: i64,
     last: String,
     can_admit: bool,
@@ -77,17 +91,28 @@ pub(super) struct Which {
 
 /// `GET /peers`.
 pub(super) async fn show(State(state): State<WebState>, caller: Caller, frame: Frame) -> Response {
-    answer(&state, &caller, &frame.at("peers"), StatusCode::OK, None).await
+    answer(&state, &caller, &frame.at("peers"), (StatusCode::OK, ""), None).await
+}
+
+/// `GET /peers/of/{name}`: by calling AE title or address.
+pub(super) async fn show_one(
+    State(state): State<WebState>,
+    caller: Caller,
+    frame: Frame,
+    Path(name): Path<String>,
+) -> Response {
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+    answer(&state, &caller, &frame.at("peers"), (StatusCode::OK, &name), None).await
 }
 
 async fn answer(
     state: &WebState,
     caller: &Caller,
     frame: &Frame,
-    status: StatusCode,
+    (status, only): (StatusCode, &str),
     problem: Option<&str>,
 ) -> Response {
-    let (titles, peers, refused) = match found(state, caller).await {
+    let (titles, peers, refused) = match found(state, caller, only).await {
         Ok(found) => found,
         Err(error) => return frame.failed(error),
     };
@@ -98,6 +123,7 @@ async fn answer(
         frame,
         peers: peers.into_iter().map(|peer| line(t, peer)).collect(),
         refused: refused.into_iter().map(|one| refused_line(t, one, is_default)).collect(),
+        only,
         permissions: PERMISSIONS.into_iter().map(offered).collect(),
         titles,
         problem,
@@ -105,19 +131,28 @@ async fn answer(
     frame.answer(status, &page)
 }
 
-type Found = (Vec<String>, Vec<PeerRow>, Vec<Refusals>);
+type Found = (Vec<String>, Vec<PeerRow>, Vec<Noted>);
 
-async fn found(state: &WebState, caller: &Caller) -> Result<Found, CatalogError> {
+async fn found(state: &WebState, caller: &Caller, only: &str) -> Result<Found, CatalogError> {
     let (catalog, scope) = (state.archive().catalog(), &caller.scope);
     let titles = catalog.tenant_titles(scope).await?;
-    let peers = catalog.peers(scope).await?;
-    Ok((titles, peers, catalog.refused_peers(scope, SHOWN).await?))
+    let mut peers = catalog.peers(scope).await?;
+    let mut of = IncidentsOf::Everybody;
+    if !only.is_empty() {
+        of = IncidentsOf::Peer(only);
+        let title = AeTitle::parse(only).ok();
+        peers.retain(|row| {
+            row.seen_from == only || title.as_ref().is_some_and(|one| row.rule.calling.matches(one))
+        });
+    }
+    Ok((titles, peers, catalog.incidents(scope, of, SHOWN).await?))
 }
 
 fn line(t: &Texts, peer: PeerRow) -> Line {
     let rule = peer.rule;
     Line {
         id: rule.id,
+        exact: rule.calling.is_exact(),
         calling: rule.calling.to_string(),
         called: rule.called.map(|title| title.to_string()).unwrap_or_default(),
         network: rule.network.map(|network| network.to_string()).unwrap_or_default(),
@@ -131,22 +166,34 @@ fn line(t: &Texts, peer: PeerRow) -> Line {
     }
 }
 
-fn refused_line(t: &Texts, one: Refusals, is_default: bool) -> Refused {
-    let reason = match one.peer.reason.as_str() {
-        "called title" => t.peers_why_called,
-        "registered elsewhere" => t.peers_why_elsewhere,
-        "switched off" => t.peers_why_off,
-        "two tenants" => t.peers_why_two,
-        _ => t.peers_why_unknown,
+fn refused_line(t: &Texts, one: Noted, is_default: bool) -> Refused {
+    let incident = one.incident;
+    let cause = incident.cause;
+    let tongue = if t.is_chinese() { Tongue::Chinese } else { Tongue::English };
+    let names = |text: &str, between: &str| {
+        let words = text.split(' ').filter(|word| !word.is_empty());
+        words.map(named).collect::<Vec<_>>().join(between)
     };
+    let pair = |text: &str| names(&text.replace('=', " "), " · ");
+    let proposed = incident.proposed.split(' ').filter(|text| !text.is_empty()).map(pair);
     Refused {
+        can_admit: cause.is_mended_by_registering(),
         // A row for the others would not help.
-        can_admit: matches!(one.peer.reason.as_str(), "unknown" | "registered elsewhere"),
-        admit_called: if is_default { String::new() } else { one.peer.called.clone() },
-        calling: one.peer.calling,
-        called: one.peer.called,
-        address: one.peer.address,
-        reason,
+        admit_called: if is_default { String::new() } else { incident.called.clone() },
+        what: cause.what(tongue),
+        advice: cause.advice(tongue),
+        fine: cause.kind() == Kind::Admitted,
+        subject: names(&incident.subject, " "),
+        proposed: proposed.collect(),
+        software: format!("{} {}", incident.version, incident.class_uid).trim().to_owned(),
+        status: match incident.status {
+            0 => String::new(),
+            status => format!("{status:04X}H"),
+        },
+        calling: incident.calling,
+        called: incident.called,
+        address: incident.address,
+        detail: incident.detail,
         times: one.times,
         last: format::instant(one.last_ms),
     }
@@ -191,7 +238,7 @@ pub(super) async fn add(
 ) -> Response {
     let frame = frame.at("peers");
     let refuse = async |problem| {
-        answer(&state, &caller, &frame, StatusCode::BAD_REQUEST, Some(problem)).await
+        answer(&state, &caller, &frame, (StatusCode::BAD_REQUEST, ""), Some(problem)).await
     };
     let Some(new) = peer(&pairs) else { return refuse(frame.t.peers_bad).await };
     match state.archive().catalog().add_peer(&caller.scope, &new).await {

@@ -23,6 +23,13 @@ macro_rules! texts {
     };
 }
 
+impl Texts {
+    /// Whether these are the Chinese words.
+    pub fn is_chinese(&self) -> bool {
+        std::ptr::eq(self, &raw const CHINESE)
+    }
+}
+
 texts! {
     skip: "Skip to content", "跳到正文";
     brand_line: "Medical imaging server", "医学影像服务器";
@@ -323,18 +330,19 @@ texts! {
     peers_remove: "Remove", "移除";
     peers_add: "Register a device", "登记设备";
     peers_refused: "Refused lately", "最近被拒绝的连接";
-    peers_refused_text: "Each device that tried to connect and was not let in. Admit those that you know.", "以下设备曾尝试连接但被拒绝，请只允许您认识的设备。";
+    peers_refused_text: "What was refused, failed or broke off in the last 30 days, and what mends it. Admit devices that you know.", "最近 30 天内被拒绝、失败或中断的情况及处理办法。请只允许您认识的设备。";
+    peers_lately: "Lately", "近况";
+    peers_all: "All devices", "全部设备";
+    peers_advice: "What to do", "处理办法";
+    peers_proposed: "It proposed", "设备的提议";
+    peers_agreed: "Agreed on", "已约定";
+    peers_fine: "Nothing went wrong in the last 30 days.", "最近 30 天内一切正常。";
     peers_times: "Times", "次数";
     peers_reason: "Why", "原因";
     peers_admit: "Admit", "允许";
     peers_bad: "A device needs an AE title of 1 to 16 characters and at least one permission; its address is written as 10.1.2.3 or 10.1.0.0/16.", "设备需要 1 至 16 个字符的 AE 名称和至少一项权限；地址写作 10.1.2.3 或 10.1.0.0/16。";
     peers_taken: "There is a row for these devices already.", "这些设备已经登记过。";
     peers_not_yours: "Name the AE title that the device calls: one of this hospital's.", "请填写设备呼叫的 AE 名称，且必须属于本机构。";
-    peers_why_called: "calls an AE title that nobody has", "呼叫的 AE 名称不存在";
-    peers_why_unknown: "not registered", "未登记";
-    peers_why_elsewhere: "registered, but not from this address or with this certificate", "已登记，但地址或证书不符";
-    peers_why_off: "switched off", "已停用";
-    peers_why_two: "registered by two hospitals alike", "被两个机构同时登记";
     share_title: "Share", "分享";
     share_with: "Share with a hospital or a person", "分享给机构或个人";
     share_who_sees: "Who may see this study", "谁可以查看此检查";

@@ -1,7 +1,8 @@
 //! The page of DICOM peers: what an administrator does there, and for whom.
 
 use axum::http::header;
-use qianli_catalog::peers::{Refusals, RefusedPeer};
+use qianli_catalog::peers::Noted;
+use qianli_model::incident::{Cause, Incident};
 use qianli_model::peer::{Calling, Known};
 use qianli_model::{AeTitle, Permission, Role, Scope, TenantId};
 
@@ -12,16 +13,17 @@ fn title(text: &str) -> AeTitle {
     AeTitle::parse(text).expect("a title")
 }
 
-fn refusal(tenant: TenantId, called: &str) -> Refusals {
-    let peer = RefusedPeer {
-        tenant: tenant.0,
+fn noted(tenant: TenantId, cause: Cause, called: &str) -> Noted {
+    let incident = Incident {
         calling: "CT<1>".into(),
         called: called.into(),
-        address: "10.1.2.3".into(),
-        certificate: String::new(),
-        reason: "unknown".into(),
+        ..Incident::new(cause, [10, 1, 2, 3].into())
     };
-    Refusals { peer, times: 3, first_ms: 1000, last_ms: 2000 }
+    Noted { tenant, incident, times: 3, first_ms: 1000, last_ms: 2000 }
+}
+
+fn refusal(tenant: TenantId, called: &str) -> Noted {
+    noted(tenant, Cause::Unknown, called)
 }
 
 /// The tenant in which the register lets a peer store.
@@ -73,6 +75,31 @@ async fn who_was_refused_is_shown_and_admitted_by_one_button() {
     ] {
         assert_eq!(form(&node, "/peers", &chief, wrong).await.status, 400, "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn what_went_wrong_is_told_in_both_languages_with_what_mends_it() {
+    let node = start().await;
+    person(&node, TenantId::DEFAULT, "chief", &[Role::Administrator]).await;
+    let chief = log_in(&node, "chief", PASSWORD).await.ok().expect("a session");
+    let mut context = noted(TenantId::DEFAULT, Cause::AbstractSyntax, "QIANLI");
+    context.incident =
+        context.incident.about("1.2.840.10008.5.1.1.9").proposing(["1.2.840.10008.1.2"]);
+    context.incident.version = "OLD_US_3".into();
+    let admitted = noted(TenantId::DEFAULT, Cause::Admitted, "QIANLI");
+    node.catalog.note_peers(&[context, admitted], 0, &[]).await.expect("notes");
+    let page = get(&node, "/peers", header::COOKIE, &chief).await.text();
+    for words in ["Basic Grayscale Print", "list it in sop_classes", "OLD_US_3", "Implicit VR"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(!page.contains("was let in"), "the list is of troubles");
+    for name in ["CT%3C1%3E", "10.1.2.3"] {
+        let path = format!("/peers/of/{name}?lang=zh-CN");
+        let page = get(&node, &path, header::COOKIE, &chief).await.text();
+        assert!(page.contains("已允许连接") && page.contains("sop_classes"), "{page}");
+    }
+    let page = get(&node, "/peers/of/CT2", header::COOKIE, &chief).await.text();
+    assert!(page.contains("Nothing went wrong"), "{page}");
 }
 
 #[tokio::test]

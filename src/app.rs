@@ -13,6 +13,7 @@ use qianli_model::query::Path as AttributePath;
 use qianli_model::{Scope, TenantId};
 
 use crate::config::{Config, Duplicates, SopClasses};
+use crate::outbound::{Caller, Outbound};
 
 /// How long a commit may take before its senders are told to try again.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
@@ -24,6 +25,8 @@ pub struct App {
     pub config: Config,
     /// Catalog and blobs, joined.
     pub archive: Archive,
+    /// What sends objects to other nodes.
+    pub outbound: Outbound,
 }
 
 /// What a process does when `indexed_attributes` is another list than that of the archive. With two
@@ -80,7 +83,8 @@ impl App {
         }
         let blobs = Blobs::open(&BlobsConfig { url: config.store.clone() })?;
         let archive = Archive::new(catalog, blobs, archive_config(&config))?;
-        Ok(Self { config, archive })
+        let outbound = Outbound::new(Caller::of(&config));
+        Ok(Self { config, archive, outbound })
     }
 
     /// The default tenant, acting for whoever uses this process.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod commit;
 mod concern;
 mod conformance;
 mod delete;
@@ -13,6 +14,7 @@ mod peer;
 mod peers;
 mod people;
 mod rebuild;
+mod retrieve;
 mod say;
 mod send;
 mod serve;
@@ -54,6 +56,12 @@ enum Command {
     Echo(peer::EchoArguments),
     /// Query a DIMSE peer (C-FIND).
     Find(find::Arguments),
+    /// Tell a DIMSE peer to send objects to another (C-MOVE).
+    Move(retrieve::MoveArguments),
+    /// Fetch objects from a DIMSE peer into a folder (C-GET).
+    Get(retrieve::GetArguments),
+    /// Ask a DIMSE peer whether it has objects for good (storage commitment).
+    Commit(commit::Arguments),
     /// Bring the index to this version's schema, which `serve` does by itself, and to other
     /// indexed_attributes, which only this does.
     Migrate,
@@ -132,6 +140,9 @@ pub fn run() -> ExitCode {
             Command::Send(arguments) => send::run(config, arguments).await,
             Command::Echo(arguments) => peer::echo(config, arguments).await,
             Command::Find(arguments) => find::run(config, arguments).await,
+            Command::Move(arguments) => retrieve::move_to(config, arguments).await,
+            Command::Get(arguments) => retrieve::get(config, arguments).await,
+            Command::Commit(arguments) => commit::run(config, arguments).await,
             Command::Migrate => admin::migrate(config).await,
             Command::Doctor(arguments) => admin::doctor(config, arguments).await,
             Command::Delete(arguments) => delete::delete(config, arguments).await,

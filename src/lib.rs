@@ -8,6 +8,7 @@ pub mod config;
 pub mod export;
 pub mod import;
 pub mod jobs;
+pub mod outbound;
 pub mod peers;
 pub mod services;
 pub mod tls;

@@ -1,6 +1,9 @@
 //! What this node does for DIMSE peers: glue between the protocol and the archive. Who may open an
 //! association is decided in `peers`; what each service needs of a peer stands here.
 
+mod moving;
+mod retrieval;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +22,7 @@ use qianli_model::{Permission, Permissions, Provenance, Refusal, Route, Scope, T
 use serde_json::json;
 
 use crate::app::now_ms;
+use crate::outbound::Outbound;
 use crate::peers::Gate;
 
 /// The services of one node.
@@ -27,6 +31,8 @@ pub struct NodeServices {
     pub archive: Archive,
     /// Who is admitted.
     pub gate: Arc<Gate>,
+    /// What sends objects to other nodes.
+    pub outbound: Outbound,
 }
 
 /// The service that a presentation context with this abstract syntax is for, given whether objects of
@@ -34,6 +40,9 @@ pub struct NodeServices {
 pub(crate) fn service(uid: &str, is_stored: bool) -> Option<Service> {
     match uid {
         VERIFICATION => Some(Service::Verification),
+        moving::PATIENT_ROOT | moving::STUDY_ROOT | moving::PATIENT_STUDY_ONLY => {
+            Some(Service::Move)
+        }
         _ => is_stored.then_some(Service::Storage),
     }
 }
@@ -118,11 +127,19 @@ impl Services for NodeServices {
     }
 
     async fn perform(&self, request: OperationRequest, exchange: &mut Exchange) {
-        let reply = match self.scope(&request.association, request.service).await {
-            Ok(_) => Reply::new(Status::UNRECOGNISED_OPERATION),
-            Err(refusal) => Reply::from(StoreOutcome::from(refusal)),
+        let scope = match self.scope(&request.association, request.service).await {
+            Ok(scope) => scope,
+            Err(refusal) => {
+                return exchange.reply(Reply::from(StoreOutcome::from(refusal))).await;
+            }
         };
-        exchange.reply(reply).await;
+        match request.service {
+            Service::Move => {
+                let (archive, outbound) = (&self.archive, &self.outbound);
+                moving::perform(archive, outbound, &scope, &request, exchange).await;
+            }
+            _ => exchange.reply(Reply::new(Status::UNRECOGNISED_OPERATION)).await,
+        }
     }
 }
 

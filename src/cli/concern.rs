@@ -35,6 +35,8 @@ const CALLING: &[&str] = &[
     "log",
     "log_format",
 ];
+/// Where destinations are registered.
+const INDEX: &[&str] = &["data", "database", "database_connections"];
 /// What `doctor` looks at beside the archive.
 const NODE: &[&str] = &[
     "http",
@@ -59,8 +61,9 @@ fn groups(command: &str) -> Option<&'static [&'static [&'static str]]> {
         "delete" => Some(&[ARCHIVE, &["delete_grace"]]),
         "doctor" => Some(&[ARCHIVE, NODE, PEERS]),
         "audit" => Some(&[ARCHIVE, &["aet"]]),
-        "restore" | "sweep" | "migrate" | "user" | "tenant" | "token" | "peer" => Some(&[ARCHIVE]),
-        "send" | "echo" | "find" => Some(&[CALLING]),
+        "restore" | "sweep" | "migrate" | "user" | "tenant" | "token" => Some(&[ARCHIVE]),
+        "peer" => Some(&[ARCHIVE, CALLING]),
+        "send" | "echo" | "find" | "move" | "get" | "commit" => Some(&[CALLING, INDEX]),
         _ => Some(&[]),
     }
 }
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn groups_name_settings_that_exist() {
         let settings = settings();
-        for group in [ARCHIVE, READING, ADMISSION, CALLING, NODE, PEERS, &["delete_grace"]] {
+        for group in [ARCHIVE, READING, ADMISSION, CALLING, INDEX, NODE, PEERS, &["delete_grace"]] {
             for name in group {
                 assert!(settings.iter().any(|one| one.get_id() == *name), "{name}");
             }

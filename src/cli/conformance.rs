@@ -137,10 +137,16 @@ const SERVICES: &[(&str, &str)] = &[
     ("Modality Performed Procedure Step (annex F)", "1.2.840.10008.3.1.2.3.3"),
 ];
 
-/// Abstract syntaxes for which our commands are users (`echo`, `send`, `find`).
+/// Abstract syntaxes for which our commands are users (`echo`, `send`, `find`, `move`, `get`,
+/// `commit`).
 fn as_user(uid: &str) -> bool {
     let find = [super::find::PATIENT_ROOT_FIND, super::find::STUDY_ROOT_FIND];
-    uid == VERIFICATION || SopClassPolicy::All.accepts(uid) || find.contains(&uid)
+    let retrieve = [super::retrieve::MOVE, super::retrieve::GET].concat();
+    uid == VERIFICATION
+        || uid == super::commit::COMMITMENT
+        || SopClassPolicy::All.accepts(uid)
+        || find.contains(&uid)
+        || retrieve.contains(&uid)
 }
 
 fn dimse_services() -> String {

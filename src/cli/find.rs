@@ -9,17 +9,16 @@ use qianli_dimse::{ProposedContext, StatusClass};
 use qianli_model::dataset::{Limits, SliceSource};
 use qianli_model::{Tag, TransferSyntax, json, tag};
 
-use super::peer::{Peer, connect};
+use super::peer::Callee;
 use super::say::say;
 use crate::config::Config;
-use crate::tls::client::ClientTls;
 
 /// Study Root Query/Retrieve Information Model - FIND (PS3.4 C.6.2.3).
 pub(super) const STUDY_ROOT_FIND: &str = "1.2.840.10008.5.1.4.1.2.2.1";
 /// Patient Root Query/Retrieve Information Model - FIND (PS3.4 C.6.1.3).
 pub(super) const PATIENT_ROOT_FIND: &str = "1.2.840.10008.5.1.4.1.2.1.1";
 /// Query/Retrieve Level.
-const QUERY_RETRIEVE_LEVEL: Tag = tag::tag(0x0008, 0x0052);
+pub(super) const QUERY_RETRIEVE_LEVEL: Tag = tag::tag(0x0008, 0x0052);
 
 /// The level of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -33,16 +32,17 @@ enum QueryLevel {
 /// Arguments of `qianli find`.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// TITLE@host:port
-    peer: Peer,
+    #[command(flatten)]
+    callee: Callee,
     /// What is asked for.
     #[arg(long, value_enum, default_value = "study")]
     level: QueryLevel,
     /// A key to match or, without a value, to return: PatientName='WANG*', 00080020=20260101-.
     #[arg(short, long = "key", value_name = "KEY[=VALUE]")]
     keys: Vec<String>,
-    #[command(flatten)]
-    tls: ClientTls,
+    /// Ask for relational queries (PS3.4 section C.5.1): keys of any level, without those above.
+    #[arg(long)]
+    relational: bool,
 }
 
 /// Queries and prints one JSON object per match.
@@ -53,11 +53,20 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
         _ => STUDY_ROOT_FIND,
     };
     let syntax = TransferSyntax::IMPLICIT_LITTLE;
-    let proposed = ProposedContext::new(sop_class, [syntax]);
-    let mut association = connect(&config, &arguments.peer, &arguments.tls, &[proposed]).await?;
+    let mut proposed = ProposedContext::new(sop_class, [syntax]);
+    if arguments.relational {
+        proposed = proposed.with_extended([1]);
+    }
+    let reached = arguments.callee.reach(&config).await?;
+    let title = &reached.to.title;
+    let mut association = reached.connect(&[proposed]).await?;
     let Some(context) = association.context(sop_class, syntax).map(|accepted| accepted.id) else {
-        bail!("{} does not offer this query (SOP class {sop_class})", arguments.peer.title);
+        bail!("{title} does not offer this query (SOP class {sop_class})");
     };
+    let answered = association.extended(sop_class).and_then(|answer| answer.first());
+    if arguments.relational && answered != Some(&1) {
+        eprintln!("warning: {title} does not say that it does relational queries");
+    }
     let mut found = association.find(context, &identifier).await.context("C-FIND")?;
     let mut matches = 0_u64;
     let end = loop {
@@ -110,6 +119,11 @@ fn identifier(level: QueryLevel, keys: &[String]) -> anyhow::Result<Vec<u8>> {
         };
         elements.insert(tag, value.to_owned());
     }
+    encode(elements)
+}
+
+/// Texts in Implicit VR Little Endian.
+pub(super) fn encode(elements: BTreeMap<Tag, String>) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for (tag, mut value) in elements {
         let uid = tag == tag::STUDY_INSTANCE_UID

@@ -2,104 +2,135 @@
 
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use qianli_dimse::secure::Stream;
-use qianli_dimse::{
-    Association, Implementation, ProposedContext, ScuConfig, ScuError, StatusClass,
-};
-use qianli_model::{AeTitle, file_meta};
-use tokio::net::TcpStream;
+use qianli_dimse::{ProposedContext, StatusClass};
+use qianli_model::destination::{Destination, is_address};
+use qianli_model::{AeTitle, Scope};
 
+use super::people::{open, tenant};
 use super::say::say;
 use crate::config::Config;
+use crate::outbound::{Caller, Open};
 use crate::tls::client::ClientTls;
 
-/// A peer as people write it: `TITLE@host:port`.
+/// A peer as people write it: `TITLE@host:port`, or the title of a registered destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Peer {
     /// Its AE title.
     pub(super) title: AeTitle,
-    /// Its host and port.
-    pub(super) address: String,
+    /// Its host and port; `None` for a registered one.
+    pub(super) address: Option<String>,
 }
 
 impl FromStr for Peer {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is not a peer; write TITLE@host:port, e.g. PACS@10.0.0.5:104");
-        let (title, address) = text.split_once('@').ok_or_else(wrong)?;
-        let title = AeTitle::parse(title).map_err(|error| error.to_string())?;
-        let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
-        if host.is_empty() || port.parse::<u16>().is_err() {
-            return Err(wrong());
+        let (title, address) = match text.split_once('@') {
+            Some((title, address)) => (title, Some(address)),
+            None => (text, None),
+        };
+        if address.is_some_and(|address| !is_address(address)) || title.is_empty() {
+            return Err(format!(
+                "{text:?} is not a peer; write TITLE@host:port, e.g. PACS@10.0.0.5:104, or the title \
+                 of one that `qianli peer list` names"
+            ));
         }
-        Ok(Self { title, address: address.to_owned() })
+        let title = AeTitle::parse(title).map_err(|error| error.to_string())?;
+        Ok(Self { title, address: address.map(str::to_owned) })
+    }
+}
+
+/// Who is called, and how.
+#[derive(clap::Args)]
+pub(super) struct Callee {
+    /// TITLE@host:port, or the title of a peer that was registered with its address.
+    pub(super) peer: Peer,
+    /// The tenant that registered it.
+    #[arg(long, default_value = "default")]
+    tenant: String,
+    #[command(flatten)]
+    tls: ClientTls,
+}
+
+/// A peer that was found, and who calls it.
+pub(super) struct Reached {
+    pub(super) to: Destination,
+    pub(super) caller: Caller,
+}
+
+impl Callee {
+    /// Where the peer is.
+    pub(super) async fn reach(&self, config: &Config) -> anyhow::Result<Reached> {
+        let mut caller = Caller::of(config);
+        if self.tls.is_wanted() {
+            caller.tls = Some(self.tls.clone());
+        }
+        let title = &self.peer.title;
+        let to = match &self.peer.address {
+            Some(address) => Destination::new(title.clone(), address.clone()),
+            None => {
+                let catalog = open(config.clone()).await?;
+                let scope = Scope::local(tenant(&catalog, &self.tenant).await?.id);
+                let found = catalog.destination(&scope, title).await?;
+                catalog.close().await;
+                let Some(found) = found else {
+                    bail!(
+                        "no peer {title} is registered with an address; write {title}@HOST:PORT, or \
+                         register it with `qianli peer add {title} HOST:PORT`"
+                    );
+                };
+                found
+            }
+        };
+        Ok(Reached { to, caller })
+    }
+}
+
+impl Reached {
+    /// Opens an association under our own AE title, over TLS where that is wanted.
+    pub(super) async fn connect(&self, contexts: &[ProposedContext]) -> anyhow::Result<Open> {
+        self.connect_patiently(contexts, None).await
+    }
+
+    /// The same, waiting longer for answers.
+    pub(super) async fn connect_patiently(
+        &self,
+        contexts: &[ProposedContext],
+        patience: Option<Duration>,
+    ) -> anyhow::Result<Open> {
+        let mut settings = self.caller.settings(&self.to);
+        settings.response_timeout = patience.unwrap_or(settings.response_timeout);
+        let called = self.caller.call_as(&self.to, &settings, contexts).await;
+        called.with_context(|| format!("call {}@{}", self.to.title, self.to.address))
+    }
+
+    /// Sends a C-ECHO and says how long the answer took.
+    pub(super) async fn echo(&self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let mut association = self.connect(&[ProposedContext::verification()]).await?;
+        let answer = association.echo().await.context("C-ECHO")?;
+        association.release().await.context("release the association")?;
+        let title = &self.to.title;
+        if answer.status.class() != StatusClass::Success {
+            bail!("{title} answers with {}", answer.status);
+        }
+        say!("{title} answers ({} ms)", started.elapsed().as_millis());
+        Ok(())
     }
 }
 
 /// Arguments of `qianli echo`.
 #[derive(clap::Args)]
 pub(super) struct EchoArguments {
-    /// TITLE@host:port
-    peer: Peer,
     #[command(flatten)]
-    tls: ClientTls,
-}
-
-/// Opens an association with a peer under our own AE title, over TLS where that is wanted.
-pub(super) async fn connect(
-    config: &Config,
-    peer: &Peer,
-    tls: &ClientTls,
-    contexts: &[ProposedContext],
-) -> anyhow::Result<Association<Box<dyn Stream>>> {
-    let settings = ScuConfig {
-        max_pdu: config.max_pdu,
-        ..ScuConfig::new(config.aet.clone(), peer.title.clone(), implementation())
-    };
-    let open = async {
-        let stream = TcpStream::connect(&peer.address).await.map_err(ScuError::Connect)?;
-        stream.set_nodelay(true).map_err(ScuError::Connect)?;
-        let address = stream.peer_addr().map_err(ScuError::Connect)?;
-        let stream: Box<dyn Stream> = match tls.is_wanted() {
-            true => {
-                let host = peer.address.rsplit_once(':').map_or("", |(host, _)| host);
-                let own = config.dimse_tls_files.as_ref();
-                Box::new(tls.wrap(stream, address, host, own).await?)
-            }
-            false => Box::new(stream),
-        };
-        let association = Association::negotiate(stream, address, &settings, contexts).await?;
-        anyhow::Ok(association)
-    };
-    let opened = tokio::time::timeout(settings.connect_timeout, open).await;
-    opened
-        .unwrap_or_else(|_| Err(ScuError::Timeout(settings.connect_timeout).into()))
-        .with_context(|| format!("call {}@{}", peer.title, peer.address))
-}
-
-/// How we introduce ourselves to peers.
-pub(super) fn implementation() -> Implementation {
-    Implementation {
-        class_uid: file_meta::IMPLEMENTATION_CLASS_UID.into(),
-        version_name: file_meta::IMPLEMENTATION_VERSION_NAME.into(),
-    }
+    callee: Callee,
 }
 
 /// Sends a C-ECHO.
 pub(super) async fn echo(config: Config, arguments: EchoArguments) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
-    let contexts = [ProposedContext::verification()];
-    let mut association = connect(&config, &arguments.peer, &arguments.tls, &contexts).await?;
-    let answer = association.echo().await.context("C-ECHO")?;
-    association.release().await.context("release the association")?;
-    if answer.status.class() != StatusClass::Success {
-        bail!("{} answers with {}", arguments.peer.title, answer.status);
-    }
-    say!("{} answers ({} ms)", arguments.peer.title, started.elapsed().as_millis());
+    arguments.callee.reach(&config).await?.echo().await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -110,16 +141,13 @@ mod tests {
     #[test]
     fn peers_are_parsed() {
         let peer: Peer = "PACS@10.0.0.5:104".parse().unwrap();
-        assert_eq!((peer.title.as_str(), peer.address.as_str()), ("PACS", "10.0.0.5:104"));
+        assert_eq!(peer.title.as_str(), "PACS");
+        assert_eq!(peer.address.as_deref(), Some("10.0.0.5:104"));
         assert!("PACS@[::1]:104".parse::<Peer>().is_ok());
-        for wrong in [
-            "PACS",
-            "PACS@host",
-            "PACS@:104",
-            "@host:104",
-            "PACS@host:port",
-            "TOOLONGTITLE12345@h:1",
-        ] {
+        assert_eq!("PACS".parse::<Peer>().unwrap().address, None);
+        for wrong in
+            ["PACS@host", "PACS@:104", "@host:104", "PACS@host:port", "TOOLONGTITLE12345@h:1", ""]
+        {
             assert!(wrong.parse::<Peer>().is_err(), "{wrong}");
         }
     }

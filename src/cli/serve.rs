@@ -20,12 +20,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::admin::NEWEST;
-use super::peer::implementation;
 use super::people;
 use super::say::say;
 use crate::app::{App, OtherAttributes, now_ms};
 use crate::audit::ship::Shipper;
 use crate::config::Config;
+use crate::outbound::implementation;
 use crate::peers::{Gate, Policy};
 use crate::services::NodeServices;
 use crate::tls::dimse::DimseTls;
@@ -70,7 +70,11 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             max_associations_per_address: config.max_associations_per_address,
             ..ScpConfig::new(implementation())
         },
-        Arc::new(NodeServices { archive: app.archive.clone(), gate }),
+        Arc::new(NodeServices {
+            archive: app.archive.clone(),
+            gate,
+            outbound: app.outbound.clone(),
+        }),
     );
     let mut secure_address = None;
     if let Some((address, tls)) = secure {
@@ -196,6 +200,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         jobs.context("the worker")
     })
     .await;
+    app.outbound.close().await;
     upkeep.abort();
     keeping.cancel();
     if keeper.await.is_err() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use qianli_model::address::is_loopback;
+use qianli_model::destination::Destination;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -34,6 +35,16 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
+    /// How a registered destination is called.
+    pub fn of(destination: &Destination) -> Self {
+        let authorities = destination.tls.as_ref().map(|tls| tls.authorities.as_str());
+        Self {
+            tls: destination.tls.is_some(),
+            tls_ca: authorities.filter(|path| !path.is_empty()).map(PathBuf::from),
+            tls_insecure: false,
+        }
+    }
+
     /// Whether TLS is wanted.
     pub fn is_wanted(&self) -> bool {
         self.tls

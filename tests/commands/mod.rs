@@ -85,7 +85,9 @@ fn impossible_settings_are_refused_by_name() {
         assert!(start.elapsed() < Duration::from_secs(20), "{arguments:?}: {:?}", start.elapsed());
     }
     let help = words(&qianli(&["--help"]));
-    for command in ["serve", "import", "send", "echo", "find", "migrate", "doctor", "sweep"] {
+    for command in
+        ["serve", "import", "send", "echo", "find", "move", "get", "commit", "migrate", "doctor"]
+    {
         assert!(help.contains(command), "{help}");
     }
 }
@@ -99,9 +101,9 @@ fn commands_take_the_settings_that_concern_them() {
         ("import", &["--store", "--max-object"], &["--http", "--max-pdu", "--cors-origins"]),
         ("sweep", &["--store", "--database"], &["--http", "--aet", "--max-associations"]),
         ("doctor", &["--store", "--http"], &["--max-associations", "--duplicates"]),
-        ("echo", &["--aet"], &["--http", "--store", "--database", "--duplicates"]),
-        ("find", &["--aet"], &["--http", "--store", "--data "]),
-        ("send", &["--aet", "--max-pdu"], &["--http", "--store", "--data "]),
+        ("echo", &["--aet"], &["--http", "--store", "--duplicates"]),
+        ("find", &["--aet", "--data "], &["--http", "--store"]),
+        ("send", &["--aet", "--max-pdu", "--data "], &["--http", "--store"]),
         ("rebuild", &["--store"], &["--http", "--max-associations", "--aet"]),
         ("delete", &["--store", "--delete-grace"], &["--http", "--aet"]),
         ("migrate", &["--database"], &["--http", "--aet", "--duplicates"]),

@@ -180,7 +180,7 @@ impl Node {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qianli"));
         command.arg(name);
         // Commands that only call peers know no archive.
-        if !["send", "echo", "find"].contains(&name) {
+        if !["send", "echo", "find", "move", "get", "commit"].contains(&name) {
             command.arg("--data").arg(self.data());
             if let Some(url) = &self.plan.database {
                 command.args(["--database", url]);

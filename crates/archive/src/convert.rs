@@ -21,13 +21,14 @@ use qianli_model::dataset::{
 };
 use qianli_model::frames::FrameTable;
 use qianli_model::syntax::Encoding;
-use qianli_model::{Scope, TransferSyntax, file_meta, tag};
+use qianli_model::{Permission, Scope, SopInstanceUid, TransferSyntax, file_meta, tag};
 
 use crate::blobs::BlobError;
 use crate::frames::{ConvertError, FrameReader, MadeFrame};
+use crate::key::guard;
 use crate::retrieve::ByteStream;
 use crate::source::BlobSource;
-use crate::{Archive, ArchiveError, Memory};
+use crate::{Archive, ArchiveError, Memory, permit};
 use describe::{derived_uid, describe};
 use pixels::{Packed, Pixels};
 
@@ -41,6 +42,16 @@ pub struct Opened {
     pub length: Option<u64>,
     /// Its transfer syntax.
     pub syntax: TransferSyntax,
+}
+
+/// The data set of an object on its way out, without preamble and file meta information.
+pub struct DataSet {
+    /// The data set, in the syntax that was asked for.
+    pub content: ByteStream,
+    /// Its length, where it is known before it is made.
+    pub length: Option<u64>,
+    /// Which instance it is: another than the stored one where something was lost.
+    pub instance: SopInstanceUid,
 }
 
 /// Whether an object may be had in `to`, as far as the two syntaxes tell. A single object can still
@@ -97,14 +108,56 @@ impl Archive {
             let content = self.open(scope, &detail.location).await?;
             return Ok(Opened { content, length: Some(detail.location.blob_size), syntax });
         }
-        let frames = FrameReader::new(self, scope, Arc::clone(&detail));
-        let mut conversion = Conversion::prepare(self, frames, syntax).await?;
+        let (conversion, _) = self.convert(scope, detail, syntax).await?;
+        Ok(Opened { content: conversion.stream(), length: None, syntax })
+    }
+
+    /// Streams the data set alone, as it travels in a C-STORE; else as [`Archive::open_as`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Archive::open_as`].
+    pub async fn open_data_set(
+        &self,
+        scope: &Scope,
+        location: &Location,
+        syntax: TransferSyntax,
+    ) -> Result<DataSet, ConvertError> {
+        permit(scope, Permission::Read)?;
+        guard(scope, [location.blob_key.as_str()])?;
+        if location.transfer_syntax == syntax {
+            return Ok(self.stored_data_set(location).await?);
+        }
+        let detail = self.detail_of(scope, location).await?;
+        if detail.location.transfer_syntax == syntax {
+            return Ok(self.stored_data_set(&detail.location).await?);
+        }
+        let (mut conversion, instance) = self.convert(scope, detail, syntax).await?;
+        // The file meta information stays here.
+        conversion.ready.pop_front();
+        Ok(DataSet { content: conversion.stream(), length: None, instance })
+    }
+
+    async fn stored_data_set(&self, location: &Location) -> Result<DataSet, ArchiveError> {
+        let content = self.stored(location, location.data_set_offset..location.blob_size).await?;
+        let length = location.blob_size.checked_sub(location.data_set_offset);
+        Ok(DataSet { content, length, instance: location.instance.clone() })
+    }
+
+    async fn convert(
+        &self,
+        scope: &Scope,
+        detail: Arc<Detail>,
+        syntax: TransferSyntax,
+    ) -> Result<(Conversion, SopInstanceUid), ConvertError> {
+        let frames = FrameReader::new(self, scope, detail);
+        let (mut conversion, instance) = Conversion::prepare(self, frames, syntax).await?;
         // Most of what cannot be rewritten shows at the start.
         conversion.rewrite().await.map_err(|error| match error {
             ArchiveError::Damaged(what) => ImagingError::Malformed(what.into()).into(),
             other => ConvertError::from(other),
         })?;
-        Ok(Opened { content: conversion.stream(), length: None, syntax })
+        Ok((conversion, instance))
     }
 
     /// The details of an object that was located, or of what took its place since.
@@ -150,7 +203,7 @@ impl Conversion {
         archive: &Archive,
         reader: FrameReader,
         to: TransferSyntax,
-    ) -> Result<Self, ConvertError> {
+    ) -> Result<(Self, SopInstanceUid), ConvertError> {
         let detail = Arc::clone(reader.detail());
         let from = detail.location.transfer_syntax;
         if !can_convert(from, to) {
@@ -160,15 +213,17 @@ impl Conversion {
         let mut changes = Changes::new();
         let mut pixels = None;
         let has_pixels = detail.frames != FrameTable::None;
-        let mut instance = detail.location.instance.to_string();
+        let mut instance = detail.location.instance.clone();
         if is_native(from) && is_native(to) {
             // Rewriting the data set is all.
         } else if has_pixels && detail.frames.count() > 0 {
             let first = reader.transcoded(1, to, false).await?;
             changes = describe(&detail, reader.description(), &first.frame, to);
             if first.frame.lossy.is_some() {
-                instance = derived_uid(&detail, to);
-                changes.insert(tag::SOP_INSTANCE_UID, Change::text(VR::UI, &instance));
+                let derived = derived_uid(&detail, to);
+                changes.insert(tag::SOP_INSTANCE_UID, Change::text(VR::UI, &derived));
+                instance = SopInstanceUid::parse(&derived)
+                    .map_err(|_| ArchiveError::Damaged("a UID cannot be derived".into()))?;
             }
             pixels = Some(Pixels::new(reader, first, to, None)?);
         } else if has_pixels || !is_native(to) {
@@ -179,8 +234,8 @@ impl Conversion {
         let limits = archive.0.config.limits.clone();
         let source = source(archive, &detail.location, &limits).await?;
         let rewriter = Rewriter::new(source, from.encoding(), to, plan, changes, &limits);
-        let head = file_meta::write(&detail.location.sop_class, &instance, to, None);
-        Ok(Self {
+        let head = file_meta::write(&detail.location.sop_class, instance.as_str(), to, None);
+        let conversion = Self {
             archive: archive.clone(),
             key: detail.location.blob_key.clone(),
             to,
@@ -188,7 +243,8 @@ impl Conversion {
             ready: VecDeque::from([Bytes::from(head)]),
             pixels,
             phase: Phase::DataSet,
-        })
+        };
+        Ok((conversion, instance))
     }
 
     fn stream(self) -> ByteStream {

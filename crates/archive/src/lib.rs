@@ -43,7 +43,7 @@ use qianli_model::{Permission, Query, Scope, SeriesUid, TenantId};
 pub use admit::SopClassPolicy;
 pub use blobs::{BlobError, Blobs, BlobsConfig};
 pub use conflict::PatientGroup;
-pub use convert::{Deidentified, Opened, Outgoing, Pseudonymous, can_convert};
+pub use convert::{DataSet, Deidentified, Opened, Outgoing, Pseudonymous, can_convert};
 pub use deletion::{Purged, RestoreError, Restored};
 pub use error::{ArchiveError, IngestError};
 pub use frames::{ConvertError, FrameReader, MadeFrame};

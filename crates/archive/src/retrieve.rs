@@ -157,7 +157,7 @@ impl Archive {
     }
 
     /// Streams a range of a stored object.
-    async fn stored(
+    pub(crate) async fn stored(
         &self,
         location: &Location,
         range: Range<u64>,

@@ -12,6 +12,7 @@ mod config;
 mod conflict;
 mod db;
 mod deletion;
+mod destinations;
 mod error;
 mod feed;
 pub mod grants;
@@ -36,6 +37,7 @@ pub use audit::{
 pub use catalog::Catalog;
 pub use config::CatalogConfig;
 pub use deletion::PURGE_JOB;
+pub use destinations::DestinationRow;
 pub use error::{CatalogError, Cause};
 pub use record::Announced;
 pub use repair::Copied;

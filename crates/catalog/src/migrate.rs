@@ -89,6 +89,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0070_peers.sql"),
     ),
     (
+        71,
+        "destinations",
+        include_str!("../../../migrations/postgres/0071_destinations.sql"),
+        include_str!("../../../migrations/sqlite/0071_destinations.sql"),
+    ),
+    (
         72,
         "incidents",
         include_str!("../../../migrations/postgres/0072_incidents.sql"),

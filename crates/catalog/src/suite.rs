@@ -7,6 +7,7 @@ mod auditing;
 mod conflicts;
 mod contention;
 mod deleting;
+mod destinations;
 mod factors;
 mod feed;
 mod fixture;

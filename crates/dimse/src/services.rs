@@ -70,7 +70,7 @@ pub enum Service {
 
 impl Service {
     /// Every service that the node offers.
-    pub const ALL: [Self; 2] = [Self::Verification, Self::Storage];
+    pub const ALL: [Self; 3] = [Self::Verification, Self::Storage, Self::Move];
 
     /// Whether an operation belongs to the service.
     pub const fn offers(self, operation: &Operation) -> bool {

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod charset;
 pub mod dataset;
 pub mod deidentify;
+pub mod destination;
 pub mod file_meta;
 pub mod frames;
 pub mod grant;

@@ -1,13 +1,13 @@
 //! What we propose, and what is left of it after the answer.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::time::Duration;
 
 use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResultReason,
     RequestorRoles, UserIdentity, UserIdentityType, UserVariableItem,
 };
+pub use qianli_model::destination::Identity;
 use qianli_model::{AeTitle, TransferSyntax};
 use tracing::debug;
 
@@ -36,42 +36,6 @@ pub struct ScuConfig {
     pub identity: Option<Identity>,
 }
 
-/// A user identity to show to a peer (PS3.7 table D.3-14). Secrets are not printed.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Identity {
-    /// A name alone.
-    Username(String),
-    /// A name and a passcode.
-    Password(String, String),
-    /// A JSON Web Token.
-    Jwt(String),
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Username(name) => write!(f, "Username({name:?})"),
-            Self::Password(name, _) => write!(f, "Password({name:?}, ***)"),
-            Self::Jwt(_) => f.write_str("Jwt(***)"),
-        }
-    }
-}
-
-impl Identity {
-    fn item(&self) -> UserVariableItem {
-        let bytes = |text: &String| text.clone().into_bytes();
-        let (kind, primary, secondary) = match self {
-            Self::Username(name) => (UserIdentityType::Username, bytes(name), Vec::new()),
-            Self::Password(name, passcode) => {
-                (UserIdentityType::UsernamePassword, bytes(name), bytes(passcode))
-            }
-            Self::Jwt(token) => (UserIdentityType::Jwt, bytes(token), Vec::new()),
-        };
-        // An answer would prove nothing: the peer says no by refusing the association.
-        UserVariableItem::UserIdentityItem(UserIdentity::new(false, kind, primary, secondary))
-    }
-}
-
 impl ScuConfig {
     /// The defaults: PDUs of 128 KiB, 10 s to connect, 60 s for a response.
     pub fn new(calling: AeTitle, called: AeTitle, implementation: Implementation) -> Self {
@@ -85,6 +49,19 @@ impl ScuConfig {
             identity: None,
         }
     }
+}
+
+fn identity_item(identity: &Identity) -> UserVariableItem {
+    let bytes = |text: &String| text.clone().into_bytes();
+    let (kind, primary, secondary) = match identity {
+        Identity::Username(name) => (UserIdentityType::Username, bytes(name), Vec::new()),
+        Identity::Password(name, passcode) => {
+            (UserIdentityType::UsernamePassword, bytes(name), bytes(passcode))
+        }
+        Identity::Jwt(token) => (UserIdentityType::Jwt, bytes(token), Vec::new()),
+    };
+    // An answer would prove nothing: the peer says no by refusing the association.
+    UserVariableItem::UserIdentityItem(UserIdentity::new(false, kind, primary, secondary))
 }
 
 /// A presentation context to propose.
@@ -198,7 +175,7 @@ pub(super) fn request(
         UserVariableItem::ImplementationVersionName(config.implementation.version_name.clone()),
     ];
     user_variables.extend(negotiations(contexts));
-    user_variables.extend(config.identity.as_ref().map(Identity::item));
+    user_variables.extend(config.identity.as_ref().map(identity_item));
     Ok(AssociationRQ {
         protocol_version: 1,
         calling_ae_title: config.calling.to_string(),

@@ -31,7 +31,8 @@ use crate::tls::TlsFiles;
 pub use environment::unknown_variables;
 pub use providers::{MachinesSettings, OidcSettings};
 pub use units::{
-    Address, Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span, UnknownPeers,
+    Address, DimseIdentity, Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span,
+    UnknownPeers,
 };
 
 /// Every key, all optional: a source says only what it sets.
@@ -158,6 +159,9 @@ pub struct Settings {
     /// [default: accept].
     #[arg(long, env = "QIANLI_UNKNOWN_PEERS", value_enum, value_name = "WHAT", global = true)]
     pub unknown_peers: Option<UnknownPeers>,
+    /// What becomes of user identities that DICOM peers show [default: check].
+    #[arg(long, env = "QIANLI_DIMSE_IDENTITY", value_enum, value_name = "WHAT", global = true)]
+    pub dimse_identity: Option<DimseIdentity>,
     /// Associations at once [default: 256].
     #[arg(long, env = "QIANLI_MAX_ASSOCIATIONS", value_name = "N", global = true)]
     pub max_associations: Option<u32>,
@@ -300,6 +304,8 @@ pub struct Config {
     pub calling_aets: Vec<qianli_model::AeTitle>,
     /// See [`Settings::unknown_peers`].
     pub unknown_peers: UnknownPeers,
+    /// See [`Settings::dimse_identity`].
+    pub dimse_identity: DimseIdentity,
     /// See [`Settings::max_associations`].
     pub max_associations: u32,
     /// See [`Settings::max_associations_per_address`].
@@ -483,6 +489,10 @@ impl Settings {
                 .unknown_peers
                 .or(file.unknown_peers)
                 .unwrap_or(UnknownPeers::Accept),
+            dimse_identity: self
+                .dimse_identity
+                .or(file.dimse_identity)
+                .unwrap_or(DimseIdentity::Check),
             max_associations: self.max_associations.or(file.max_associations).unwrap_or(256),
             max_associations_per_address: per_address(
                 self.max_associations_per_address.or(file.max_associations_per_address),

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use qianli_catalog::Catalog;
 use qianli_catalog::peers::SeenPeer;
-use qianli_dimse::association::{AssociationInfo, AssociationRequest, Rejection, RejectionReason};
+use qianli_dimse::association::{
+    AssociationInfo, AssociationRequest, IdentityKind, Rejection, RejectionReason,
+};
 use qianli_model::incident::{Cause, Incident};
 use qianli_model::peer::{Admission, Calling, Certificate, Known, Register};
 use qianli_model::{AeTitle, Role, TenantId};
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::notes::{Note, write_notes};
 use crate::app::now_ms;
-use crate::config::{Config, UnknownPeers};
+use crate::config::{Config, DimseIdentity, UnknownPeers};
 
 /// How often it is asked whether the register changed.
 const REFRESH: Duration = Duration::from_secs(4);
@@ -37,6 +39,8 @@ pub struct Policy {
     pub calling: Vec<AeTitle>,
     /// Whether anybody may call without a row in the register.
     pub unknown: UnknownPeers,
+    /// What becomes of user identities.
+    pub identity: DimseIdentity,
 }
 
 /// Decides about associations.
@@ -90,11 +94,23 @@ impl Gate {
             certificate: request.certificate.as_ref(),
         };
         let admission = self.policy.decide(&register, &who)?;
+        let proves_nothing =
+            request.identity.as_ref().is_none_or(|one| one.kind == IdentityKind::Username);
+        if self.policy.identity == DimseIdentity::Require && proves_nothing {
+            let line = format!("{} shows no user identity that proves anything", request.calling);
+            let rejection = Rejection::new(RejectionReason::NoReasonGiven, line);
+            return Err(rejection.because(Cause::NoIdentity));
+        }
         if let Some(rule) = admission.rule {
             let address = request.peer.ip().to_canonical().to_string();
             self.note(Note::Seen(SeenPeer { rule, address, at_ms: now_ms() }));
         }
         Ok(admission)
+    }
+
+    /// What becomes of user identities.
+    pub fn identities(&self) -> DimseIdentity {
+        self.policy.identity
     }
 
     /// Takes note of what went wrong with a peer, or that one was admitted. Without a tenant, it is that
@@ -140,6 +156,7 @@ impl Policy {
             check_called: config.check_called_aet,
             calling: config.calling_aets.clone(),
             unknown: config.unknown_peers,
+            identity: config.dimse_identity,
         }
     }
 

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use qianli_archive::{Archive, Format, SpoolWriter};
 use qianli_catalog::AuditEntry;
 use qianli_dimse::Status;
-use qianli_dimse::association::{AssociationInfo, AssociationRequest, Rejection, VERIFICATION};
+use qianli_dimse::association::{
+    AssociationInfo, AssociationRequest, Identified, Rejection, UserIdentity, VERIFICATION,
+};
 use qianli_dimse::exchange::{Exchange, OperationRequest, Reply};
 use qianli_dimse::services::{ObjectSink, Service, Services, StoreOutcome, StoreRequest};
 use qianli_model::audit::{Action, Outcome};
@@ -19,6 +21,7 @@ use qianli_model::incident::Incident;
 use qianli_model::peer::Admission;
 use qianli_model::scope::Principal;
 use qianli_model::{Permission, Permissions, Provenance, Refusal, Route, Scope, TenantId};
+use qianli_web::WebState;
 use serde_json::json;
 
 use crate::app::now_ms;
@@ -33,6 +36,8 @@ pub struct NodeServices {
     pub gate: Arc<Gate>,
     /// What sends objects to other nodes.
     pub outbound: Outbound,
+    /// Who has accounts and tokens.
+    pub people: WebState,
 }
 
 /// The service that a presentation context with this abstract syntax is for, given whether objects of
@@ -65,10 +70,15 @@ impl NodeServices {
     /// trail, and told the peer as "Refused: Not Authorized" (PS3.7 annex C).
     async fn scope(&self, who: &AssociationInfo, service: Service) -> Result<Scope, Refusal> {
         let as_who = |tenant: TenantId, permissions: Permissions| {
-            let principal = Principal::Peer(who.calling.to_string());
+            let peer = || Principal::Peer(who.calling.to_string());
+            let principal = who.principal.clone().unwrap_or_else(peer);
             Scope::new(tenant, principal, permissions).at(&who.peer.to_string())
         };
-        let still = self.gate.still(who);
+        let still = self.gate.still(who).map(|now| match who.principal {
+            // The row lets the peer in; what it may do, whoever is behind it.
+            Some(_) => Admission { permissions: who.admission.permissions, ..now },
+            None => now,
+        });
         let allowed =
             still.filter(|now| needs(service).is_none_or(|one| now.permissions.allow(one)));
         if let Some(now) = allowed {
@@ -96,6 +106,22 @@ impl Services for NodeServices {
 
     fn note(&self, tenant: Option<TenantId>, incident: Incident) {
         self.gate.record(tenant, incident);
+    }
+
+    async fn identify(
+        &self,
+        request: &AssociationRequest,
+        identity: &UserIdentity,
+        admission: Admission,
+    ) -> Result<Identified, Rejection> {
+        crate::identity::identify(
+            &self.people,
+            self.gate.identities(),
+            request,
+            identity,
+            admission,
+        )
+        .await
     }
 
     fn service(&self, uid: &str) -> Option<Service> {

@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use qianli_dimse::Implementation;
+use qianli_dimse::{Implementation, Service};
 use qianli_dimse::association::{AssociationRequest, negotiate};
 use qianli_dimse::pdu::{Abort, Deframer, Frame, PduType, associate};
 
@@ -30,6 +30,16 @@ fn read(data: &[u8], step: usize) -> (Vec<u8>, Vec<u8>) {
     (controls, messages)
 }
 
+/// Services by the length of a UID, so that every way through is found.
+fn service(uid: &str) -> Option<Service> {
+    match uid.len() % 4 {
+        0 => Some(Service::Storage),
+        1 => Some(Service::Query),
+        2 => Some(Service::Move),
+        _ => None,
+    }
+}
+
 fn control(kind: PduType, bytes: &[u8]) {
     match kind {
         PduType::AssociateRq => {
@@ -37,7 +47,8 @@ fn control(kind: PduType, bytes: &[u8]) {
             let peer = ([127, 0, 0, 1], 104).into();
             let Ok(request) = AssociationRequest::from_pdu(request, peer) else { return };
             let us = Implementation { class_uid: "1.2.3".into(), version_name: "FUZZ".into() };
-            let agreement = negotiate(&request, |uid| uid.len() % 2 == 0, 16_384, &us);
+            let mut agreement = negotiate(&request, service, 16_384, &us);
+            agreement.confirm_identity();
             associate::write(agreement.answer).expect("an answer can be written");
         }
         PduType::AssociateAc => drop(associate::read_accept(bytes)),

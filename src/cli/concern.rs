@@ -50,7 +50,8 @@ const NODE: &[&str] = &[
     "viewer",
 ];
 /// Who is let in.
-const PEERS: &[&str] = &["aet", "check_called_aet", "calling_aets", "unknown_peers"];
+const PEERS: &[&str] =
+    &["aet", "check_called_aet", "calling_aets", "unknown_peers", "dimse_identity"];
 
 /// The settings that a command uses, in groups; `None` for all.
 fn groups(command: &str) -> Option<&'static [&'static [&'static str]]> {

@@ -9,7 +9,6 @@ use qianli_catalog::peers::{IncidentsOf, NewPeer, PeerAdded};
 use qianli_model::destination::{
     Destination, DestinationTls, Identity, MOST_ASSOCIATIONS, is_address,
 };
-use qianli_model::incident::named;
 use qianli_model::peer::{CertificateRule, Network, TitlePattern};
 use qianli_model::{AeTitle, Permissions, Scope, TransferSyntax};
 
@@ -62,7 +61,7 @@ pub(super) enum PeerCommand {
         #[arg(long, default_value = "default")]
         tenant: String,
     },
-    /// List who was refused lately, and what: `qianli doctor ae NAME` says what to do.
+    /// List who was refused lately; `qianli doctor ae NAME` tells all of a peer, and what to do.
     Refused {
         /// The tenant.
         #[arg(long, default_value = "default")]
@@ -281,17 +280,15 @@ pub(super) async fn run(config: Config, command: PeerCommand) -> anyhow::Result<
         }
         PeerCommand::Refused { tenant: of } => {
             let scope = Scope::local(tenant(&catalog, &of).await?.id);
-            for one in catalog.incidents(&scope, IncidentsOf::Everybody, LISTED).await? {
+            for one in catalog.incidents(&scope, IncidentsOf::Refused, LISTED).await? {
                 let peer = one.incident;
                 say!(
-                    "{:>6} times  {:<16} to {:<16} from {:<18} {}{}{}",
+                    "{:>6} times  {:<16} to {:<16} from {:<18} {}",
                     one.times,
                     peer.calling,
                     peer.called,
                     peer.address,
                     peer.cause,
-                    if peer.subject.is_empty() { "" } else { ": " },
-                    named(&peer.subject),
                 );
             }
         }

@@ -59,29 +59,6 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (gate, keeper) = Gate::open(app.archive.catalog(), Policy::of(&config))
         .await
         .context("read the register of DICOM peers")?;
-    let mut scp = Scp::new(
-        dimse,
-        ScpConfig {
-            max_associations: config.max_associations as usize,
-            max_pdu: config.max_pdu,
-            artim_timeout: config.artim_timeout,
-            idle_timeout: config.idle_timeout,
-            drain_timeout: config.drain_timeout,
-            max_associations_per_address: config.max_associations_per_address,
-            ..ScpConfig::new(implementation())
-        },
-        Arc::new(NodeServices {
-            archive: app.archive.clone(),
-            gate,
-            outbound: app.outbound.clone(),
-        }),
-    );
-    let mut secure_address = None;
-    if let Some((address, tls)) = secure {
-        let listener = bind("dimse-tls", address).await?;
-        secure_address = Some(listener.local_addr()?);
-        scp = scp.also_secure(listener, Arc::new(DimseTls(tls)));
-    }
     let state = WebState::new(
         app.archive.clone(),
         WebConfig {
@@ -108,7 +85,30 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             ..WebConfig::default()
         },
     )?;
-
+    let mut scp = Scp::new(
+        dimse,
+        ScpConfig {
+            max_associations: config.max_associations as usize,
+            max_pdu: config.max_pdu,
+            artim_timeout: config.artim_timeout,
+            idle_timeout: config.idle_timeout,
+            drain_timeout: config.drain_timeout,
+            max_associations_per_address: config.max_associations_per_address,
+            ..ScpConfig::new(implementation())
+        },
+        Arc::new(NodeServices {
+            archive: app.archive.clone(),
+            gate,
+            outbound: app.outbound.clone(),
+            people: state.clone(),
+        }),
+    );
+    let mut secure_address = None;
+    if let Some((address, tls)) = secure {
+        let listener = bind("dimse-tls", address).await?;
+        secure_address = Some(listener.local_addr()?);
+        scp = scp.also_secure(listener, Arc::new(DimseTls(tls)));
+    }
     // Notes of associations are written to the end of the last of them.
     let keeping = CancellationToken::new();
     let keeper = tokio::spawn(keeper.run(keeping.clone()));

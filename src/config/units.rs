@@ -134,6 +134,18 @@ pub enum UnknownPeers {
     Refuse,
 }
 
+/// What becomes of user identities that DICOM peers show (PS3.7 D.3.3.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum DimseIdentity {
+    /// They are not looked at.
+    Ignore,
+    /// Who shows one must be known, and may do what the account may; a name alone counts as none.
+    Check,
+    /// The same, and whoever shows none is rejected.
+    Require,
+}
+
 /// A sender whose text is not what it declares, and what it is: `CT1=gbk`, `192.0.2.7=euc-kr`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

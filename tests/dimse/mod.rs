@@ -4,3 +4,4 @@ mod association;
 mod moving;
 mod peers;
 mod storage;
+mod why;

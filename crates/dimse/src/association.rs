@@ -2,6 +2,9 @@
 //!
 //! What a peer asks for, what we answer, why we refuse. No sockets, no clocks, no global state.
 
+mod extended;
+mod identity;
+
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -12,8 +15,12 @@ use dicom_ul::pdu::{
 use qianli_model::file_meta::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use qianli_model::incident::{Cause, Incident, printable};
 use qianli_model::peer::{Admission, Certificate};
+use qianli_model::scope::Principal;
 use qianli_model::{AeTitle, TransferSyntax};
 
+pub use self::extended::{CommonExtended, Extended};
+use self::extended::{ITEM_COMMON, ITEM_IDENTITY_ANSWER, ITEM_WINDOW, OUR_WINDOW, window};
+pub use self::identity::{Identified, IdentityKind, UserIdentity};
 use crate::pdu::associate::Reject;
 use crate::pdu::{Abort, ProtocolError};
 use crate::services::Service;
@@ -70,8 +77,14 @@ pub struct AssociationRequest {
     pub implementation_version: Option<String>,
     /// SOP classes for which it proposes roles.
     pub roles: Vec<(String, RequestorRoles)>,
-    /// Whether it sent a user identity. None is honoured yet and none is refused (PS3.7 D.3.3.7).
-    pub has_user_identity: bool,
+    /// The user identity that it shows.
+    pub identity: Option<UserIdentity>,
+    /// SOP classes with the application information that it proposes for them.
+    pub extended: Vec<(String, Vec<u8>)>,
+    /// What it says of SOP classes that we may not know.
+    pub common: Vec<CommonExtended>,
+    /// Operations that it would invoke and perform at one time; 0 for any number.
+    pub window: Option<(u16, u16)>,
 }
 
 /// Who is at the other end of an accepted association.
@@ -93,6 +106,8 @@ pub struct AssociationInfo {
     pub implementation_version: Option<String>,
     /// What was decided about it when it began.
     pub admission: Admission,
+    /// Who is behind it, where it showed a user identity that was accepted.
+    pub principal: Option<Principal>,
 }
 
 impl AssociationInfo {
@@ -154,6 +169,8 @@ pub struct AcceptedContext {
     /// Whether the requestor takes objects on it: SCP by role selection (PS3.7 D.3.3.4), as whoever
     /// asks for a C-GET proposes.
     pub requestor_is_scp: bool,
+    /// What both ends agreed on beyond the baseline of the SOP class.
+    pub extended: Extended,
 }
 
 /// Why an association is refused (PS3.8 table 9-21).
@@ -292,7 +309,10 @@ impl AssociationRequest {
             implementation_class_uid: None,
             implementation_version: None,
             roles: Vec::new(),
-            has_user_identity: false,
+            identity: None,
+            extended: Vec::new(),
+            common: Vec::new(),
+            window: None,
         };
         request.take_user_information(pdu.user_variables);
         if request.max_pdu.is_some_and(|limit| limit < SMALLEST_MAX_PDU) {
@@ -303,8 +323,8 @@ impl AssociationRequest {
         Ok(request)
     }
 
-    /// Keeps what we use; asynchronous operations and extended negotiation may be left unanswered,
-    /// which means the defaults (PS3.7 D.3.3.3, D.3.3.5, D.3.3.6).
+    /// Keeps what we use. What cannot be read is as if it were not there: it only asks for more than
+    /// the defaults.
     fn take_user_information(&mut self, items: Vec<UserVariableItem>) {
         for item in items {
             match item {
@@ -319,8 +339,19 @@ impl AssociationRequest {
                 UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles) => {
                     self.roles.push((trim(&uid).to_owned(), roles));
                 }
-                UserVariableItem::UserIdentityItem(_) => self.has_user_identity = true,
-                _ => {}
+                UserVariableItem::UserIdentityItem(identity) => {
+                    self.identity = UserIdentity::of(&identity);
+                }
+                UserVariableItem::SopClassExtendedNegotiationSubItem(uid, information) => {
+                    self.extended.push((trim(&uid).to_owned(), information));
+                }
+                UserVariableItem::Unknown(ITEM_WINDOW, content) => {
+                    self.window = window(&content);
+                }
+                UserVariableItem::Unknown(ITEM_COMMON, content) => {
+                    self.common.extend(CommonExtended::read(&content));
+                }
+                UserVariableItem::Unknown(..) => {}
             }
         }
     }
@@ -349,6 +380,7 @@ impl AssociationRequest {
             implementation_class_uid: self.implementation_class_uid.clone(),
             implementation_version: self.implementation_version.clone(),
             admission,
+            principal: None,
         }
     }
 }
@@ -381,8 +413,8 @@ pub fn negotiate(
     let mut results = Vec::new();
     for proposed in &request.contexts {
         let abstract_syntax = trim(&proposed.abstract_syntax);
-        let service = service(abstract_syntax);
-        let requestor_is_scp = service == Some(Service::Storage)
+        let offered = service(abstract_syntax);
+        let requestor_is_scp = offered == Some(Service::Storage)
             && request.roles.iter().any(|(uid, roles)| uid == abstract_syntax && roles.scp);
         let mut syntaxes =
             proposed.transfer_syntaxes.iter().filter_map(|uid| TransferSyntax::from_uid(uid));
@@ -391,7 +423,7 @@ pub fn negotiate(
             false => syntaxes.next(),
         };
         let (reason, transfer_syntax) = match known {
-            _ if service.is_none() => {
+            _ if offered.is_none() => {
                 (PresentationContextResultReason::AbstractSyntaxNotSupported, None)
             }
             None => (PresentationContextResultReason::TransferSyntaxesNotSupported, None),
@@ -403,6 +435,7 @@ pub fn negotiate(
                 abstract_syntax: abstract_syntax.to_owned(),
                 transfer_syntax,
                 requestor_is_scp,
+                extended: Extended::default(),
             }),
             None => refused.push(RefusedContext {
                 abstract_syntax: abstract_syntax.to_owned(),
@@ -427,6 +460,9 @@ pub fn negotiate(
         UserVariableItem::MaxLength(our_max_pdu),
         UserVariableItem::ImplementationClassUID(implementation.class_uid.clone()),
     ];
+    if request.window.is_some() {
+        user_variables.push(UserVariableItem::Unknown(ITEM_WINDOW, OUR_WINDOW.to_vec()));
+    }
     for (uid, roles) in &request.roles {
         // PS3.7 D.3.3.4: the requestor may be SCU of what we accept, and SCP of what we can send.
         let mut of_class = contexts.iter().filter(|context| context.abstract_syntax == *uid);
@@ -439,6 +475,16 @@ pub fn negotiate(
     }
     user_variables
         .push(UserVariableItem::ImplementationVersionName(implementation.version_name.clone()));
+    for (uid, proposed) in &request.extended {
+        let mut of_class = contexts.iter_mut().filter(|context| context.abstract_syntax == *uid);
+        let Some(first) = of_class.next() else { continue };
+        let agreed = service(uid).and_then(|service| Extended::agree(service, proposed));
+        let Some((agreed, answer)) = agreed else { continue };
+        first.extended = agreed;
+        of_class.for_each(|context| context.extended = agreed);
+        user_variables
+            .push(UserVariableItem::SopClassExtendedNegotiationSubItem(uid.clone(), answer));
+    }
     let answer = AssociationAC {
         protocol_version: 1,
         calling_ae_title: request.calling.to_string(),
@@ -448,6 +494,15 @@ pub fn negotiate(
         user_variables,
     };
     Agreement { contexts, refused, send_limit: send_limit(request.max_pdu, our_max_pdu), answer }
+}
+
+impl Agreement {
+    /// Tells the peer that its user identity was accepted (PS3.7 table D.3-15). Names, passcodes and
+    /// JSON Web Tokens are answered without content.
+    pub fn confirm_identity(&mut self) {
+        let answer = UserVariableItem::Unknown(ITEM_IDENTITY_ANSWER, vec![0, 0]);
+        self.answer.user_variables.push(answer);
+    }
 }
 
 /// Whether every image has a place in the syntax, uncompressed. Big endian is retired.

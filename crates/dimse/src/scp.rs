@@ -243,4 +243,6 @@ fn report_panic(ended: Result<(), JoinError>) {
 }
 
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod tests;

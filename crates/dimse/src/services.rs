@@ -10,7 +10,9 @@ use qianli_model::incident::Incident;
 use qianli_model::peer::Admission;
 use qianli_model::{AeTitle, Refusal, SopClassUid, SopInstanceUid, TenantId, TransferSyntax};
 
-use crate::association::{AssociationInfo, AssociationRequest, Rejection};
+use crate::association::{
+    AssociationInfo, AssociationRequest, Identified, Rejection, UserIdentity,
+};
 pub use crate::exchange::Reply;
 use crate::exchange::{Exchange, OperationRequest};
 use crate::message::Operation;
@@ -23,6 +25,18 @@ pub trait Services: Send + Sync + 'static {
     /// An error becomes an A-ASSOCIATE-RJ with that reason. Called between two reads of a socket: it
     /// must not wait for anything.
     fn admit(&self, request: &AssociationRequest) -> Result<Admission, Rejection>;
+
+    /// Finds out whether a user identity is right, and what its association may do then; asked after
+    /// [`Self::admit`], of peers that show one. It may wait: others are not kept from anything.
+    async fn identify(
+        &self,
+        request: &AssociationRequest,
+        identity: &UserIdentity,
+        admission: Admission,
+    ) -> Result<Identified, Rejection> {
+        let _ = (request, identity);
+        Ok(Identified { admission, principal: None })
+    }
 
     /// The service that a presentation context with this abstract syntax is for; `None` refuses the
     /// context.

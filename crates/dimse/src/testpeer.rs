@@ -164,6 +164,11 @@ pub fn checksum(start: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(start, |sum, &byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
 }
 
+/// The services of a node that nobody looks into afterwards.
+pub fn services(manners: Manners) -> Arc<dyn Services> {
+    Arc::new(Node { manners, diary: Diary::default() })
+}
+
 /// A listening node.
 pub struct TestNode {
     pub address: SocketAddr,

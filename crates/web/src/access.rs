@@ -10,6 +10,7 @@ mod guesses;
 mod identify;
 pub mod login;
 pub mod oidc;
+pub mod proof;
 pub mod secret;
 
 use std::time::Duration;

@@ -72,6 +72,8 @@ impl Row {
 pub enum IncidentsOf<'a> {
     /// All but who was admitted.
     Everybody,
+    /// Connections and associations that were refused.
+    Refused,
     /// Those of an AE title or an address, with who was admitted.
     Peer(&'a str),
 }
@@ -90,6 +92,7 @@ impl Catalog {
     ) -> Result<Vec<Noted>, CatalogError> {
         let (which, name) = match of {
             IncidentsOf::Everybody => ("kind <> 'admitted' AND $2 = ''", ""),
+            IncidentsOf::Refused => ("kind = 'association' AND $2 = ''", ""),
             IncidentsOf::Peer(name) => ("(calling = $2 OR address = $2)", name),
         };
         let text = format!(

@@ -159,26 +159,58 @@ fn whoever_takes_objects_gets_a_syntax_that_any_of_them_has_a_place_in() {
 }
 
 #[test]
-fn optional_negotiation_is_tolerated_and_left_unanswered() {
-    let mut pdu = request_pdu(&[(1, CT, &[IMPLICIT])]);
+fn optional_negotiation_is_read_and_answered_with_what_we_support() {
+    const FIND: &str = "1.2.840.10008.5.1.4.1.2.2.1";
+    let mut pdu =
+        request_pdu(&[(1, CT, &[IMPLICIT]), (3, FIND, &[IMPLICIT]), (5, FIND, &[EXPLICIT])]);
+    let common = [&[0, 5][..], b"1.2.3", &[0, 17], b"1.2.840.10008.4.2", &[0, 0]].concat();
+    let identity = UserIdentity::new(
+        true,
+        UserIdentityType::UsernamePassword,
+        b"user".to_vec(),
+        b"word".to_vec(),
+    );
+    let extended = UserVariableItem::SopClassExtendedNegotiationSubItem;
     pdu.user_variables.extend([
-        // Asynchronous operations window, 8 and 8.
-        UserVariableItem::Unknown(0x53, vec![0, 8, 0, 8]),
-        // SOP class common extended negotiation.
-        UserVariableItem::Unknown(0x57, vec![0, 5, b'1', b'.', b'2', b'.', b'3', 0, 0, 0, 0]),
-        UserVariableItem::SopClassExtendedNegotiationSubItem(CT.into(), vec![2, 0, 0, 0, 1, 0]),
-        UserVariableItem::UserIdentityItem(UserIdentity::new(
-            true,
-            UserIdentityType::UsernamePassword,
-            b"user".to_vec(),
-            b"word".to_vec(),
-        )),
+        // Asynchronous operations window, 8 and any number.
+        UserVariableItem::Unknown(0x53, vec![0, 8, 0, 0]),
+        UserVariableItem::Unknown(0x57, common),
+        UserVariableItem::Unknown(0x57, vec![0, 9, 1]),
+        UserVariableItem::Unknown(0x5A, vec![1]),
+        extended(CT.into(), vec![2, 0, 0, 0, 1, 0]),
+        extended(FIND.into(), vec![1, 1, 1, 1]),
+        extended("1.2.3".into(), vec![1]),
+        UserVariableItem::UserIdentityItem(identity),
     ]);
     let bytes = write(pdu).unwrap();
     let request = AssociationRequest::from_pdu(read_request(&bytes).unwrap(), peer()).unwrap();
-    assert!(request.has_user_identity);
-    let agreement = negotiate(&request, |_| Some(Service::Storage), 131_072, &implementation());
-    assert_eq!(agreement.answer.user_variables.len(), 3, "length, class and version only");
+    let shown = request.identity.as_ref().unwrap();
+    assert_eq!((shown.kind, &shown.secondary[..]), (IdentityKind::Password, &b"word"[..]));
+    assert!(!format!("{request:?}").contains("119, 111, 114, 100"), "the password is printed");
+    assert_eq!(request.window, Some((8, 0)));
+    assert_eq!(request.common.len(), 1, "what cannot be read is as if it were not there");
+    assert_eq!(request.common[0].service_class, CommonExtended::STORAGE);
+    let service = |uid: &str| match uid {
+        CT => Some(Service::Storage),
+        FIND => Some(Service::Query),
+        _ => None,
+    };
+    let mut agreement = negotiate(&request, service, 131_072, &implementation());
+    agreement.confirm_identity();
+    let all = Extended { relational: true, datetime: true, fuzzy: true };
+    let agreed: Vec<_> = agreement.contexts.iter().map(|context| context.extended).collect();
+    assert_eq!(agreed, [Extended::default(), all, all]);
+    let bytes = write(agreement.answer).unwrap();
+    let answer = read_accept(&bytes).unwrap().user_variables;
+    for item in [
+        UserVariableItem::Unknown(0x53, vec![0, 1, 0, 1]),
+        extended(CT.into(), vec![2, 0, 3, 0, 0, 0]),
+        extended(FIND.into(), vec![1, 1, 1, 0]),
+        UserVariableItem::Unknown(0x59, vec![0, 0]),
+    ] {
+        assert!(answer.contains(&item), "{item:?}: {answer:?}");
+    }
+    assert_eq!(answer.len(), 3 + 4, "nothing else was asked for");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use metrics::counter;
+use qianli_model::incident::{Cause, Incident};
 use qianli_model::{SopClassUid, SopInstanceUid};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -203,6 +204,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         })
     }
 
+    /// Remembers a request that failed, for whoever looks why.
+    pub(super) fn note_failure(&self, request: &Request, status: Status, comment: Option<&str>) {
+        // What is not a UID could be anything, a name even.
+        let class = request.sop_class.as_deref().and_then(|uid| SopClassUid::parse(uid).ok());
+        let class = class.as_ref().map_or("", SopClassUid::as_str);
+        let subject = format!("{} {class}", request.operation.name());
+        let incident = self.info.incident(Cause::of_status(status.code())).about(&subject);
+        let incident = incident.saying(comment.unwrap_or_default());
+        let incident = Incident { status: status.code(), ..incident };
+        self.services.note(Some(self.info.admission.tenant), incident);
+    }
+
     fn record(&mut self, request: &Request, outcome: &StoreOutcome, bytes: u64) {
         let class = outcome.status.class().as_str();
         counter!("qianli_dimse_stores_total", "status" => class).increment(1);
@@ -229,6 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 outcome.status,
                 outcome.comment.as_deref().unwrap_or_default(),
             );
+            self.note_failure(request, outcome.status, outcome.comment.as_deref());
         }
     }
 }

@@ -256,6 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         match status.class() {
             StatusClass::Failure => {
                 warn!("answered {name} of {who} ({}) with {status} {comment}", self.info.peer);
+                self.note_failure(request, status, reply.comment.as_deref());
             }
             _ => debug!("answered {name} of {who} with {status} {comment}"),
         }

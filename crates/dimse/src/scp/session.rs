@@ -21,8 +21,8 @@ use super::limits::{Active, Full, Pending};
 use super::operation::{Counts, Session};
 use super::perform::Invocations;
 use crate::association::{
-    AcceptedContext, Agreement, AssociationInfo, AssociationRequest, Refused, Rejection,
-    RejectionReason, negotiate, words,
+    AcceptedContext, Agreement, AssociationInfo, AssociationRequest, Identified, Refused,
+    Rejection, RejectionReason, negotiate, words,
 };
 use crate::connection::{Connection, Lost};
 use crate::pdu::{self, Abort, Frame, PduType, ProtocolError, associate};
@@ -103,7 +103,8 @@ pub(super) async fn serve<S>(
 {
     let artim = node.config.artim_timeout;
     let peer = caller.peer;
-    let mut connection = Connection::new(stream, node.config.max_pdu, artim);
+    // Until there is an association ARTIM alone counts.
+    let mut connection = Connection::new(stream, node.config.max_pdu, artim.saturating_mul(2));
     // The whole request has to be there before ARTIM expires (Sta2), not just a byte of it.
     let request = tokio::select! {
         () = shutdown.cancelled() => return,
@@ -136,6 +137,14 @@ pub(super) async fn serve<S>(
             return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
         }
     };
+    let identified = match identify(node, &request, admission).await {
+        Ok(identified) => identified,
+        Err(rejection) => {
+            let incident = request.incident(rejection.cause).saying(&rejection.detail);
+            node.services.note(Some(admission.tenant), incident);
+            return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
+        }
+    };
     let active = match pending.activate() {
         Ok(active) => active,
         Err(Full { pending, rejection, first }) => {
@@ -147,7 +156,8 @@ pub(super) async fn serve<S>(
             return reject(connection, pending, &rejection, artim).await;
         }
     };
-    let info = Arc::new(request.info(id, admission));
+    let Identified { admission, principal } = identified;
+    let info = Arc::new(AssociationInfo { principal, ..request.info(id, admission) });
     accepted(node, connection, request, info, active, shutdown).await;
 }
 
@@ -196,6 +206,25 @@ where
             ControlFlow::Break(None)
         }
     }
+}
+
+/// Asks who is behind a peer that shows a user identity. The others wait for nothing.
+async fn identify(
+    node: &Node,
+    request: &AssociationRequest,
+    admission: Admission,
+) -> Result<Identified, Rejection> {
+    let Some(identity) = &request.identity else {
+        return Ok(Identified { admission, principal: None });
+    };
+    let asked = node.services.identify(request, identity, admission);
+    let limit = node.config.artim_timeout;
+    tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
+        Err(Rejection::new(
+            RejectionReason::TemporaryCongestion,
+            format!("the user identity could not be checked within {limit:?}"),
+        ))
+    })
 }
 
 /// Asks the configuration and the node.
@@ -265,12 +294,16 @@ async fn accepted<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let config = &node.config;
-    let agreement = negotiate(
+    let mut agreement = negotiate(
         &request,
         |uid| node.services.service(uid),
         config.max_pdu,
         &config.implementation,
     );
+    let wants_answer = request.identity.as_ref().is_some_and(|identity| identity.wants_answer);
+    if wants_answer && info.principal.is_some() {
+        agreement.confirm_identity();
+    }
     log_accepted(&info, &agreement);
     note_accepted(node, &info, &agreement);
     connection.set_idle(config.idle_timeout);
@@ -325,6 +358,10 @@ fn note_accepted(node: &Node, info: &AssociationInfo, agreement: &Agreement) {
         Some(rule) => format!("row {rule} of the register"),
         None => "unknown_peers and calling_aets".to_owned(),
     };
+    let rule = match &info.principal {
+        Some(who) => format!("{rule}, as {} {}", who.kind(), who.name()),
+        None => rule,
+    };
     let pair =
         |one: &AcceptedContext| format!("{}={}", one.abstract_syntax, one.transfer_syntax.uid());
     let accepted: Vec<String> = agreement.contexts.iter().map(pair).collect();
@@ -357,6 +394,7 @@ fn log_accepted(info: &AssociationInfo, agreement: &Agreement) {
         contexts = agreement.contexts.len(),
         certificate = info.certificate.as_ref().map_or("", |shown| shown.subject.as_str()),
         tenant = info.admission.tenant.0,
+        user = info.principal.as_ref().map_or("", |who| who.name()),
         implementation = info.implementation_version.as_deref().unwrap_or_default(),
         "accepted an association from {} ({}) to {}",
         info.calling, info.peer, info.called,

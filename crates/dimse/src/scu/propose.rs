@@ -13,8 +13,8 @@ use tracing::debug;
 
 use super::ScuError;
 use crate::association::{
-    APPLICATION_CONTEXT, AcceptedContext, Implementation, SMALLEST_MAX_PDU, UNSTATED_MAX_PDU,
-    VERIFICATION, trim,
+    APPLICATION_CONTEXT, AcceptedContext, Extended, Implementation, SMALLEST_MAX_PDU,
+    UNSTATED_MAX_PDU, VERIFICATION, trim,
 };
 
 /// How we call.
@@ -229,6 +229,7 @@ pub(super) fn accepted_contexts(
                 abstract_syntax: context.abstract_syntax.clone(),
                 transfer_syntax,
                 requestor_is_scp: false,
+                extended: Extended::default(),
             }),
             None => debug!(
                 "ignored an accepted context for {} in {}, which was not proposed",

@@ -40,7 +40,11 @@ async fn over(
         );
         let mut answer = agreement.answer;
         let ours = |item: &UserVariableItem| {
-            !matches!(item, UserVariableItem::ScuScpRoleSelectionSubItem(..))
+            !matches!(
+                item,
+                UserVariableItem::ScuScpRoleSelectionSubItem(..)
+                    | UserVariableItem::SopClassExtendedNegotiationSubItem(..)
+            )
         };
         answer.user_variables.retain(ours);
         answer.user_variables.extend(answers);

@@ -85,7 +85,7 @@ rows! {
         "The log of the server says more.", "详情见服务器日志。";
     AbstractSyntax Context "abstract syntax":
         "proposed a SOP class that is not taken here", "提议了本服务器不接受的 SOP 类";
-        "Such objects are not sent. If it is a storage class, list it in sop_classes; if it is a service, this server does not offer it.", "此类对象不会被发送。若是存储类，请加入 sop_classes；若是服务，本服务器不提供。";
+        "Such objects are not sent. Private storage classes are taken with sop_classes = \"all\"; a service that this server does not offer is to be switched off at the device.", "此类对象不会被发送。私有存储类需设置 sop_classes = \"all\"；本服务器不提供的服务请在设备上关闭。";
     TransferSyntax Context "transfer syntax":
         "proposed only encodings that are not known here", "提议的传输语法本服务器均不支持";
         "Let the device also propose Explicit or Implicit VR Little Endian.", "请让设备同时提议显式或隐式 VR 小端传输语法。";
@@ -97,7 +97,7 @@ rows! {
         "Free space or mend the store (`qianli doctor` looks at both); the device may send again.", "请释放空间或修复存储（`qianli doctor` 可检查），之后设备可以重发。";
     WrongClass Operation "wrong class":
         "sent an object of another SOP class than announced, or of one that is not taken", "对象的 SOP 类与声明不符或不被接受";
-        "Compare the object's SOP Class UID with the presentation context; list the class in sop_classes if it should be taken.", "请核对对象的 SOP Class UID 与表示上下文；若应接受该类，请加入 sop_classes。";
+        "Compare the object's SOP Class UID with the presentation context; sop_classes = \"all\" takes private classes, too.", "请核对对象的 SOP Class UID 与表示上下文；设置 sop_classes = \"all\" 可接受私有类。";
     CannotUnderstand Operation "cannot understand":
         "sent a data set that cannot be read or used", "发送的数据集无法读取";
         "Export the object at the device and look at it with `qianli import` or dcmdump; its vendor has to mend it.", "请在设备上导出该对象并用 `qianli import` 或 dcmdump 检查，由厂商修复。";

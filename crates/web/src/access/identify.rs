@@ -45,10 +45,10 @@ pub(crate) struct LinkPath(pub(crate) String);
 
 /// Who holds a secret, as the catalog last said.
 #[derive(Debug)]
-struct Known {
-    tenant: Tenant,
-    principal: Principal,
-    permissions: Permissions,
+pub(super) struct Known {
+    pub(super) tenant: Tenant,
+    pub(super) principal: Principal,
+    pub(super) permissions: Permissions,
     person: Option<Person>,
     /// For whom grants are looked up, where the tenant is not the caller's own.
     viewer: Option<Viewer>,
@@ -177,7 +177,7 @@ impl Question {
 }
 
 /// Why somebody is turned away who says who they are.
-enum Refused {
+pub(super) enum Refused {
     /// The token is wrong.
     Token,
     /// There is no such tenant, or it is not theirs: their own, and who they are.
@@ -411,7 +411,12 @@ pub(crate) fn cookie_of<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a 
         .map(|(_, value)| value)
 }
 
-async fn token(state: &WebState, text: &str, named: Option<&str>) -> Result<Known, Refused> {
+/// Whoever holds a token, in the tenant that is named or in its own.
+pub(super) async fn token(
+    state: &WebState,
+    text: &str,
+    named: Option<&str>,
+) -> Result<Known, Refused> {
     if let Some(machine) = oidc::machine(state, text, named).await.map_err(Refused::Failed)? {
         return Ok(Known {
             tenant: machine.tenant,

@@ -128,6 +128,11 @@ pub fn token() -> String {
     format!("{TOKEN}{}", letters(&random::<32>()))
 }
 
+/// Whether a text looks like an API token of ours.
+pub(super) fn is_token(text: &str) -> bool {
+    text.starts_with(TOKEN)
+}
+
 /// A new code of six digits, which somebody is told beside a link.
 pub fn code() -> String {
     let number = u64::from_le_bytes(random::<8>());

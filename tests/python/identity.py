@@ -1,0 +1,54 @@
+"""pynetdicom shows a user identity (PS3.7 D.3.3.7) and stores: KIND PRIMARY SECONDARY; 0 for none."""
+
+import sys
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pynetdicom import AE, build_context
+from pynetdicom.pdu_primitives import UserIdentityNegotiation
+
+from common import PORT, TITLE
+
+
+def instance():
+    data_set = Dataset()
+    data_set.SOPClassUID = CTImageStorage
+    data_set.SOPInstanceUID = generate_uid()
+    data_set.StudyInstanceUID = generate_uid()
+    data_set.SeriesInstanceUID = generate_uid()
+    data_set.PatientID = "P-1"
+    data_set.Modality = "CT"
+    data_set.file_meta = FileMetaDataset()
+    data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return data_set
+
+
+def main():
+    kind, primary, secondary = int(sys.argv[1]), sys.argv[2].encode(), sys.argv[3].encode()
+    shown = []
+    if kind:
+        identity = UserIdentityNegotiation()
+        identity.user_identity_type = kind
+        identity.positive_response_requested = True
+        # An empty name is not sent by this library, but a space is.
+        identity.primary_field = primary or b" "
+        if secondary:
+            identity.secondary_field = secondary
+        shown = [identity]
+    ae = AE(ae_title="PYNETDICOM")
+    ae.requested_contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian)]
+    association = ae.associate("127.0.0.1", PORT, ae_title=TITLE, ext_neg=shown)
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        print("rejected", answer.result, answer.result_source, answer.diagnostic)
+        return
+    assert association.is_established, "no association"
+    answered = association.acceptor.user_information
+    answered = any(type(item).__name__ == "UserIdentityNegotiation" for item in answered)
+    status = association.send_c_store(instance())
+    association.release()
+    print("stored", f"{status.Status:04X}", "answered" if answered else "unanswered")
+
+
+if __name__ == "__main__":
+    main()

@@ -284,7 +284,7 @@ mod tests {
         for page in crate::portal::PAGES {
             let form = page.path.starts_with("/people")
                 || page.path.starts_with("/tokens")
-                || page.path.starts_with("/peers")
+                || (page.path.starts_with("/peers") && page.path != "/peers/of/{name}")
                 || page.path.starts_with("/account/")
                 || page.path.starts_with("/grants")
                 || page.path.starts_with("/api/links")

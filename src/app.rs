@@ -121,6 +121,7 @@ pub async fn open_catalog(config: &Config) -> anyhow::Result<Catalog> {
     let settings = CatalogConfig {
         max_connections: config.database_connections,
         timeout: COMMIT_PATIENCE,
+        settle_after: config.settle_after,
         indexed_attributes: config.indexed_attributes.clone(),
         ..CatalogConfig::new(config.database.clone())
     };

@@ -15,6 +15,7 @@ mod peers;
 mod people;
 mod rebuild;
 mod retrieve;
+mod route;
 mod say;
 mod send;
 mod serve;
@@ -83,6 +84,9 @@ enum Command {
     /// Register DICOM peers, and see who was refused.
     #[command(subcommand)]
     Peer(peers::PeerCommand),
+    /// Send studies on: rules, DICOMweb destinations, and what became of each study.
+    #[command(subcommand)]
+    Route(route::RouteCommand),
     /// Print the tables of the conformance statement (docs/CONFORMANCE.md).
     Conformance(conformance::Arguments),
     /// Prove, show or export the audit trail.
@@ -151,6 +155,7 @@ pub fn run() -> ExitCode {
             Command::Tenant(command) => people::tenants(config, command).await,
             Command::Token(command) => people::token(config, command).await,
             Command::Peer(command) => peers::run(config, command).await,
+            Command::Route(command) => route::run(config, command).await,
             Command::Conformance(arguments) => conformance::run(&arguments),
             Command::Audit(arguments) => audit::run(config, arguments).await,
             Command::Sweep(arguments) => admin::sweep(config, arguments).await,

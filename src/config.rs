@@ -193,6 +193,10 @@ pub struct Settings {
     /// How long what was deleted can be restored [default: 24h].
     #[arg(long, env = "QIANLI_DELETE_GRACE", value_name = "TIME", global = true)]
     pub delete_grace: Option<Span>,
+    /// How long no more of a study must have come before it is complete and sent on by rules
+    /// [default: 60s].
+    #[arg(long, env = "QIANLI_SETTLE_AFTER", global = true, value_name = "TIME")]
+    pub settle_after: Option<Span>,
     /// How long a finished workitem is kept [default: 30d].
     #[arg(long, env = "QIANLI_WORKITEM_RETENTION", value_name = "TIME", global = true)]
     pub workitem_retention: Option<Span>,
@@ -326,6 +330,8 @@ pub struct Config {
     pub allow_delete: bool,
     /// See [`Settings::delete_grace`].
     pub delete_grace: Duration,
+    /// See [`Settings::settle_after`].
+    pub settle_after: Duration,
     /// See [`Settings::workitem_retention`].
     pub workitem_retention: Duration,
     /// See [`Settings::audit_syslog`].
@@ -509,6 +515,7 @@ impl Settings {
             duplicates: self.duplicates.or(file.duplicates).unwrap_or(Duplicates::KeepBoth),
             allow_delete: self.allow_delete.or(file.allow_delete).unwrap_or(false),
             delete_grace: second(self.delete_grace, file.delete_grace, 24 * 3600),
+            settle_after: second(self.settle_after, file.settle_after, 60),
             audit_syslog: self
                 .audit_syslog
                 .or(file.audit_syslog)

@@ -105,11 +105,12 @@ async fn work(app: &App, job: &Job) {
     }
 }
 
-/// Says in the change feed that a study is quiet. A crash between the two calls says it twice, which
-/// readers of the feed must bear anyway.
+/// Sends a study that is quiet on its way, and says so in the change feed. A crash in between does it
+/// twice, which is no harm to deliveries, and which readers of the feed must bear anyway.
 async fn settle(app: &App, job: &Job) -> anyhow::Result<()> {
     let catalog = app.archive.catalog();
     let scope = Scope::system(job.tenant, "a study has been quiet");
+    crate::routing::settled(app, job.tenant, &job.dedupe_key).await?;
     catalog.publish(&scope, &job.kind, &job.dedupe_key, "", "", now_ms()).await?;
     Ok(catalog.finish_job(job).await?)
 }

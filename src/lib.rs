@@ -11,5 +11,6 @@ pub mod import;
 pub mod jobs;
 pub mod outbound;
 pub mod peers;
+pub mod routing;
 pub mod services;
 pub mod tls;

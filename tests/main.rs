@@ -17,6 +17,7 @@ mod dimse;
 mod ingest;
 mod oidc;
 mod portal;
+mod routing;
 mod secure;
 mod support;
 mod tidy;

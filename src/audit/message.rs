@@ -73,7 +73,7 @@ fn event_for(row: &AuditRow) -> Event {
             event_of(ALERT, 'E', ("110137", "User Security Attributes Changed"))
         }
         Action::ChangeRole => event_of(ALERT, 'E', ("110136", "Security Roles Changed")),
-        Action::ChangeTenant | Action::ChangePeer => {
+        Action::ChangeTenant | Action::ChangePeer | Action::ChangeRoute => {
             event_of(ALERT, 'E', ("110129", "Security Configuration"))
         }
         Action::ChangeGrant | Action::ChangeLink => {

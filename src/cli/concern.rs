@@ -23,7 +23,8 @@ const ARCHIVE: &[&str] = &[
 /// How objects are read that come in.
 const READING: &[&str] = &["unlabelled_charset", "source_charsets"];
 /// What is let in.
-const ADMISSION: &[&str] = &["spool_memory", "max_object", "duplicates", "sop_classes"];
+const ADMISSION: &[&str] =
+    &["spool_memory", "max_object", "duplicates", "sop_classes", "settle_after"];
 /// How peers are called.
 const CALLING: &[&str] = &[
     "aet",
@@ -62,7 +63,7 @@ fn groups(command: &str) -> Option<&'static [&'static [&'static str]]> {
         "delete" => Some(&[ARCHIVE, &["delete_grace"]]),
         "doctor" => Some(&[ARCHIVE, NODE, PEERS]),
         "audit" => Some(&[ARCHIVE, &["aet"]]),
-        "restore" | "sweep" | "migrate" | "user" | "tenant" | "token" => Some(&[ARCHIVE]),
+        "restore" | "sweep" | "migrate" | "user" | "tenant" | "token" | "route" => Some(&[ARCHIVE]),
         "peer" => Some(&[ARCHIVE, CALLING]),
         "send" | "echo" | "find" | "move" | "get" | "commit" => Some(&[CALLING, INDEX]),
         _ => Some(&[]),

@@ -95,6 +95,7 @@ fn values_that_make_no_sense_are_refused() {
         ("artim_timeout", &["'0s'", "'2days'"]),
         ("drain_timeout", &["'1day'"]),
         ("delete_grace", &["'1000years'", "'-1h'"]),
+        ("settle_after", &["'0s'", "'2days'"]),
         ("workitem_retention", &["'0s'", "'1000years'"]),
         ("max_associations", &["0", "4294967295", "-1"]),
         ("max_associations_per_address", &["0", "4294967295"]),

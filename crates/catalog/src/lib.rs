@@ -26,6 +26,7 @@ mod query;
 mod record;
 mod repair;
 mod retrieve;
+pub mod routing;
 #[cfg(test)]
 mod suite;
 pub mod types;

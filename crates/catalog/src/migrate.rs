@@ -100,6 +100,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0072_incidents.sql"),
         include_str!("../../../migrations/sqlite/0072_incidents.sql"),
     ),
+    (
+        90,
+        "routing",
+        include_str!("../../../migrations/postgres/0090_routing.sql"),
+        include_str!("../../../migrations/sqlite/0090_routing.sql"),
+    ),
 ];
 
 /// Asks a connection, of either database, how many migrations were applied.

@@ -20,6 +20,7 @@ mod plans;
 mod querying;
 mod recording;
 mod retrieval;
+mod routing;
 mod schema;
 mod search;
 mod workitem_events;

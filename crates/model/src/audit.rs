@@ -76,6 +76,8 @@ words! {
         ChangeTenant => "change tenant",
         /// A DICOM peer was registered, changed or removed.
         ChangePeer => "change peer",
+        /// A routing rule or destination was made, changed or removed, or a delivery sent again.
+        ChangeRoute => "change route",
         /// A grant was made, changed or revoked.
         ChangeGrant => "change grant",
         /// A link to a study was made or revoked.

@@ -22,6 +22,7 @@ pub mod peer;
 pub mod provenance;
 pub mod query;
 pub mod refusal;
+pub mod routing;
 pub mod scope;
 pub mod sounds;
 pub mod syntax;

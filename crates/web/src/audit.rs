@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const NAMED: usize = 16;
 
 /// What has a row of its transaction's own when it is done.
-const OWN_ROWS: [Action; 15] = [
+const OWN_ROWS: [Action; 16] = [
     Action::Store,
     Action::Delete,
     Action::Restore,
@@ -40,6 +40,7 @@ const OWN_ROWS: [Action; 15] = [
     Action::ChangeRole,
     Action::ChangeToken,
     Action::ChangePeer,
+    Action::ChangeRoute,
     Action::ChangeGrant,
     Action::ChangeLink,
     Action::ChangeTenant,
@@ -166,6 +167,12 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         (false, "/people/roles") => Some(Action::ChangeRole),
         (false, "/tokens" | "/tokens/revoke") => Some(Action::ChangeToken),
         (false, "/peers" | "/peers/disabled" | "/peers/remove") => Some(Action::ChangePeer),
+        (false, "/routes" | "/routes/disabled" | "/routes/remove" | "/routes/replay") => {
+            Some(Action::ChangeRoute)
+        }
+        (false, route) if route == "/api/routes" || route.starts_with("/api/routes/") => {
+            Some(Action::ChangeRoute)
+        }
         (false, "/logout" | "/account/sessions") => Some(Action::Logout),
         // Who logs in is nobody before: the login notes itself.
         _ => None,
@@ -285,6 +292,8 @@ mod tests {
             let form = page.path.starts_with("/people")
                 || page.path.starts_with("/tokens")
                 || (page.path.starts_with("/peers") && page.path != "/peers/of/{name}")
+                || page.path.starts_with("/routes")
+                || page.path.starts_with("/api/routes")
                 || page.path.starts_with("/account/")
                 || page.path.starts_with("/grants")
                 || page.path.starts_with("/api/links")

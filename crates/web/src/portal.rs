@@ -23,6 +23,8 @@ mod peers;
 mod people;
 mod pseudonyms;
 mod qr;
+mod routes;
+mod routes_api;
 mod share;
 mod share_api;
 mod shared;
@@ -132,6 +134,16 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/peers/disabled", ADMINISTER, post(peers::disable)),
     page!("/peers/remove", ADMINISTER, post(peers::remove)),
     page!("/peers/of/{name}", ADMINISTER, get(peers::show_one)),
+    page!("/routes", ADMINISTER, get(routes::show).post(routes::add)),
+    page!("/routes/disabled", ADMINISTER, post(routes::disable)),
+    page!("/routes/remove", ADMINISTER, post(routes::remove)),
+    page!("/routes/replay", ADMINISTER, post(routes::replay)),
+    page!("/api/routes", ADMINISTER, get(routes_api::rules).post(routes_api::add_rule)),
+    page!("/api/routes/{id}", ADMINISTER, delete(routes_api::remove_rule)),
+    page!("/api/routes/web", ADMINISTER, get(routes_api::goals).post(routes_api::set_goal)),
+    page!("/api/routes/web/{name}", ADMINISTER, delete(routes_api::remove_goal)),
+    page!("/api/routes/deliveries", ADMINISTER, get(routes_api::deliveries)),
+    page!("/api/routes/deliveries/{id}/replay", ADMINISTER, post(routes_api::replay)),
     page!("/static/{hash}/{name}", Needs::Nothing, get(assets::serve)),
     page!("/favicon.ico", Needs::Nothing, get(assets::icon)),
     page!("/app-config.js", Needs::Nothing, get(viewer::config)),

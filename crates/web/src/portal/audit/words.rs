@@ -26,6 +26,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("change token", "changed a token", "变更令牌"),
     ("change tenant", "changed a hospital", "变更机构"),
     ("change peer", "changed a DICOM device", "变更 DICOM 设备"),
+    ("change route", "changed where studies are sent on", "变更影像转发"),
     ("change grant", "changed a share", "变更共享"),
     ("change link", "changed a link", "变更链接"),
     ("break glass", "broke the glass", "紧急调阅"),

@@ -4,6 +4,8 @@
 mod moving;
 mod retrieval;
 
+pub(crate) use retrieval::words;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -109,7 +109,12 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
                         tracing::debug!(%error, "no report on the association that asked");
                         continue;
                     }
-                    Err(error) => return Err(error).context("wait for the report"),
+                    Err(error) => {
+                        return Err(error).context(
+                            "wait for the report; a peer that reports on an association of its own \
+                             needs --listen, and to know us there",
+                        );
+                    }
                 },
                 Some(report) = told.recv() => report,
                 else => bail!("nobody can report any more"),

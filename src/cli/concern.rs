@@ -118,7 +118,8 @@ pub(super) fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), c
 pub(super) fn variables() -> BTreeSet<String> {
     let settings = settings();
     let own = settings.iter().filter_map(|setting| setting.get_env()?.to_str());
-    own.chain(["QIANLI_CONFIG"]).map(str::to_owned).collect()
+    let others = ["QIANLI_CONFIG", super::peers::PASSCODE, super::peers::TOKEN];
+    own.chain(others).map(str::to_owned).collect()
 }
 
 /// Every setting as an argument.

@@ -95,6 +95,11 @@ pub(super) enum PeerCommand {
     Echo(EchoArguments),
 }
 
+/// Variables of the environment with the secrets of a user identity: a command line can be read by
+/// others on the machine.
+pub(super) const PASSCODE: &str = "QIANLI_PEER_PASSCODE";
+pub(super) const TOKEN: &str = "QIANLI_PEER_TOKEN";
+
 /// How a destination is called.
 #[derive(clap::Args)]
 pub(super) struct Way {
@@ -119,7 +124,8 @@ pub(super) struct Way {
     /// At most so many bytes per second, such as 2MB; 0 for no limit.
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = bytes)]
     bandwidth: u64,
-    /// Show it this user name; with the variable QIANLI_PEER_PASSCODE, the passcode too.
+    /// Show it this user name, with the passcode of the variable QIANLI_PEER_PASSCODE if there is
+    /// one. In place of both, the variable QIANLI_PEER_TOKEN may hold a JSON Web Token.
     #[arg(long, value_name = "NAME", requires = "address")]
     user: Option<String>,
 }
@@ -130,7 +136,12 @@ impl Way {
             Some(path) => path.canonicalize().context("the file of --tls-ca")?,
             None => PathBuf::new(),
         };
-        let passcode = std::env::var("QIANLI_PEER_PASSCODE").ok().filter(|code| !code.is_empty());
+        let secret = |name| std::env::var(name).ok().filter(|secret| !secret.is_empty());
+        let identity = match (self.user, secret(PASSCODE), secret(TOKEN)) {
+            (Some(user), Some(passcode), _) => Some(Identity::Password(user, passcode)),
+            (Some(user), None, _) => Some(Identity::Username(user)),
+            (None, _, token) => token.map(Identity::Jwt),
+        };
         Ok(Destination {
             tls: self.tls.then(|| DestinationTls {
                 server_name: self.tls_name.unwrap_or_default(),
@@ -140,10 +151,7 @@ impl Way {
             only_these: self.only,
             associations: self.associations,
             bandwidth: self.bandwidth,
-            identity: self.user.map(|user| match passcode {
-                Some(code) => Identity::Password(user, code),
-                None => Identity::Username(user),
-            }),
+            identity,
             ..Destination::new(title, address)
         })
     }

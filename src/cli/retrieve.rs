@@ -20,6 +20,7 @@ use super::find::{QUERY_RETRIEVE_LEVEL, encode};
 use super::peer::Callee;
 use super::say::say;
 use crate::config::Config;
+use crate::services::words;
 
 /// SOP classes of C-MOVE and C-GET, patient root and study root (PS3.4 sections C.6.1.3, C.6.2.3).
 pub(super) const MOVE: [&str; 2] = ["1.2.840.10008.5.1.4.1.2.1.2", "1.2.840.10008.5.1.4.1.2.2.2"];
@@ -178,7 +179,7 @@ fn summary(done: &Retrieved, syntax: TransferSyntax) -> anyhow::Result<ExitCode>
         return Ok(ExitCode::SUCCESS);
     }
     let said = answer.comment.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
-    eprintln!("the peer ended it with {}{said}", answer.status);
+    eprintln!("the peer ended it with {}{said}", words(answer.status));
     Ok(ExitCode::FAILURE)
 }
 

@@ -301,3 +301,45 @@ async fn a_cancelled_call_stops_inside_of_an_object() {
     let (delivered, ()) = both.await.expect("it stops");
     assert!(delivered.iter().all(|one| one.fate == Fate::Cancelled), "{delivered:?}");
 }
+
+#[tokio::test]
+async fn whoever_is_urgent_goes_first() {
+    let node = listen(Manners { slow: Duration::from_millis(20), ..Manners::default() }).await;
+    let to = Destination { associations: 1, ..node.to.clone() };
+    let engine = engine();
+    let mut patient = sending(&to);
+    patient.priority = Priority::Low;
+    let mut progress = patient.progress.subscribe();
+    let mut urgent = sending(&to);
+    urgent.priority = Priority::High;
+    let first = engine.deliver(Objects::new(30), patient);
+    let other = async {
+        progress.wait_for(|now| now.sent >= 2).await.unwrap();
+        let delivered = engine.deliver(Objects::new(3), urgent).await;
+        (delivered, progress.borrow().remaining)
+    };
+    let (patient, (urgent, left)) = tokio::join!(first, other);
+    assert!(patient.iter().chain(&urgent).all(|one| one.fate == Fate::Sent));
+    assert!(left > 15, "only {left} of the patient call were left");
+    assert_eq!(node.diary.lock().unwrap().associations.len(), 1, "never two at a time");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_an_association_that_is_not_needed_any_more() {
+    // Takes one association, and lets the others wait unanswered.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = listen(Manners::default()).await;
+    let address = listener.local_addr().unwrap().to_string();
+    let behind = node.to.address.clone();
+    tokio::spawn(async move {
+        let (mut ours, _) = listener.accept().await.unwrap();
+        let mut theirs = tokio::net::TcpStream::connect(behind).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await;
+    });
+    let to = Destination { address, associations: 3, ..node.to.clone() };
+    let engine = engine();
+    let sent = engine.deliver(Objects::new(8), sending(&to));
+    // Calling is given up after ten seconds.
+    let delivered = tokio::time::timeout(Duration::from_secs(8), sent).await.expect("in time");
+    assert!(delivered.iter().all(|one| one.fate == Fate::Sent), "{delivered:?}");
+}

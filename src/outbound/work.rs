@@ -9,6 +9,7 @@ use metrics::counter;
 use qianli_dimse::scu::{Answer, ScuError};
 use qianli_dimse::{Status, StatusClass};
 use qianli_model::TransferSyntax;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::io::StreamReader;
 use tokio_util::task::AbortOnDropHandle;
@@ -34,6 +35,8 @@ struct Track {
     queue: Mutex<VecDeque<Todo>>,
     /// Associations that work on it now.
     leases: AtomicU32,
+    /// Tells those who still wait for an association that there is nothing left to do.
+    through: Notify,
 }
 
 /// An object that is still to be sent.
@@ -87,6 +90,7 @@ pub(super) async fn run(
             proposals: lane.proposals.into(),
             queue: Mutex::new(lane.objects.iter().map(todo).collect()),
             leases: AtomicU32::new(0),
+            through: Notify::new(),
         });
         let most = run.line.to.associations.min(run.sending.associations.unwrap_or(u32::MAX));
         let window = u32::try_from(lane.objects.len()).unwrap_or(u32::MAX).min(most).max(1);
@@ -117,15 +121,24 @@ pub(super) async fn run(
 async fn worker(track: Arc<Track>, is_spare: bool) {
     let Run { line, sending, .. } = &*track.run;
     let mut failures = 0;
-    while !track.queue().is_empty() {
+    loop {
+        let through = track.through.notified();
+        tokio::pin!(through);
+        // From here on nothing is missed.
+        through.as_mut().enable();
+        if track.queue().is_empty() {
+            return;
+        }
         let leased = tokio::select! {
             () = sending.cancel.cancelled() => return,
+            () = through => return,
             leased = line.lease(&track.proposals, sending.priority) => leased,
         };
         let mut lease = match leased {
             Ok(lease) => lease,
-            // A peer that takes fewer associations than was thought still takes the first.
-            Err(_) if is_spare && track.leases.load(Ordering::Relaxed) > 0 => return,
+            // A peer that takes fewer associations than was thought still takes the first; what it
+            // did not come to is done by the next round of workers.
+            Err(_) if is_spare => return,
             Err(error) => {
                 failures += 1;
                 if track.cannot_call(&error, failures) {
@@ -138,7 +151,10 @@ async fn worker(track: Arc<Track>, is_spare: bool) {
         lease.association.set_priority(sending.priority);
         track.leases.fetch_add(1, Ordering::Relaxed);
         let driven = track.drive(&mut lease).await;
-        track.leases.fetch_sub(1, Ordering::Relaxed);
+        let others = track.leases.fetch_sub(1, Ordering::Relaxed) > 1;
+        if !others && track.queue().is_empty() {
+            track.through.notify_waiters();
+        }
         match driven {
             Driven::Empty => return line.give_back(lease),
             Driven::Yield => line.give_back(lease),

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::retrieval::{
     DESTINATION_UNKNOWN, IDENTIFIER_MISMATCH, NO_MATCHES_CALCULATED, NOT_PERFORMED, RetrievalError,
-    Root, WITH_FAILURES, failed_list, select,
+    Root, WITH_FAILURES, failed_list, select, words,
 };
 use crate::outbound::{Delivered, Fate, Outbound, Progress, Sending};
 
@@ -165,7 +165,7 @@ async fn run(
         duration_ms = started.elapsed().as_millis() as u64,
         "moved for {} to {title}: {} ({} of {} objects arrived)",
         request.association.calling,
-        reply.status,
+        words(reply.status),
         delivered.iter().filter(|one| one.fate.is_there()).count(),
         delivered.len(),
     );

@@ -26,6 +26,19 @@ pub(crate) const DESTINATION_UNKNOWN: Status = Status::new(0xA801);
 /// PS3.4 table C.4-2: complete, with failures or warnings.
 pub(crate) const WITH_FAILURES: Status = Status::new(0xB000);
 
+/// What a status of C-MOVE or C-GET is called there (PS3.4 table C.4-2); some codes mean other things
+/// in other services.
+pub(crate) fn words(status: Status) -> String {
+    let meaning = match status {
+        NO_MATCHES_CALCULATED => "unable to calculate number of matches",
+        NOT_PERFORMED => "unable to perform sub-operations",
+        IDENTIFIER_MISMATCH => "identifier does not match SOP class",
+        WITH_FAILURES => "complete, with failures or warnings",
+        other => other.meaning(),
+    };
+    format!("{:04X}H ({meaning})", status.code())
+}
+
 /// Values of one list that are read; a longer one is refused.
 const MOST_VALUES: usize = 100_000;
 

@@ -2,6 +2,7 @@
 //! `get`, `commit` and `peer` as an operator uses them.
 
 use crate::on_both_setups;
+use crate::support::clients::Served;
 use crate::support::node::{AE, Node};
 use crate::support::peer::{EXPLICIT, IMPLICIT, Peer, VERIFICATION};
 use crate::support::setup::Setup;
@@ -249,4 +250,45 @@ fn send_goes_on_where_it_stopped() {
     assert!(line("sent", "4") && line("before", "6"), "{again}");
     let nobody = node.run("send", &["NOBODY", &outgoing, "--data", &data]);
     assert!(words(&nobody).contains("qianli peer add NOBODY"), "{}", words(&nobody));
+}
+
+/// `get`, `move` and `commit` against other people's archives.
+#[test]
+fn other_peoples_archives_are_asked() {
+    let node = Node::start(&Setup::Embedded);
+    let study = Place::new().study;
+    let instances = series(&study, 6);
+    let outgoing = folder(&node, "files");
+    for (number, instance) in instances.iter().enumerate() {
+        let path = Path::new(&outgoing).join(format!("{number}.dcm"));
+        std::fs::write(path, instance.part10()).expect("write");
+    }
+    let listen = free_port().to_string();
+    let Some(served) = Served::python_with("archive_scp.py", &[&outgoing, &listen]) else { return };
+    let archive = format!("ARCHIVE@127.0.0.1:{}", served.port);
+    assert!(node.run("echo", &[&archive]).status.success());
+    let into = folder(&node, "fetched");
+    let got = node.run("get", &[&archive, "--into", &into, "--study", &study]);
+    assert!(got.status.success(), "{}", words(&got));
+    let files = received(Path::new(&into));
+    assert_eq!(files.len(), 6);
+    for instance in &instances {
+        // pydicom encodes anew what it sends; the pixels come last.
+        let pixels = &instance.data_set[instance.data_set.len() - 512..];
+        assert!(files.iter().any(|file| file.ends_with(pixels)), "the pixels");
+    }
+    let committed = node.run("commit", &[&archive, &outgoing]);
+    let said = words(&committed);
+    // The script has everything but one, and says so.
+    assert!(!committed.status.success() && said.contains("it is not there"), "{said}");
+    assert!(
+        said.lines().any(|line| line.starts_with("committed") && line.ends_with('5')),
+        "{said}"
+    );
+    // Now the script can call back, and does.
+    let listen = format!("127.0.0.1:{listen}");
+    let later = node.run("commit", &[&archive, &outgoing, "--listen", &listen]);
+    assert!(words(&later).contains("it is not there"), "{}", words(&later));
+    let relational = node.run("find", &[&archive, "--relational", "-k", "PatientID=X"]);
+    assert!(relational.status.success(), "{}", words(&relational));
 }

@@ -49,6 +49,19 @@ fn peers_store_over_tls() {
     assert!(!ran.status.success(), "a certificate of an unknown authority was taken");
     assert!(node.run("echo", &[&peer, "--tls", "--tls-insecure"]).status.success());
 
+    // A registered destination is called as it was registered, whatever else its address is.
+    let address = format!("127.0.0.1:{port}");
+    let add = |ca: &str| {
+        let arguments = ["add", AE, &address, "--tls", "--tls-name", "localhost"];
+        let arguments = [&arguments[..], &["--tls-ca", ca]].concat();
+        assert!(node.operator("peer", &arguments).status.success());
+        node.operator("peer", &["echo", AE])
+    };
+    assert!(add(&ca).status.success());
+    let stranger = add(&strange);
+    let said = String::from_utf8_lossy(&stranger.stderr);
+    assert!(!stranger.status.success() && said.contains("TLS"), "{said}");
+
     if clients::has_dcmtk() {
         clients::dcmtk_at(port, "echoscu", &["+tla", "+cf", &ca], &[]).ok();
         let samples = text(&source("sample-dicom/mr-brain"));

@@ -73,8 +73,15 @@ pub struct Served {
 impl Served {
     /// Starts the script, which prints its port and ends when its standard input closes.
     pub fn python(script: &str) -> Option<Self> {
+        Self::python_with(script, &[])
+    }
+
+    /// The same with arguments.
+    pub fn python_with(script: &str, arguments: &[&str]) -> Option<Self> {
         let mut command = python_script(script)?;
         let mut process = command
+            .args(arguments)
+            .env("TCP_NODELAY", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -1,5 +1,6 @@
 //! The archive whole: a real SQLite catalog, a real directory, data sets built byte by byte.
 
+mod data_sets;
 mod deleting;
 mod walls;
 

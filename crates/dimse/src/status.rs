@@ -93,6 +93,7 @@ impl Status {
             0x0212 => "mistyped argument",
             0x0213 => "resource limitation",
             0xA700..=0xA7FF => "out of resources",
+            0xA801 => "move destination unknown",
             0xA900..=0xA9FF => "data set does not match SOP class",
             0xB000 => "coercion of data elements",
             0xB006 => "elements discarded",

@@ -188,6 +188,21 @@ def main():
         keep("data_set", name, data)
     keep("dicom_json", "one.json", b'[{"00100010":{"vr":"PN","Value":[{"Alphabetic":"A^B"}]},"00080005":{"vr":"CS","Value":["ISO_IR 192"]}}]')
     keep("dicom_json", "one.xml", b'<?xml version="1.0"?><NativeDicomModel><DicomAttribute tag="00100020" vr="LO" keyword="PatientID"><Value number="1">0</Value></DicomAttribute></NativeDicomModel>')
+    order = (
+        "MSH|^~\\&|A|B|C|D|20260101||ORM^O01|1|P|2.5||||||{}\r"
+        "PID|1||0^^^X^MR||Nobody^None^^^^^^A~无名氏^^^^^^^I||19700101|M\r"
+        "ORC|NW|1|2\rTQ1|||||||202601011200||S\rOBR|1|1|2|C^\\T\\^L||||||||||||||A|R|S|T|||CT\r"
+    )
+    for name, encoding in [("UNICODE UTF-8", "utf-8"), ("GB 18030-2000", "gb18030")]:
+        text = order.format(name).encode(encoding)
+        keep("hl7", f"order_{encoding}", b"\x0b" + text + b"\x1c\r")
+        keep("hl7", f"bare_{encoding}", text)
+    query = Dataset()
+    query.SpecificCharacterSet = "GB18030"
+    query.PatientName, query.Modality = "无名氏*", "CT"
+    query.ScheduledProcedureStepSequence = Sequence([Dataset()])
+    for number, (implicit, little) in enumerate([(True, True), (False, True), (False, False)]):
+        keep("identifier", f"query_{number}", bytes([number]) + encode(query, implicit, little))
     keep("multipart", "two", b"\x08--ab\r\nContent-Type: application/dicom\r\n\r\nDICM\r\n--ab\r\nContent-Type: text/plain\r\n\r\n\r\n--ab--\r\n")
 
 

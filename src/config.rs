@@ -6,6 +6,7 @@
 
 mod check;
 mod environment;
+mod hl7;
 mod providers;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use crate::audit::syslog::Destination;
 use crate::tls::TlsFiles;
 
 pub use environment::unknown_variables;
+pub use hl7::{Hl7Listener, Hl7Settings};
 pub use providers::{MachinesSettings, OidcSettings};
 pub use units::{
     Address, DimseIdentity, Duplicates, LogFormat, Size, SopClasses, SourceCharset, Span,
@@ -93,6 +95,9 @@ pub struct Settings {
     /// Identity providers whose tokens programs may show; in the settings file only.
     #[arg(skip)]
     pub machines: Option<Vec<MachinesSettings>>,
+    /// Where orders come in by HL7 v2 over MLLP; in the settings file only.
+    #[arg(skip)]
+    pub hl7: Option<Vec<Hl7Settings>>,
     /// Certificate of this node for HTTPS, PEM with the whole chain; with it HTTP is spoken over TLS
     /// only. Read again when it changes.
     #[arg(long, env = "QIANLI_TLS_CERT", value_name = "FILE", global = true)]
@@ -288,6 +293,8 @@ pub struct Config {
     pub oidc: Vec<Provider>,
     /// See [`Settings::machines`].
     pub machines: Vec<Machines>,
+    /// See [`Settings::hl7`].
+    pub hl7: Vec<Hl7Listener>,
     /// See [`Settings::tls_cert`] and [`Settings::tls_key`].
     pub tls: Option<TlsFiles>,
     /// See [`Settings::dimse_tls`].
@@ -448,6 +455,7 @@ impl Settings {
         let oidc = providers::people(self.oidc.or(file.oidc).unwrap_or_default())?;
         let machines =
             providers::machines(self.machines.or(file.machines).unwrap_or_default(), &oidc)?;
+        let hl7 = hl7::listeners(self.hl7.or(file.hl7).unwrap_or_default(), tls.is_some())?;
         let proxies = self.trusted_proxies.or(file.trusted_proxies).unwrap_or_default();
         let trusted_proxies = check::trusted_proxies(&proxies)?;
         let config = Config {
@@ -474,6 +482,7 @@ impl Settings {
             password_login: self.password_login.or(file.password_login).unwrap_or(true),
             oidc,
             machines,
+            hl7,
             tls,
             dimse_tls,
             dimse_tls_files,

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use qianli_archive::Purged;
+use qianli_catalog::orders::{IMAGES_JOB, MATCH_JOB, Matched};
 use qianli_catalog::types::Job;
 use qianli_catalog::{Catalog, PURGE_JOB, Retention};
 use qianli_model::{Scope, TenantId};
@@ -89,6 +90,10 @@ async fn work(app: &App, job: &Job) {
         PURGE_JOB => purge(app, job).await,
         EXPIRE_JOB => expire(app, job).await,
         BACKFILL => backfill(app, job).await,
+        // An order is new or changed: its images may have been here before it.
+        MATCH_JOB => match_order(app, job).await,
+        // A modality said a while ago that it is done.
+        IMAGES_JOB => miss_images(app, job).await,
         other => Err(anyhow::anyhow!("no handler for jobs of kind {other}")),
     };
     let Err(error) = result else { return };
@@ -110,9 +115,41 @@ async fn work(app: &App, job: &Job) {
 async fn settle(app: &App, job: &Job) -> anyhow::Result<()> {
     let catalog = app.archive.catalog();
     let scope = Scope::system(job.tenant, "a study has been quiet");
+    let matched = catalog.match_study(&scope, &job.dedupe_key, now_ms()).await?;
+    tell(&job.dedupe_key, &matched);
     crate::routing::settled(app, job.tenant, &job.dedupe_key).await?;
     catalog.publish(&scope, &job.kind, &job.dedupe_key, "", "", now_ms()).await?;
     Ok(catalog.finish_job(job).await?)
+}
+
+/// Matches studies that were here before their order.
+async fn match_order(app: &App, job: &Job) -> anyhow::Result<()> {
+    let catalog = app.archive.catalog();
+    let scope = Scope::system(job.tenant, "an order is new or changed");
+    let order = job.dedupe_key.parse().context("read the number of an order")?;
+    for study in catalog.studies_for_order(&scope, order).await? {
+        let matched = catalog.match_study(&scope, &study, now_ms()).await?;
+        tell(&study, &matched);
+    }
+    Ok(catalog.finish_job(job).await?)
+}
+
+/// Notes for a person that an order was performed and no images came.
+async fn miss_images(app: &App, job: &Job) -> anyhow::Result<()> {
+    let catalog = app.archive.catalog();
+    let scope = Scope::system(job.tenant, "an order was performed a while ago");
+    let order = job.dedupe_key.parse().context("read the number of an order")?;
+    if catalog.miss_images(&scope, order, now_ms()).await? {
+        tracing::warn!(order, "an order was performed, but no images of it came");
+    }
+    Ok(catalog.finish_job(job).await?)
+}
+
+fn tell(study: &str, matched: &Matched) {
+    if !matched.mismatches.is_empty() {
+        let what: Vec<&str> = matched.mismatches.iter().map(|kind| kind.as_str()).collect();
+        tracing::warn!(study, what = what.join(" "), "a study does not agree with the orders");
+    }
 }
 
 /// Removes the objects of a deletion. A crash leaves the rest for the next try.

@@ -2,7 +2,9 @@
 //! association is decided in `peers`; what each service needs of a peer stands here.
 
 mod moving;
+mod mpps;
 mod retrieval;
+mod worklist;
 
 pub(crate) use retrieval::words;
 
@@ -29,6 +31,8 @@ use serde_json::json;
 use crate::app::now_ms;
 use crate::outbound::Outbound;
 use crate::peers::Gate;
+use mpps::{PERFORMED_STEP, PERFORMED_STEP_RETRIEVE};
+use worklist::WORKLIST;
 
 /// The services of one node.
 pub struct NodeServices {
@@ -50,6 +54,8 @@ pub(crate) fn service(uid: &str, is_stored: bool) -> Option<Service> {
         moving::PATIENT_ROOT | moving::STUDY_ROOT | moving::PATIENT_STUDY_ONLY => {
             Some(Service::Move)
         }
+        WORKLIST => Some(Service::Worklist),
+        PERFORMED_STEP | PERFORMED_STEP_RETRIEVE => Some(Service::PerformedStep),
         _ => is_stored.then_some(Service::Storage),
     }
 }
@@ -63,7 +69,8 @@ pub fn needs(service: Service) -> Option<Permission> {
         // Other places than ours are told what may be told to whoever stored it.
         Service::Commitment => Some(Permission::Store),
         Service::Query | Service::Get | Service::Move => Some(Permission::Read),
-        Service::Worklist | Service::PerformedStep => Some(Permission::Store),
+        // A worklist names patients of whom the peer has stored nothing.
+        Service::Worklist | Service::PerformedStep => Some(Permission::Worklist),
     }
 }
 
@@ -166,6 +173,8 @@ impl Services for NodeServices {
                 let (archive, outbound) = (&self.archive, &self.outbound);
                 moving::perform(archive, outbound, &scope, &request, exchange).await;
             }
+            Service::Worklist => self.worklist(&scope, request, exchange).await,
+            Service::PerformedStep => self.performed_step(&scope, request, exchange).await,
             _ => exchange.reply(Reply::new(Status::UNRECOGNISED_OPERATION)).await,
         }
     }

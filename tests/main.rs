@@ -16,6 +16,7 @@ mod dicomweb;
 mod dimse;
 mod ingest;
 mod oidc;
+mod orders;
 mod portal;
 mod routing;
 mod secure;

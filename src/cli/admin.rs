@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use indicatif::HumanBytes;
 use qianli_archive::{Blobs, BlobsConfig, SweepMode};
+use qianli_model::workitem::instant::date_time;
 use qianli_model::{Scope, TenantId};
 use tokio::net::TcpListener;
 
@@ -52,6 +53,9 @@ enum DoctorSubject {
     /// Why a DICOM peer is refused or loses images: what it did lately, and what to do.
     Ae(super::doctor_ae::AeArguments),
 }
+
+/// Refused HL7 messages that `doctor` names of each tenant.
+const REFUSED_HL7: u32 = 5;
 
 /// Rows whose objects `doctor` looks for when it is not told to look for all.
 pub(super) const NEWEST: u64 = 200;
@@ -197,7 +201,37 @@ async fn check_objects(config: &Config, most: Option<u64>, report: &mut Report) 
         }
         Err(error) => report.bad("objects", error.to_string()),
     }
+    check_hl7(&app, report).await;
     app.archive.catalog().close().await;
+}
+
+/// HL7 messages that were refused lately, with their reasons and nothing of what they said.
+async fn check_hl7(app: &App, report: &mut Report) {
+    let catalog = app.archive.catalog();
+    let Ok(tenants) = catalog.tenants().await else { return };
+    for tenant in tenants {
+        let scope = Scope::local(tenant.id);
+        let Ok(refused) = catalog.hl7_refusals(&scope, REFUSED_HL7).await else { return };
+        if refused.is_empty() {
+            continue;
+        }
+        report.hint("hl7", format!("refused lately, of {}:", tenant.name));
+        for one in refused {
+            let at = date_time(one.at_ms);
+            let place = if one.place.is_empty() { "" } else { " " };
+            say!(
+                "      {} {} from {} ({}) control ID {}: {} {}{place}{}",
+                at.get(..14).unwrap_or_default(),
+                one.kind,
+                one.sender,
+                one.address,
+                one.control_id,
+                one.code,
+                one.place,
+                one.reason
+            );
+        }
+    }
 }
 
 async fn check_database(config: &Config, report: &mut Report) {

@@ -17,6 +17,7 @@ use qianli_web::{NodeInfo, WebConfig, WebState};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::admin::NEWEST;
@@ -25,6 +26,7 @@ use super::say::say;
 use crate::app::{App, OtherAttributes, now_ms};
 use crate::audit::ship::Shipper;
 use crate::config::Config;
+use crate::hl7::Hl7;
 use crate::outbound::implementation;
 use crate::peers::{Gate, Policy};
 use crate::services::NodeServices;
@@ -59,6 +61,18 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (gate, keeper) = Gate::open(app.archive.catalog(), Policy::of(&config))
         .await
         .context("read the register of DICOM peers")?;
+    let mut hl7_tasks = JoinSet::new();
+    let mut hl7_addresses = Vec::new();
+    for settings in &config.hl7 {
+        let listener = bind("hl7", settings.address).await?;
+        hl7_addresses.push(listener.local_addr()?);
+        let secure = match (settings.tls, &config.tls) {
+            (true, Some(files)) => Some(tls("hl7", files, &[], &stop)?),
+            _ => None,
+        };
+        let hl7 = Hl7::new(&app, settings.clone(), secure).await?;
+        hl7_tasks.spawn(hl7.run(listener, stop.clone()));
+    }
     let state = WebState::new(
         app.archive.clone(),
         WebConfig {
@@ -162,6 +176,9 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if let Some(address) = secure_address {
         say!("dimse-tls: {}@{address}", config.aet);
     }
+    for address in &hl7_addresses {
+        say!("hl7: {address}");
+    }
     say!("dimse: {}@{dimse_address}", config.aet);
     if let Some((login, password)) = &first {
         say!();
@@ -187,6 +204,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         _ = &mut scp_task => Some("the DIMSE listener"),
         _ = &mut web_task => Some("the web listener"),
         _ = &mut jobs_task => Some("the worker"),
+        Some(_) = hl7_tasks.join_next() => Some("the HL7 listener"),
     };
     if let Some(part) = part {
         app.archive.catalog().close().await;
@@ -198,6 +216,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
         let (scp, web, jobs, _, _) = tokio::join!(scp_task, web_task, jobs_task, shipping, routing);
         scp.context("the DIMSE listener")?;
         web.context("the web listener")?.context("the web listener")?;
+        while hl7_tasks.join_next().await.is_some() {}
         jobs.context("the worker")
     })
     .await;

@@ -37,6 +37,7 @@ pub struct Node {
     http: String,
     dimse: String,
     dimse_tls: String,
+    hl7: String,
 }
 
 impl Plan {
@@ -100,6 +101,7 @@ impl Plan {
             http: String::new(),
             dimse: String::new(),
             dimse_tls: String::new(),
+            hl7: String::new(),
         };
         node.restart();
         node
@@ -156,6 +158,8 @@ impl Node {
             });
             if let Some(url) = line.strip_prefix("http: ") {
                 http = Some(url.trim().trim_end_matches('/').to_owned());
+            } else if let Some(address) = line.strip_prefix("hl7: ") {
+                self.hl7 = address.trim().to_owned();
             } else if let Some((_, address)) =
                 line.strip_prefix("dimse-tls: ").and_then(|peer| peer.split_once('@'))
             {
@@ -254,6 +258,11 @@ impl Node {
     /// Where DIMSE peers connect.
     pub fn dimse(&self) -> SocketAddr {
         self.dimse.parse().expect("the dimse address")
+    }
+
+    /// Where HL7 comes in, when the plan has a listener for it.
+    pub fn hl7(&self) -> SocketAddr {
+        self.hl7.parse().expect("the hl7 address")
     }
 
     /// Where DIMSE peers connect over TLS, when the plan has a listener for them.

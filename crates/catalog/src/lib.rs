@@ -20,6 +20,7 @@ mod index;
 mod jobs;
 mod keys;
 mod migrate;
+pub mod orders;
 mod pack;
 pub mod peers;
 mod query;

@@ -101,6 +101,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0072_incidents.sql"),
     ),
     (
+        80,
+        "orders",
+        include_str!("../../../migrations/postgres/0080_orders.sql"),
+        include_str!("../../../migrations/sqlite/0080_orders.sql"),
+    ),
+    (
         90,
         "routing",
         include_str!("../../../migrations/postgres/0090_routing.sql"),

@@ -15,6 +15,7 @@ mod grants;
 mod identities;
 mod jobs;
 mod names;
+mod orders;
 mod peers;
 mod plans;
 mod querying;

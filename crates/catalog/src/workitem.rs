@@ -2,12 +2,12 @@
 //! that wait for delivery. What a request makes of a workitem is decided in
 //! [`qianli_model::workitem`]; here it is made to last, once, whatever other nodes do meanwhile.
 
-mod compile;
+pub(crate) mod compile;
 mod follow;
 mod keys;
 mod read;
 mod retain;
-mod tx;
+pub(crate) mod tx;
 mod write;
 
 use qianli_model::workitem::search::Search;

@@ -84,7 +84,8 @@ pub enum Service {
 
 impl Service {
     /// Every service that the node offers.
-    pub const ALL: [Self; 3] = [Self::Verification, Self::Storage, Self::Move];
+    pub const ALL: [Self; 5] =
+        [Self::Verification, Self::Storage, Self::Move, Self::Worklist, Self::PerformedStep];
 
     /// Whether an operation belongs to the service.
     pub const fn offers(self, operation: &Operation) -> bool {

@@ -16,8 +16,11 @@ pub enum Permission {
     Delete,
     /// Settle what arrived in disagreement, such as two patients in one study.
     Settle,
-    /// See and change workitems.
+    /// See and change workitems; as a DICOM peer, ask for the modality worklist and report procedure
+    /// steps.
     Worklist,
+    /// Enter, change and cancel orders, and settle which study belongs to which.
+    Order,
     /// Read who did what.
     Audit,
     /// Manage the accounts, tokens and settings of the tenant.
@@ -26,13 +29,14 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Read,
         Self::Share,
         Self::Store,
         Self::Delete,
         Self::Settle,
         Self::Worklist,
+        Self::Order,
         Self::Audit,
         Self::Administer,
     ];
@@ -46,6 +50,7 @@ impl Permission {
             Self::Delete => "delete",
             Self::Settle => "settle",
             Self::Worklist => "worklist",
+            Self::Order => "order",
             Self::Audit => "audit",
             Self::Administer => "administer",
         }
@@ -194,13 +199,15 @@ impl Role {
 
     /// What it permits.
     pub fn permissions(self) -> Permissions {
-        use Permission::{Audit, Delete, Read, Settle, Share, Store, Worklist};
+        use Permission::{Audit, Delete, Order, Read, Settle, Share, Store, Worklist};
         match self {
             Self::Administrator => Permissions::ALL,
             Self::Reader => Permissions::of(&[Read, Worklist]),
             Self::Physician => Permissions::of(&[Read, Share]),
-            Self::Technician => Permissions::of(&[Read, Share, Store, Delete, Settle, Worklist]),
-            Self::Dispatcher => Permissions::of(&[Read, Share, Worklist]),
+            Self::Technician => {
+                Permissions::of(&[Read, Share, Store, Delete, Settle, Worklist, Order])
+            }
+            Self::Dispatcher => Permissions::of(&[Read, Share, Worklist, Order]),
             Self::Auditor => Permissions::of(&[Audit]),
             Self::Modality => Permissions::of(&[Store]),
             // What is shared with somebody needs no permission in the tenant.

@@ -56,6 +56,10 @@ words! {
         ChangeWorkitem => "change workitem",
         /// A workitem was read.
         ReadWorkitem => "read workitem",
+        /// Orders were entered, changed, cancelled, performed or matched to studies.
+        ChangeOrder => "change order",
+        /// Orders were read: a list, or the modality worklist.
+        ReadOrder => "read order",
         /// A subscription to workitems was made, changed or ended.
         Subscribe => "subscribe",
         /// Somebody logged in.

@@ -13,8 +13,10 @@ use encoding_rs::{
 };
 
 mod iso2022;
+mod writing;
 
 use iso2022::HighSet;
+pub use writing::Writing;
 
 /// The defined terms of PS3.3 tables C.12-2 to C.12-5, each with what it is, for documents; the code
 /// extensions of ISO 2022 with their numbers alone. Other spellings are read too.

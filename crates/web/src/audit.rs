@@ -29,13 +29,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const NAMED: usize = 16;
 
 /// What has a row of its transaction's own when it is done.
-const OWN_ROWS: [Action; 16] = [
+const OWN_ROWS: [Action; 17] = [
     Action::Store,
     Action::Delete,
     Action::Restore,
     Action::SettleConflict,
     Action::CreateWorkitem,
     Action::ChangeWorkitem,
+    Action::ChangeOrder,
     Action::ChangeUser,
     Action::ChangeRole,
     Action::ChangeToken,
@@ -138,6 +139,11 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         // The first page lists the latest studies.
         (true, "/" | "/studies" | "/studies/") => Some(Action::Search),
         (true, "/studies/{study}" | "/studies/{study}/share" | "/grants") => Some(Action::ReadPage),
+        (true, "/orders") => Some(Action::ReadOrder),
+        (true, path) if path.starts_with("/api/orders") => Some(Action::ReadOrder),
+        (false, path) if path.starts_with("/orders") || path.starts_with("/api/orders") => {
+            Some(Action::ChangeOrder)
+        }
         (true, "/links/{link}") => Some(Action::ReadPage),
         (true, "/links/{link}/pseudonyms/{project}/{uid}" | "/shared/{tenant}/{project}/{uid}") => {
             Some(Action::Export)
@@ -299,6 +305,8 @@ mod tests {
                 || page.path.starts_with("/api/links")
                 || page.path.starts_with("/api/grants")
                 || page.path.starts_with("/audit")
+                || page.path.starts_with("/orders")
+                || page.path.starts_with("/api/orders")
                 || ["/shared/pass-on", "/shared/take-back"].contains(&page.path)
                 || page.path.starts_with("/studies/{study}/")
                 || ["/emergency", "/l/{token}"].contains(&page.path)

@@ -18,6 +18,8 @@ mod language;
 mod link;
 mod login;
 mod oidc;
+mod orders;
+mod orders_api;
 mod page;
 mod peers;
 mod people;
@@ -74,6 +76,7 @@ macro_rules! page {
 
 const READ: Needs = Needs::Permission(Permission::Read);
 const SHARE: Needs = Needs::Permission(Permission::Share);
+const ORDER: Needs = Needs::Permission(Permission::Order);
 const AUDIT: Needs = Needs::Permission(Permission::Audit);
 const ADMINISTER: Needs = Needs::Permission(Permission::Administer);
 
@@ -87,6 +90,19 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/api/links/{id}", SHARE, delete(share_api::revoke_link)),
     page!("/api/grants", SHARE, get(share_api::grants).post(share_api::add_grant)),
     page!("/api/grants/{id}", SHARE, delete(share_api::revoke_grant)),
+    page!("/api/orders", ORDER, get(orders_api::list).post(orders_api::add)),
+    page!("/api/orders/mismatches", ORDER, get(orders_api::mismatches)),
+    page!("/api/orders/mismatches/{id}", ORDER, post(orders_api::decide)),
+    page!("/api/orders/refused", ORDER, get(orders_api::refused)),
+    page!(
+        "/api/orders/{id}",
+        ORDER,
+        get(orders_api::show).put(orders_api::change).delete(orders_api::cancel)
+    ),
+    page!("/api/orders/{id}/state", ORDER, post(orders_api::set_state)),
+    page!("/orders", ORDER, get(orders::show).post(orders::add)),
+    page!("/orders/state", ORDER, post(orders::set_state)),
+    page!("/orders/mismatches", ORDER, post(orders::decide)),
     page!("/audit", AUDIT, get(audit::show)),
     page!("/audit/export", AUDIT, get(audit::export)),
     page!("/audit/verify", AUDIT, post(audit::verify)),

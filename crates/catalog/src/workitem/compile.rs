@@ -9,7 +9,7 @@ use crate::query::pattern::{AFTER_ALL, Pattern};
 
 /// A bound value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Bind {
+pub(crate) enum Bind {
     Text(String),
     Number(i64),
 }
@@ -27,7 +27,7 @@ macro_rules! bind_all {
         query
     }};
 }
-pub(super) use bind_all;
+pub(crate) use bind_all;
 
 /// Collects bound values while SQL is written.
 pub(super) struct Writer {

@@ -7,7 +7,7 @@ use crate::error::CatalogError;
 use crate::query::Dialect;
 
 /// A transaction that writes.
-pub(super) enum Tx {
+pub(crate) enum Tx {
     Postgres(Transaction<'static, Postgres>),
     Sqlite(Transaction<'static, Sqlite>),
 }
@@ -27,7 +27,7 @@ macro_rules! on_tx {
         }
     };
 }
-pub(super) use on_tx;
+pub(crate) use on_tx;
 
 /// What a transaction does to subscriptions. Who subscribes must neither miss a change nor get its
 /// first report after one that it precedes, so the two wait for each other.
@@ -41,6 +41,9 @@ pub(super) enum Subscriptions {
 
 /// Names the advisory lock of Postgres; any number that nothing else uses.
 const LOCK: i64 = 0x7570_7372;
+
+/// The same for orders.
+const ORDERS: i64 = 0x6f72_6472;
 
 impl Tx {
     pub(super) async fn begin(
@@ -65,14 +68,31 @@ impl Tx {
         }
     }
 
-    pub(super) fn dialect(&self) -> Dialect {
+    /// Begins a transaction in which this tenant's orders change; another one waits until it ends, so
+    /// that the same order is not made twice.
+    pub(crate) async fn of_orders(db: &Db, tenant: i64) -> Result<Self, CatalogError> {
+        match db {
+            Db::Postgres(pools) => {
+                let mut transaction = pools.write.begin().await?;
+                let lock = ORDERS.wrapping_mul(1 << 24).wrapping_add(tenant);
+                sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                    .bind(lock)
+                    .execute(&mut *transaction)
+                    .await?;
+                Ok(Self::Postgres(transaction))
+            }
+            Db::Sqlite(pools) => Ok(Self::Sqlite(pools.write.begin_with("BEGIN IMMEDIATE").await?)),
+        }
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
         match self {
             Self::Postgres(_) => Dialect::Postgres,
             Self::Sqlite(_) => Dialect::Sqlite,
         }
     }
 
-    pub(super) async fn commit(self) -> Result<(), CatalogError> {
+    pub(crate) async fn commit(self) -> Result<(), CatalogError> {
         match self {
             Self::Postgres(transaction) => transaction.commit().await?,
             Self::Sqlite(transaction) => transaction.commit().await?,

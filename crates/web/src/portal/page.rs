@@ -87,6 +87,11 @@ impl Frame {
         self.person.is_some() && self.may.allow(Permission::Share)
     }
 
+    /// Whether the reader may enter and settle orders.
+    pub fn orders(&self) -> bool {
+        self.may.allow(Permission::Order)
+    }
+
     /// Whether the reader may see who did what.
     pub fn audits(&self) -> bool {
         self.may.allow(Permission::Audit)

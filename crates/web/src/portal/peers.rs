@@ -29,7 +29,7 @@ const LONGEST: usize = 64;
 const SHOWN: u32 = 50;
 
 /// What a peer can be allowed, as far as there are services for it.
-const PERMISSIONS: [Permission; 2] = [Permission::Store, Permission::Read];
+const PERMISSIONS: [Permission; 3] = [Permission::Store, Permission::Read, Permission::Worklist];
 
 #[derive(Template)]
 #[template(path = "peers.html")]

@@ -21,13 +21,15 @@ use crate::caller::{BaseUrl, Caller};
 use crate::error::HttpError;
 use crate::origin::SameSite;
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
+/// Reads the JSON of a request.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
     serde_json::from_slice(body).map_err(|cause| {
         HttpError::bad_request(format!("the body is not what is asked for: {cause}"))
     })
 }
 
-fn answer(status: StatusCode, value: &Value) -> Response {
+/// An answer in JSON that nobody keeps.
+pub(super) fn answer(status: StatusCode, value: &Value) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (status, headers, value.to_string()).into_response()
 }

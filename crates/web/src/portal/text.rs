@@ -294,8 +294,53 @@ texts! {
     may_delete: "Delete and restore", "删除与恢复";
     may_settle: "Settle patient conflicts", "处理患者冲突";
     may_worklist: "Worklist", "工作列表";
+    may_order: "Orders", "检查申请";
     may_audit: "Read the audit trail", "查看审计记录";
     may_administer: "Administer", "管理";
+
+    orders_title: "Orders", "检查申请";
+    orders_text: "What is scheduled, as modalities see it on their worklist. Orders come by HL7, from programs, or from the form below.", "已预约的检查，即设备在工作列表中看到的内容。申请来自 HL7、程序或下方表单。";
+    orders_day: "Day", "日期";
+    orders_time: "Time", "时间";
+    orders_start: "Start", "开始";
+    orders_modality: "Modality", "检查类型";
+    orders_station: "Station AE title", "设备 AE 名称";
+    orders_state: "State", "状态";
+    orders_set: "Set", "设置";
+    orders_show: "Show", "显示";
+    orders_none: "Nothing is scheduled here", "没有已预约的检查";
+    orders_name: "Patient's name", "患者姓名";
+    orders_patient_id: "Patient ID", "患者编号";
+    orders_birth_date: "Birth date", "出生日期";
+    orders_sex: "Sex", "性别";
+    orders_accession: "Accession number", "检查号";
+    orders_what: "What is done", "检查内容";
+    orders_referring: "Referring physician", "申请医师";
+    orders_add: "New order", "新建申请";
+    orders_missing: "There is nothing of this number that can be changed so.", "没有可以这样修改的对应项。";
+    orders_mismatches: "Please look", "待核对";
+    orders_mismatches_text: "Studies and orders that do not agree. The images are never changed; what is decided here can be undone.", "检查与申请不一致。影像不会被修改，此处的决定可以撤销。";
+    orders_mismatch: "What is the matter", "问题";
+    orders_ordered: "Ordered", "申请";
+    orders_number: "Number of an order", "申请编号";
+    orders_other_patient: "The numbers of an order, on images of another patient", "检查号相同，但患者不同";
+    orders_demographics: "The patient's particulars differ", "患者信息不一致";
+    orders_no_order: "Images without an order", "有影像但无申请";
+    orders_no_images: "Performed, but no images came", "已完成但未收到影像";
+    orders_accept: "Right as it is", "确认无误";
+    orders_assign: "Belongs to order", "归入申请";
+    orders_dismiss: "Belongs to none", "不属于任何申请";
+    orders_undo: "Undo", "撤销";
+    orders_settled: "Decided", "已处理";
+    orders_accepted: "right as it is", "确认无误";
+    orders_assigned: "assigned to an order", "已归入申请";
+    orders_dismissed: "belongs to no order", "不属于任何申请";
+    orders_refused: "HL7 messages that were refused", "被拒绝的 HL7 消息";
+    orders_refused_text: "With the reason that their sender was told, and nothing of what they said of patients.", "附已告知发送方的原因，不含患者信息。";
+    orders_message: "Message", "消息";
+    orders_sender: "Sender", "发送方";
+    orders_why: "Why", "原因";
+    orders_when: "When", "时间";
 
     tokens_title: "API tokens", "API 令牌";
     tokens_text: "For programs: they send a token as Authorization: Bearer, or as the password of Basic.", "供程序使用：以 Authorization: Bearer 发送，或作为 Basic 的密码。";
@@ -526,6 +571,7 @@ impl Texts {
             Permission::Delete => self.may_delete,
             Permission::Settle => self.may_settle,
             Permission::Worklist => self.may_worklist,
+            Permission::Order => self.may_order,
             Permission::Audit => self.may_audit,
             Permission::Administer => self.may_administer,
         }

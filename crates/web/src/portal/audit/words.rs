@@ -16,6 +16,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("create workitem", "made a workitem", "新建工作项"),
     ("change workitem", "changed a workitem", "修改工作项"),
     ("read workitem", "read a workitem", "读取工作项"),
+    ("change order", "changed orders", "修改检查申请"),
+    ("read order", "read orders", "读取检查申请"),
     ("subscribe", "subscribed", "订阅"),
     ("login", "logged in", "登录"),
     ("login failed", "could not log in", "登录失败"),

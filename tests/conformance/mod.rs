@@ -3,6 +3,7 @@
 
 mod charset;
 mod clients;
+mod dimse;
 mod hostile;
 mod http;
 mod memory;

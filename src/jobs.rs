@@ -11,6 +11,8 @@ use qianli_model::{Scope, TenantId};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, now_ms};
+use crate::outbound::connect::Caller;
+use crate::services::commitment;
 
 /// How long a worker may keep a job before another takes it for lost.
 const LEASE_MS: i64 = 5 * 60_000;
@@ -20,6 +22,10 @@ const IDLE: Duration = Duration::from_secs(2);
 
 /// A job that failed this often is left for an operator.
 const MAX_ATTEMPTS: i64 = 8;
+
+/// The same for jobs that wait for somebody else's device, which may be off for a weekend: about three
+/// days, an hour apart in the end.
+const MAX_CALLS: i64 = 80;
 
 /// Removes workitems whose time is over; asks for itself again.
 const EXPIRE_JOB: &str = "workitems.expire";
@@ -94,11 +100,17 @@ async fn work(app: &App, job: &Job) {
         MATCH_JOB => match_order(app, job).await,
         // A modality said a while ago that it is done.
         IMAGES_JOB => miss_images(app, job).await,
+        // Somebody waits to be told what is safe here.
+        commitment::JOB => commitment::report(app, &Caller::of(&app.config), job).await,
         other => Err(anyhow::anyhow!("no handler for jobs of kind {other}")),
     };
     let Err(error) = result else { return };
     let wait = 1000_i64 << job.attempts.clamp(0, 12);
-    let given_back = catalog.fail_job(job, now_ms().saturating_add(wait), MAX_ATTEMPTS).await;
+    let most = match job.kind.as_str() {
+        commitment::JOB => MAX_CALLS,
+        _ => MAX_ATTEMPTS,
+    };
+    let given_back = catalog.fail_job(job, now_ms().saturating_add(wait), most).await;
     match given_back {
         Ok(true) => tracing::error!(job = job.id, kind = job.kind, %error, "a job failed for good"),
         Ok(false) => {

@@ -18,11 +18,11 @@
 //! was not acknowledged is sent again. Dropping the future, or cancelling [`Sending::cancel`], stops
 //! in the middle of an object.
 
-mod connect;
+pub(crate) mod connect;
 mod plan;
 mod pool;
 mod rate;
-mod source;
+pub(crate) mod source;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -72,6 +72,29 @@ impl Selection {
     pub fn of(target: Target) -> Self {
         Self { target, only: None }
     }
+}
+
+/// Where what is selected lies, each object once.
+///
+/// # Errors
+///
+/// The archive failed.
+pub(crate) async fn locate(
+    archive: &Archive,
+    scope: &Scope,
+    what: &[Selection],
+) -> Result<Vec<Location>, ArchiveError> {
+    let mut locations: Vec<Location> = Vec::new();
+    let mut seen = HashSet::new();
+    for one in what {
+        for location in archive.locate(scope, &one.target).await? {
+            let wanted = one.only.as_ref().is_none_or(|only| only.contains(&location.instance));
+            if wanted && seen.insert(location.blob_key.clone()) {
+                locations.push(location);
+            }
+        }
+    }
+    Ok(locations)
 }
 
 /// Where objects go and how.
@@ -235,16 +258,7 @@ impl Outbound {
         if !scope.allows(Permission::Read) {
             return Err(ArchiveError::Forbidden(Permission::Read).into());
         }
-        let mut locations: Vec<Location> = Vec::new();
-        let mut seen = HashSet::new();
-        for one in what {
-            for location in archive.locate(scope, &one.target).await? {
-                let wanted = one.only.as_ref().is_none_or(|only| only.contains(&location.instance));
-                if wanted && seen.insert(location.blob_key.clone()) {
-                    locations.push(location);
-                }
-            }
-        }
+        let locations = locate(archive, scope, what).await?;
         let mut studies: BTreeMap<_, Vec<SopInstanceUid>> = BTreeMap::new();
         for location in &locations {
             studies.entry(location.study.clone()).or_default().push(location.instance.clone());

@@ -14,7 +14,7 @@ use qianli_dimse::association::{
 };
 use qianli_model::incident::{Cause, Incident};
 use qianli_model::peer::{Admission, Calling, Certificate, Known, Register};
-use qianli_model::{AeTitle, Role, TenantId};
+use qianli_model::{AeTitle, Permission, Permissions, Role, TenantId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +41,8 @@ pub struct Policy {
     pub unknown: UnknownPeers,
     /// What becomes of user identities.
     pub identity: DimseIdentity,
+    /// What they may do then.
+    pub unknown_may: Permissions,
 }
 
 /// Decides about associations.
@@ -157,6 +159,11 @@ impl Policy {
             calling: config.calling_aets.clone(),
             unknown: config.unknown_peers,
             identity: config.dimse_identity,
+            // Where everybody on this machine may see everything anyway, a workstation may ask too.
+            unknown_may: match config.no_auth || config.demo {
+                true => Role::Modality.permissions().and(Permissions::of(&[Permission::Read])),
+                false => Role::Modality.permissions(),
+            },
         }
     }
 
@@ -226,7 +233,7 @@ impl Policy {
                         ),
                     );
                 }
-                let permissions = Role::Modality.permissions();
+                let permissions = self.unknown_may;
                 let tenant = owner.unwrap_or(TenantId::DEFAULT);
                 Ok(Admission { tenant, permissions, rule: None, version })
             }

@@ -1,8 +1,12 @@
 //! What this node does for DIMSE peers: glue between the protocol and the archive. Who may open an
 //! association is decided in `peers`; what each service needs of a peer stands here.
 
+pub(crate) mod commitment;
+mod getting;
+mod models;
 mod moving;
 mod mpps;
+mod query;
 mod retrieval;
 mod worklist;
 
@@ -51,12 +55,10 @@ pub struct NodeServices {
 pub(crate) fn service(uid: &str, is_stored: bool) -> Option<Service> {
     match uid {
         VERIFICATION => Some(Service::Verification),
-        moving::PATIENT_ROOT | moving::STUDY_ROOT | moving::PATIENT_STUDY_ONLY => {
-            Some(Service::Move)
-        }
+        commitment::SOP_CLASS => Some(Service::Commitment),
         WORKLIST => Some(Service::Worklist),
         PERFORMED_STEP | PERFORMED_STEP_RETRIEVE => Some(Service::PerformedStep),
-        _ => is_stored.then_some(Service::Storage),
+        _ => models::service(uid).or_else(|| is_stored.then_some(Service::Storage)),
     }
 }
 
@@ -164,17 +166,18 @@ impl Services for NodeServices {
     async fn perform(&self, request: OperationRequest, exchange: &mut Exchange) {
         let scope = match self.scope(&request.association, request.service).await {
             Ok(scope) => scope,
-            Err(refusal) => {
-                return exchange.reply(Reply::from(StoreOutcome::from(refusal))).await;
-            }
+            Err(refusal) => return exchange.reply(StoreOutcome::from(refusal).into()).await,
         };
+        let archive = &self.archive;
         match request.service {
+            Service::Query => query::find(archive, &scope, &request, exchange).await,
+            Service::Get => getting::perform(archive, &scope, &request, exchange).await,
             Service::Move => {
-                let (archive, outbound) = (&self.archive, &self.outbound);
-                moving::perform(archive, outbound, &scope, &request, exchange).await;
+                moving::perform(archive, &self.outbound, &scope, &request, exchange).await;
             }
             Service::Worklist => self.worklist(&scope, request, exchange).await,
             Service::PerformedStep => self.performed_step(&scope, request, exchange).await,
+            Service::Commitment => commitment::perform(archive, &scope, &request, exchange).await,
             _ => exchange.reply(Reply::new(Status::UNRECOGNISED_OPERATION)).await,
         }
     }

@@ -64,7 +64,7 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// Objects of the archive.
-pub(super) struct Stored {
+pub(crate) struct Stored {
     archive: Archive,
     scope: Scope,
     locations: Vec<Location>,
@@ -73,7 +73,7 @@ pub(super) struct Stored {
 
 impl Stored {
     /// Objects that were located for a scope.
-    pub(super) fn new(archive: Archive, scope: Scope, locations: Vec<Location>) -> Self {
+    pub(crate) fn new(archive: Archive, scope: Scope, locations: Vec<Location>) -> Self {
         let mut known = Vec::with_capacity(locations.len());
         let mut items = Vec::with_capacity(locations.len());
         for location in locations {
@@ -119,13 +119,13 @@ impl Source for Stored {
 }
 
 /// An object of which the start has been read.
-pub(super) struct Ready {
-    pub(super) content: Content,
-    pub(super) sop_instance: SopInstanceUid,
+pub(crate) struct Ready {
+    pub(crate) content: Content,
+    pub(crate) sop_instance: SopInstanceUid,
 }
 
 /// Opens an object and reads some of it, while another is being sent.
-pub(super) async fn prepare(
+pub(crate) async fn prepare(
     source: Arc<dyn Source>,
     at: usize,
     syntax: TransferSyntax,

@@ -12,21 +12,15 @@ use qianli_model::destination::Destination;
 use qianli_model::{AeTitle, Scope};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::models::{self, Root};
 use super::retrieval::{
     DESTINATION_UNKNOWN, IDENTIFIER_MISMATCH, NO_MATCHES_CALCULATED, NOT_PERFORMED, RetrievalError,
-    Root, WITH_FAILURES, failed_list, select, words,
+    WITH_FAILURES, failed_list, select, words,
 };
 use crate::outbound::{Delivered, Fate, Outbound, Progress, Sending};
 
-/// Patient Root Query/Retrieve Information Model - MOVE (PS3.4 section C.6.1.3).
-pub(crate) const PATIENT_ROOT: &str = "1.2.840.10008.5.1.4.1.2.1.2";
-/// Study Root Query/Retrieve Information Model - MOVE (PS3.4 section C.6.2.3).
-pub(crate) const STUDY_ROOT: &str = "1.2.840.10008.5.1.4.1.2.2.2";
-/// Patient/Study Only Query/Retrieve Information Model - MOVE, retired.
-pub(crate) const PATIENT_STUDY_ONLY: &str = "1.2.840.10008.5.1.4.1.2.3.2";
-
 /// How often counts that changed are told.
-const TELL: Duration = Duration::from_millis(250);
+pub(super) const TELL: Duration = Duration::from_millis(250);
 
 /// How often the peer hears of us in any case, so that it does not take us for dead.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -54,11 +48,7 @@ async fn begin(
     scope: &Scope,
     request: &OperationRequest,
 ) -> Result<(Sending, Root), Reply> {
-    let root = match request.context.abstract_syntax.as_str() {
-        PATIENT_ROOT => Root::Patient,
-        PATIENT_STUDY_ONLY => Root::PatientStudyOnly,
-        _ => Root::Study,
-    };
+    let root = models::root(&request.context.abstract_syntax);
     let who = &request.association;
     let Operation::Move { destination, priority } = &request.operation else {
         return Err(Reply::new(Status::UNRECOGNISED_OPERATION));
@@ -173,7 +163,7 @@ async fn run(
 }
 
 /// Counts as they travel.
-fn counts(progress: &Progress) -> SubOperations {
+pub(super) fn counts(progress: &Progress) -> SubOperations {
     SubOperations {
         remaining: Some(few(progress.remaining)),
         completed: few(progress.sent),
@@ -182,12 +172,12 @@ fn counts(progress: &Progress) -> SubOperations {
     }
 }
 
-fn few(count: u64) -> u16 {
+pub(super) fn few(count: u64) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX)
 }
 
 /// The final response (PS3.4 table C.4-2).
-fn ended(
+pub(super) fn ended(
     delivered: &[Delivered],
     is_cancelled: bool,
     encoding: qianli_model::syntax::Encoding,

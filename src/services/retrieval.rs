@@ -13,6 +13,7 @@ use qianli_model::syntax::Encoding;
 use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TransferSyntax, json};
 use serde_json::Value;
 
+use super::models::Root;
 use crate::outbound::Selection;
 
 /// PS3.4 table C.4-2: the identifier does not match the SOP class.
@@ -44,17 +45,6 @@ const MOST_VALUES: usize = 100_000;
 
 /// Studies that are asked for at once.
 const PAGE: u32 = 500;
-
-/// A hierarchy (PS3.4 sections C.6.1 to C.6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Root {
-    /// Patient root.
-    Patient,
-    /// Study root.
-    Study,
-    /// Patient/study only, retired.
-    PatientStudyOnly,
-}
 
 /// Why nothing is retrieved.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,9 @@
 //! DIMSE as peers see it: associations and storage.
 
 mod association;
+mod getting;
 mod moving;
 mod peers;
+mod query;
 mod storage;
 mod why;

@@ -5,6 +5,7 @@
 
 mod admit;
 mod blobs;
+mod commitment;
 mod conflict;
 mod convert;
 mod deletion;
@@ -42,6 +43,7 @@ use qianli_model::{Permission, Query, Scope, SeriesUid, TenantId};
 
 pub use admit::SopClassPolicy;
 pub use blobs::{BlobError, Blobs, BlobsConfig};
+pub use commitment::Safety;
 pub use conflict::PatientGroup;
 pub use convert::{DataSet, Deidentified, Opened, Outgoing, Pseudonymous, can_convert};
 pub use deletion::{Purged, RestoreError, Restored};

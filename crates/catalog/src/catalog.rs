@@ -438,6 +438,21 @@ impl Catalog {
         jobs::finish(&self.inner.db, job).await
     }
 
+    /// Removes a job that is not needed any more, by its kind and key. One that is being worked on is
+    /// removed too; who works on it finds nothing to finish.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn drop_job(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        dedupe_key: &str,
+    ) -> Result<(), CatalogError> {
+        jobs::drop(&self.inner.db, scope, kind, dedupe_key).await
+    }
+
     /// Gives a failed job back for `retry_at_ms`, or marks it dead once it was tried
     /// `max_attempts` times. Returns whether it is dead now.
     ///

@@ -88,6 +88,24 @@ pub(crate) async fn finish(db: &Db, job: &Job) -> Result<(), CatalogError> {
     Ok(())
 }
 
+pub(crate) async fn drop(
+    db: &Db,
+    scope: &Scope,
+    kind: &str,
+    dedupe_key: &str,
+) -> Result<(), CatalogError> {
+    const TEXT: &str = "DELETE FROM jobs WHERE tenant_id = $1 AND kind = $2 AND dedupe_key = $3";
+    on_db!(db, pools => {
+        sqlx::query(TEXT)
+            .bind(scope.tenant().0)
+            .bind(kind)
+            .bind(dedupe_key)
+            .execute(&pools.write)
+            .await?;
+    });
+    Ok(())
+}
+
 pub(crate) async fn fail(
     db: &Db,
     job: &Job,

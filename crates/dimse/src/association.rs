@@ -418,9 +418,11 @@ pub fn negotiate(
             && request.roles.iter().any(|(uid, roles)| uid == abstract_syntax && roles.scp);
         let mut syntaxes =
             proposed.transfer_syntaxes.iter().filter_map(|uid| TransferSyntax::from_uid(uid));
-        let known = match requestor_is_scp {
-            true => syntaxes.min_by_key(|syntax| !takes_any_image(*syntax)),
-            false => syntaxes.next(),
+        let known = match offered {
+            _ if requestor_is_scp => syntaxes.min_by_key(|syntax| !takes_any_image(*syntax)),
+            Some(Service::Verification | Service::Storage) | None => syntaxes.next(),
+            // What these answer is written in either of the two that everybody knows.
+            Some(_) => syntaxes.find(|syntax| takes_any_image(*syntax)),
         };
         let (reason, transfer_syntax) = match known {
             _ if offered.is_none() => {

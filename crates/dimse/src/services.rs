@@ -84,8 +84,16 @@ pub enum Service {
 
 impl Service {
     /// Every service that the node offers.
-    pub const ALL: [Self; 5] =
-        [Self::Verification, Self::Storage, Self::Move, Self::Worklist, Self::PerformedStep];
+    pub const ALL: [Self; 8] = [
+        Self::Verification,
+        Self::Storage,
+        Self::Query,
+        Self::Get,
+        Self::Move,
+        Self::Commitment,
+        Self::Worklist,
+        Self::PerformedStep,
+    ];
 
     /// Whether an operation belongs to the service.
     pub const fn offers(self, operation: &Operation) -> bool {

@@ -1,4 +1,4 @@
-//! Specific Character Set (PS3.3 C.12.1.1.2, PS3.5 section 6.1.2) to UTF-8.
+//! Specific Character Set (PS3.3 C.12.1.1.2, PS3.5 section 6.1.2) to UTF-8, and back (`encode.rs`).
 //!
 //! Owns the names of the character sets and the choice of a decoder; the code extensions of
 //! ISO 2022 are in `iso2022.rs`. A value is decoded whole and split at its delimiters afterwards:
@@ -12,11 +12,11 @@ use encoding_rs::{
     ISO_8859_8, ISO_8859_15, WINDOWS_874, WINDOWS_1252, WINDOWS_1254,
 };
 
+mod encode;
 mod iso2022;
-mod writing;
 
+pub use encode::Repertoire;
 use iso2022::HighSet;
-pub use writing::Writing;
 
 /// The defined terms of PS3.3 tables C.12-2 to C.12-5, each with what it is, for documents; the code
 /// extensions of ISO 2022 with their numbers alone. Other spellings are read too.

@@ -1,26 +1,72 @@
-//! Small data sets that are asked with and answered: identifiers of C-FIND, procedure steps. As DICOM
-//! JSON objects inside, in the peer's transfer syntax and character set outside.
+//! Small data sets that are asked with and answered: identifiers of C-FIND, C-GET and C-MOVE (PS3.4
+//! sections C.4.1 to C.4.3), procedure steps. As DICOM JSON objects inside, in the peer's transfer
+//! syntax and character set outside.
 
-use std::io::Write;
+use serde_json::{Map, Value, json};
 
-use flate2::Compression;
-use flate2::write::DeflateEncoder;
-use serde_json::{Map, Value};
-
-use crate::charset::{TextKind, Writing};
-use crate::dataset::vr::{self, VR, from_letters};
-use crate::dataset::{Event, InflateSource, Limits, Scanner, SliceSource, Source};
-use crate::json::document;
-use crate::syntax::{Encoding, TransferSyntax};
+use crate::charset::Repertoire;
+use crate::dataset::{Limits, SliceSource};
+use crate::syntax::Encoding;
 use crate::tag::{self, Tag};
+use crate::write::{Form, WriteError, answer};
+use crate::{TransferSyntax, json};
+
+/// (0008,0052).
+pub const QUERY_RETRIEVE_LEVEL: Tag = tag::tag(0x0008, 0x0052);
+/// (0008,0054).
+pub const RETRIEVE_AE_TITLE: Tag = tag::tag(0x0008, 0x0054);
+/// (0008,0058).
+pub const FAILED_SOP_INSTANCES: Tag = tag::tag(0x0008, 0x0058);
+/// (0020,1200).
+pub const NUMBER_OF_PATIENT_RELATED_STUDIES: Tag = tag::tag(0x0020, 0x1200);
+/// (0020,1202).
+pub const NUMBER_OF_PATIENT_RELATED_SERIES: Tag = tag::tag(0x0020, 0x1202);
+/// (0020,1204).
+pub const NUMBER_OF_PATIENT_RELATED_INSTANCES: Tag = tag::tag(0x0020, 0x1204);
+
+/// Where in the hierarchy a query or retrieval stands: (0008,0052).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QueryLevel {
+    /// `PATIENT`.
+    Patient,
+    /// `STUDY`.
+    Study,
+    /// `SERIES`.
+    Series,
+    /// `IMAGE`.
+    Image,
+}
+
+impl QueryLevel {
+    /// As it travels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Patient => "PATIENT",
+            Self::Study => "STUDY",
+            Self::Series => "SERIES",
+            Self::Image => "IMAGE",
+        }
+    }
+
+    /// From the word; some old peers write `INSTANCE`.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word.trim() {
+            "PATIENT" => Some(Self::Patient),
+            "STUDY" => Some(Self::Study),
+            "SERIES" => Some(Self::Series),
+            "IMAGE" | "INSTANCE" => Some(Self::Image),
+            _ => None,
+        }
+    }
+}
 
 /// Most bytes that a deflated identifier may inflate to.
 const MAX_INFLATED: u64 = 16 << 20;
 
-/// Most sequences inside each other that are written.
+/// Most sequences inside each other.
 const MAX_DEPTH: usize = 16;
 
-/// A data set that was read.
+/// A data set that came with a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identifier {
     /// DICOM JSON object, texts in UTF-8. Binary values are left out.
@@ -42,39 +88,19 @@ pub struct Unreadable;
 pub fn read(bytes: &[u8], syntax: TransferSyntax) -> Result<Identifier, Unreadable> {
     let limits = Limits {
         max_depth: MAX_DEPTH,
-        max_elements: 100_000,
-        max_json: 16 << 20,
+        max_elements: 1_000_000,
+        max_json: 64 << 20,
         max_fragments: 1,
         max_inflated: MAX_INFLATED,
         ..Limits::default()
     };
-    let found = document(&mut SliceSource::new(bytes), syntax, &limits).map_err(|_| Unreadable)?;
+    let found = json::document(&mut SliceSource::new(bytes), syntax, &limits);
+    let found = found.map_err(|_| Unreadable)?;
     let Ok(Value::Object(attributes)) = serde_json::from_slice(&found.json) else {
         return Err(Unreadable);
     };
-    let mut source = SliceSource::new(bytes);
-    let charset = match syntax.is_deflated() {
-        true => charset_of(InflateSource::over(&mut source, MAX_INFLATED), syntax, &limits),
-        false => charset_of(source, syntax, &limits),
-    };
+    let charset = found.charset.unwrap_or_default().trim_end_matches([' ', '\0']).to_owned();
     Ok(Identifier { attributes: without_binary(attributes), charset })
-}
-
-fn charset_of(source: impl Source, syntax: TransferSyntax, limits: &Limits) -> String {
-    let mut scanner = Scanner::new(source, syntax.encoding(), limits);
-    while let Ok(Event::Element(element)) = scanner.next() {
-        if element.tag == tag::SPECIFIC_CHARACTER_SET {
-            let mut value = Vec::new();
-            let read = element.length <= 256 && scanner.value(&mut value).is_ok();
-            let text =
-                if read { String::from_utf8_lossy(&value).into_owned() } else { String::new() };
-            return text.trim_end_matches([' ', '\0']).to_owned();
-        }
-        if element.tag > tag::SPECIFIC_CHARACTER_SET {
-            break;
-        }
-    }
-    String::new()
 }
 
 /// Depth is bounded by what was read.
@@ -96,6 +122,47 @@ fn without_binary(attributes: Map<String, Value>) -> Map<String, Value> {
         Some((name, element))
     };
     attributes.into_iter().filter_map(keep).collect()
+}
+
+impl Identifier {
+    /// Every attribute with its tag and JSON object.
+    pub fn all(&self) -> impl Iterator<Item = (Tag, &Value)> {
+        attributes(&self.attributes)
+    }
+
+    /// The text of an attribute's value, several values joined by backslashes; `None` when it is absent
+    /// or empty.
+    pub fn text(&self, tag: Tag) -> Option<String> {
+        Some(joined(self.attributes.get(&tag.to_string())?)).filter(|text| !text.is_empty())
+    }
+
+    /// The level of a query or retrieval; `None` when it is absent or no level.
+    pub fn level(&self) -> Option<QueryLevel> {
+        QueryLevel::parse(&self.text(QUERY_RETRIEVE_LEVEL)?)
+    }
+
+    /// In which form an answer is understood: the syntax of the context that it goes out on, and the
+    /// character set that was asked in. What has no place in it goes out in UTF-8, see [`Answer`].
+    pub fn form(&self, syntax: TransferSyntax) -> Form {
+        form(syntax, &self.charset)
+    }
+}
+
+fn form(syntax: TransferSyntax, charset: &str) -> Form {
+    let repertoire = Repertoire::parse(charset).unwrap_or(Repertoire::UTF_8);
+    Form { implicit: syntax.encoding() == Encoding::ImplicitLittle, repertoire }
+}
+
+/// The attributes of a DICOM JSON object with their tags.
+pub fn attributes(members: &Map<String, Value>) -> impl Iterator<Item = (Tag, &Value)> {
+    members.iter().filter_map(|(key, value)| Some((Tag::from_hex(key)?, value)))
+}
+
+/// The text of a DICOM JSON attribute as it would stand in a data set, several values joined by
+/// backslashes. Empty for sequences and binary values.
+pub fn joined(value: &Value) -> String {
+    let values = value.get("Value").and_then(Value::as_array);
+    values.into_iter().flatten().map(plain).collect::<Vec<_>>().join("\\")
 }
 
 /// The first value of an attribute as text, a name with its groups joined; empty where there is none.
@@ -142,178 +209,88 @@ pub fn has_value(attributes: &Map<String, Value>, tag: Tag) -> bool {
     })
 }
 
-/// Writes a data set in a transfer syntax. Text is written in the character set that the peer asked
-/// with (`requested`, the value of (0008,0005)), where all of it fits that, else in UTF-8;
-/// (0008,0005) says which.
+/// Writes a data set in Implicit or Explicit VR Little Endian. Text is written in the character set
+/// that the peer asked with (`requested`, the value of (0008,0005)), where all of it fits that, else in
+/// UTF-8; (0008,0005) says which. What no data set can hold is left out.
 pub fn write(attributes: &Map<String, Value>, syntax: TransferSyntax, requested: &str) -> Vec<u8> {
-    let utf8 = Writing::parse("ISO_IR 192");
-    let charsets = [Writing::parse(requested), utf8.clone()];
-    let mut written = Vec::new();
-    for charset in charsets.iter().flatten() {
-        let encoding = syntax.encoding();
-        let mut writer = Writer { encoding, charset, fits: true };
-        written = writer.set(attributes, 0, true);
-        if writer.fits {
-            break;
-        }
-    }
-    if !syntax.is_deflated() {
-        return written;
-    }
-    let mut deflate = DeflateEncoder::new(Vec::new(), Compression::default());
-    // Writing to memory does not fail.
-    let _ = deflate.write_all(&written);
-    let mut written = deflate.finish().unwrap_or_default();
-    if written.len() % 2 == 1 {
-        written.push(0);
-    }
-    written
+    let answer = Answer { members: attributes.clone() };
+    answer.encode(&form(syntax, requested)).unwrap_or_default()
 }
 
-struct Writer<'a> {
-    encoding: Encoding,
-    charset: &'a Writing,
-    /// Whether the character set had all of the text.
-    fits: bool,
+/// An answer as DICOM JSON, and how it is encoded.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Answer {
+    members: Map<String, Value>,
 }
 
-impl Writer<'_> {
-    fn set(&mut self, attributes: &Map<String, Value>, depth: usize, root: bool) -> Vec<u8> {
-        let mut tagged: Vec<(Tag, &Value)> = attributes
-            .iter()
-            .filter_map(|(name, element)| Some((Tag::from_hex(name)?, element)))
-            .filter(|(tag, _)| *tag != tag::SPECIFIC_CHARACTER_SET && !tag.is_group_length())
-            .collect();
-        tagged.sort_unstable_by_key(|(tag, _)| *tag);
-        let mut body = Vec::new();
-        for (tag, element) in tagged {
-            let vr = element.get("vr").and_then(Value::as_str);
-            let vr = vr.and_then(|letters| letters.as_bytes().try_into().ok());
-            let Some(vr) = vr.and_then(from_letters) else { continue };
-            let none = Vec::new();
-            let values = element.get("Value").and_then(Value::as_array).unwrap_or(&none);
-            let value = match vr {
-                VR::SQ => self.items(values, depth),
-                _ => self.value(vr, values),
+impl Answer {
+    /// Sets an attribute to a DICOM JSON object.
+    pub fn set(&mut self, tag: Tag, value: Value) {
+        self.members.insert(tag.to_string(), value);
+    }
+
+    /// Sets an attribute to texts.
+    pub fn set_text<'a>(&mut self, tag: Tag, vr: &str, values: impl IntoIterator<Item = &'a str>) {
+        let values: Vec<&str> = values.into_iter().collect();
+        self.set(
+            tag,
+            if values.is_empty() {
+                json!({ "vr": vr })
+            } else {
+                json!({ "vr": vr, "Value": values })
+            },
+        );
+    }
+
+    /// Sets an attribute to a number.
+    pub fn set_number(&mut self, tag: Tag, vr: &str, value: i64) {
+        self.set(tag, json!({ "vr": vr, "Value": [value] }));
+    }
+
+    /// Whether it has an attribute.
+    pub fn has(&self, tag: Tag) -> bool {
+        self.members.contains_key(&tag.to_string())
+    }
+
+    /// The bytes in `form`; in UTF-8 when the character set has no place for the text. (0008,0005) says
+    /// which of them it is. Values that cannot be written in the VR that they have are left empty: an
+    /// answer without one attribute is better than none.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the JSON.
+    pub fn encode(mut self, form: &Form) -> Result<Vec<u8>, WriteError> {
+        let utf8 = Form { repertoire: Repertoire::UTF_8, ..form.clone() };
+        loop {
+            let error = match answer(&self.members, form) {
+                Ok(bytes) => return Ok(bytes),
+                Err(_) => match answer(&self.members, &utf8) {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(error) => error,
+                },
             };
-            self.element(tag, vr, &value, &mut body);
-        }
-        if !root || self.charset.terms().is_empty() {
-            return body;
-        }
-        let mut all = Vec::with_capacity(body.len().saturating_add(32));
-        let terms = padded(self.charset.terms().as_bytes().to_vec(), b' ');
-        self.element(tag::SPECIFIC_CHARACTER_SET, VR::CS, &terms, &mut all);
-        // Nothing that is answered comes before it.
-        all.extend(body);
-        all
-    }
-
-    fn items(&mut self, values: &[Value], depth: usize) -> Vec<u8> {
-        let mut written = Vec::new();
-        if depth >= MAX_DEPTH {
-            return written;
-        }
-        for item in values.iter().filter_map(Value::as_object) {
-            let body = self.set(item, depth.saturating_add(1), false);
-            self.tag(tag::ITEM, &mut written);
-            self.number(body.len(), &mut written);
-            written.extend(body);
-        }
-        written
-    }
-
-    fn value(&mut self, vr: VR, values: &[Value]) -> Vec<u8> {
-        let numbers = || values.iter().filter_map(Value::as_i64);
-        let big = self.encoding == Encoding::ExplicitBig;
-        let order = |mut bytes: Vec<u8>| {
-            if big {
-                bytes.reverse();
+            let outermost = error.path.get(..8).unwrap_or_default().to_owned();
+            match self.members.get_mut(&outermost).and_then(Value::as_object_mut) {
+                Some(member) if member.len() > 1 => member.retain(|key, _| key == "vr"),
+                _ => return Err(error),
             }
-            bytes
-        };
-        match vr {
-            VR::US => numbers()
-                .filter_map(|n| u16::try_from(n).ok())
-                .flat_map(|n| order(n.to_le_bytes().to_vec()))
-                .collect(),
-            VR::UL => numbers()
-                .filter_map(|n| u32::try_from(n).ok())
-                .flat_map(|n| order(n.to_le_bytes().to_vec()))
-                .collect(),
-            VR::UI => padded(values.iter().map(plain).collect::<Vec<_>>().join("\\").into(), 0),
-            VR::AE | VR::AS | VR::CS | VR::DA | VR::DS | VR::DT | VR::IS | VR::TM | VR::UR => {
-                padded(values.iter().map(plain).collect::<Vec<_>>().join("\\").into(), b' ')
-            }
-            VR::LO | VR::SH | VR::PN | VR::UC | VR::LT | VR::ST | VR::UT => {
-                let kind = if vr == VR::PN { TextKind::PersonName } else { TextKind::Text };
-                let mut written = Vec::new();
-                for (index, value) in values.iter().enumerate() {
-                    if index > 0 {
-                        written.push(b'\\');
-                    }
-                    match self.charset.encode(&plain(value), kind) {
-                        Some(bytes) => written.extend(bytes),
-                        None => self.fits = false,
-                    }
-                }
-                padded(written, b' ')
-            }
-            _ => Vec::new(),
         }
     }
-
-    fn element(&self, tag: Tag, vr: VR, value: &[u8], out: &mut Vec<u8>) {
-        self.tag(tag, out);
-        if self.encoding == Encoding::ImplicitLittle {
-            self.number(value.len(), out);
-        } else if vr::has_long_length(vr) {
-            out.extend_from_slice(vr.to_string().as_bytes());
-            out.extend_from_slice(&[0, 0]);
-            self.number(value.len(), out);
-        } else {
-            // Identifiers hold no value that is longer; one that was would end here.
-            let value_length = u16::try_from(value.len()).unwrap_or(u16::MAX - 1);
-            out.extend_from_slice(vr.to_string().as_bytes());
-            out.extend_from_slice(&self.short(value_length));
-            out.extend_from_slice(value.get(..usize::from(value_length)).unwrap_or_default());
-            return;
-        }
-        out.extend_from_slice(value);
-    }
-
-    fn tag(&self, tag: Tag, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.short(tag.group));
-        out.extend_from_slice(&self.short(tag.element));
-    }
-
-    fn short(&self, number: u16) -> [u8; 2] {
-        match self.encoding {
-            Encoding::ExplicitBig => number.to_be_bytes(),
-            _ => number.to_le_bytes(),
-        }
-    }
-
-    fn number(&self, number: usize, out: &mut Vec<u8>) {
-        let number = u32::try_from(number).unwrap_or(u32::MAX - 1);
-        out.extend_from_slice(&match self.encoding {
-            Encoding::ExplicitBig => number.to_be_bytes(),
-            _ => number.to_le_bytes(),
-        });
-    }
-}
-
-fn padded(mut value: Vec<u8>, pad: u8) -> Vec<u8> {
-    if value.len() % 2 == 1 {
-        value.push(pad);
-    }
-    value
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    const IMPLICIT: TransferSyntax = TransferSyntax::IMPLICIT_LITTLE;
+    const EXPLICIT: TransferSyntax = TransferSyntax::EXPLICIT_LITTLE;
+
+    fn element(group: u16, element: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = [group.to_le_bytes(), element.to_le_bytes()].concat();
+        bytes.extend((value.len() as u32).to_le_bytes());
+        bytes.extend(value);
+        bytes
+    }
 
     fn named(name: &str) -> Map<String, Value> {
         let groups = crate::name::groups(name);
@@ -329,12 +306,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again_in_every_syntax_and_character_set() {
-        for syntax in [
-            "1.2.840.10008.1.2",
-            "1.2.840.10008.1.2.1",
-            "1.2.840.10008.1.2.2",
-            "1.2.840.10008.1.2.1.99",
-        ] {
+        for syntax in ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"] {
             let syntax = TransferSyntax::from_uid(syntax).unwrap();
             for (name, requested, expected) in [
                 ("Wang^XiaoDong=王^小东", "GB18030", "GB18030"),
@@ -368,5 +340,75 @@ mod tests {
             assert!(read(bytes, TransferSyntax::EXPLICIT_LITTLE).is_err());
         }
         assert!(read(b"", TransferSyntax::EXPLICIT_LITTLE).unwrap().attributes.is_empty());
+    }
+
+    #[test]
+    fn keys_are_read_in_the_character_set_that_is_declared() {
+        let bytes = [
+            element(0x0008, 0x0005, b"GB18030 "),
+            element(0x0008, 0x0052, b"STUDY "),
+            element(0x0010, 0x0010, b"\xcd\xf5*\0"),
+            element(0x0020, 0x000D, b"1.2\\1.3\0"),
+            element(0x0020, 0x0013, b"7 "),
+        ]
+        .concat();
+        let identifier = read(&bytes, IMPLICIT).unwrap();
+        assert_eq!(identifier.level(), Some(QueryLevel::Study));
+        assert_eq!(identifier.text(tag::PATIENT_NAME).as_deref(), Some("王*"));
+        assert_eq!(texts(&identifier.attributes, tag::STUDY_INSTANCE_UID), ["1.2", "1.3"]);
+        assert_eq!(identifier.text(tag::INSTANCE_NUMBER).as_deref(), Some("7"));
+        assert_eq!(identifier.text(tag::PATIENT_ID), None);
+        let form = identifier.form(IMPLICIT);
+        assert!(form.implicit);
+        assert_eq!(form.repertoire.terms().collect::<Vec<_>>(), ["GB18030"]);
+    }
+
+    #[test]
+    fn wildcards_and_ranges_of_any_attribute_are_kept() {
+        let bytes = [
+            element(0x0008, 0x0020, b"20240101-20240131 "),
+            element(0x0020, 0x0013, b"* "),
+            element(0x0028, 0x0010, b""),
+        ]
+        .concat();
+        let identifier = read(&bytes, IMPLICIT).unwrap();
+        assert_eq!(identifier.text(tag::STUDY_DATE).as_deref(), Some("20240101-20240131"));
+        assert_eq!(identifier.text(tag::INSTANCE_NUMBER).as_deref(), Some("*"));
+        assert_eq!(identifier.all().count(), 3);
+    }
+
+    #[test]
+    fn answers_are_in_the_character_set_that_was_asked_in_if_it_has_every_character() {
+        let mut answer = Answer::default();
+        answer.set(tag::PATIENT_NAME, json!({"vr": "PN", "Value": [{"Alphabetic": "王^五"}]}));
+        answer.set_text(QUERY_RETRIEVE_LEVEL, "CS", ["STUDY"]);
+        for (asked, expected, name) in [
+            ("GB18030", "GB18030", &b"\xcd\xf5^\xce\xe5\0"[..5]),
+            ("ISO_IR 100", "ISO_IR 192", "王^五".as_bytes()),
+            ("ISO_IR 192", "ISO_IR 192", "王^五".as_bytes()),
+            ("", "ISO_IR 192", "王^五".as_bytes()),
+        ] {
+            for implicit in [false, true] {
+                let repertoire = Repertoire::parse(asked).unwrap();
+                let bytes = answer.clone().encode(&Form { implicit, repertoire }).unwrap();
+                assert!(bytes.windows(name.len()).any(|window| window == name), "{asked}");
+                let syntax = if implicit { IMPLICIT } else { EXPLICIT };
+                let again = read(&bytes, syntax).unwrap();
+                assert_eq!(again.text(tag::PATIENT_NAME).as_deref(), Some("王^五"));
+                assert_eq!(again.form(syntax).repertoire.terms().collect::<Vec<_>>(), [expected]);
+                assert_eq!(again.level(), Some(QueryLevel::Study));
+            }
+        }
+    }
+
+    #[test]
+    fn plain_answers_declare_nothing_and_impossible_values_are_left_empty() {
+        let mut answer = Answer::default();
+        answer.set_text(tag::PATIENT_ID, "LO", ["P1"]);
+        answer.set(tag::ROWS, json!({"vr": "US", "Value": ["many"]}));
+        let form = Form { implicit: true, repertoire: Repertoire::DEFAULT };
+        let bytes = answer.encode(&form).unwrap();
+        let expected = [element(0x0010, 0x0020, b"P1"), element(0x0028, 0x0010, b"")].concat();
+        assert_eq!(bytes, expected);
     }
 }

@@ -25,6 +25,8 @@ pub struct Document {
     pub json: Vec<u8>,
     /// Every value behind a BulkDataURI.
     pub bulk: Vec<BulkValue>,
+    /// Specific Character Set (0008,0005) as it was declared: the JSON is UTF-8 whatever it was.
+    pub charset: Option<String>,
     /// Oddities.
     pub warnings: Vec<Warning>,
 }
@@ -41,7 +43,8 @@ pub fn document(
     limits: &Limits,
 ) -> Result<Document, DataSetError> {
     let walk = walk(source, syntax, limits)?;
-    Ok(Document { json: walk.json, bulk: walk.bulk, warnings: walk.warnings.list })
+    let Walk { json, bulk, declared: charset, warnings, .. } = walk;
+    Ok(Document { json, bulk, charset, warnings: warnings.list })
 }
 
 /// Reads a header; see [`InstanceHeader::read`].

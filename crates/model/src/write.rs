@@ -1,12 +1,13 @@
-//! DICOM JSON (PS3.18 annex F) to a data set in Explicit VR Little Endian.
+//! DICOM JSON (PS3.18 annex F) to a data set in Explicit or Implicit VR Little Endian.
 //!
 //! Without recursion. Bulk values stay where they are: the result is a list of pieces, some of them
 //! bytes, some of them names of bulk values that the caller copies in between, so that an object of
-//! any size is written with little memory. Text goes out in UTF-8, and (0008,0005) says so. Sequences
-//! and items have undefined length, since the length of what they hold is not known before.
+//! any size is written with little memory. Text goes out in UTF-8, and (0008,0005) says so, unless
+//! another character set is asked for that has every character. Sequences and items have undefined length, since the length of what they hold is not known before.
 
 use serde_json::{Map, Value};
 
+use crate::charset::{Repertoire, TextKind};
 use crate::dataset::Limits;
 use crate::dataset::vr::{self, VR};
 use crate::header::Warning;
@@ -74,7 +75,38 @@ pub enum Strictness {
     Lenient,
 }
 
-/// Writes a data set.
+/// How a data set is encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Form {
+    /// Without value representations: Implicit VR Little Endian (PS3.5 section 7.1.3).
+    pub implicit: bool,
+    /// The character set of its text.
+    pub repertoire: Repertoire,
+}
+
+impl Form {
+    /// Explicit VR Little Endian, UTF-8.
+    pub const STORED: Self = Self { implicit: false, repertoire: Repertoire::UTF_8 };
+}
+
+/// Writes a data set that is sent in answer to a peer, all of it in memory.
+///
+/// # Errors
+///
+/// As [`write`]; also for a value that is behind a BulkDataURI, and for text that the character set
+/// of `form` has no place for.
+pub fn answer(json: &Map<String, Value>, form: &Form) -> Result<Vec<u8>, WriteError> {
+    let written = write_as(json, &|_| None, &Limits::default(), Strictness::Strict, form)?;
+    let mut bytes = Vec::new();
+    for piece in written.pieces {
+        if let Piece::Bytes(piece) = piece {
+            bytes.extend(piece);
+        }
+    }
+    Ok(bytes)
+}
+
+/// Writes a data set in Explicit VR Little Endian and UTF-8.
 ///
 /// `bulk` finds the value of a BulkDataURI. Group 0002 and group lengths are passed over: file meta
 /// information is written by [`crate::file_meta`].
@@ -89,10 +121,21 @@ pub fn write(
     limits: &Limits,
     strictness: Strictness,
 ) -> Result<Written, WriteError> {
+    write_as(json, bulk, limits, strictness, &Form::STORED)
+}
+
+fn write_as(
+    json: &Map<String, Value>,
+    bulk: &dyn Fn(&str) -> Option<Bulk>,
+    limits: &Limits,
+    strictness: Strictness,
+    form: &Form,
+) -> Result<Written, WriteError> {
     let mut writer = Writer {
-        out: Out::default(),
+        out: Out { implicit: form.implicit, ..Out::default() },
         bulk,
         limits,
+        repertoire: &form.repertoire,
         strictness,
         discarded: Vec::new(),
         elements: 0,
@@ -105,6 +148,7 @@ pub fn write(
 /// Pieces being written.
 #[derive(Default)]
 struct Out {
+    implicit: bool,
     done: Vec<Piece>,
     bytes: Vec<u8>,
 }
@@ -133,6 +177,10 @@ impl Out {
     /// Tag, VR and length of an element (PS3.5 section 7.1.2).
     fn header(&mut self, tag: Tag, vr: VR, length: u32) -> Result<(), String> {
         let short = u16::try_from(length);
+        if self.implicit {
+            self.mark(tag, length);
+            return Ok(());
+        }
         self.tag(tag);
         self.bytes.extend_from_slice(vr.to_string().as_bytes());
         if vr::has_long_length(vr) {
@@ -176,6 +224,7 @@ struct Writer<'a> {
     out: Out,
     bulk: &'a dyn Fn(&str) -> Option<Bulk>,
     limits: &'a Limits,
+    repertoire: &'a Repertoire,
     strictness: Strictness,
     discarded: Vec<Warning>,
     elements: usize,
@@ -184,14 +233,17 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn run(&mut self, json: &Map<String, Value>) -> Result<(), WriteError> {
         let mut elements = sorted(json, "")?;
-        // Text goes out in UTF-8, whatever the metadata says of the encoding it once had.
-        let utf8 = Value::Object(Map::from_iter([
+        // What the metadata says of the encoding that the text once had counts no more.
+        let terms: Vec<&str> = self.repertoire.terms().collect();
+        let charset = Value::Object(Map::from_iter([
             ("vr".to_owned(), Value::from("CS")),
-            ("Value".to_owned(), Value::from(vec!["ISO_IR 192"])),
+            ("Value".to_owned(), Value::from(terms.clone())),
         ]));
         elements.retain(|(tag, _)| *tag != tag::SPECIFIC_CHARACTER_SET);
-        let at = elements.partition_point(|(tag, _)| *tag < tag::SPECIFIC_CHARACTER_SET);
-        elements.insert(at, (tag::SPECIFIC_CHARACTER_SET, &utf8));
+        if !terms.is_empty() {
+            let at = elements.partition_point(|(tag, _)| *tag < tag::SPECIFIC_CHARACTER_SET);
+            elements.insert(at, (tag::SPECIFIC_CHARACTER_SET, &charset));
+        }
         let mut levels = vec![Level {
             elements: elements.into_iter(),
             items: [].iter().enumerate(),
@@ -284,7 +336,8 @@ impl Writer<'_> {
             }
             Content::Bytes(bytes) => {
                 let start = self.out.bytes.len();
-                match self.plain(tag, vr, &bytes) {
+                let encoded = self.encode(vr, bytes);
+                match encoded.and_then(|bytes| self.plain(tag, vr, &bytes)) {
                     Ok(()) => Ok(None),
                     Err(reason) => {
                         self.out.bytes.truncate(start);
@@ -293,6 +346,18 @@ impl Writer<'_> {
                 }
             }
         }
+    }
+
+    /// Text in the character set of the data set. Other values stay as they are.
+    fn encode(&self, vr: VR, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+        let kind = match vr {
+            VR::PN => TextKind::PersonName,
+            VR::LO | VR::LT | VR::SH | VR::ST | VR::UC | VR::UT => TextKind::Text,
+            _ => return Ok(bytes),
+        };
+        let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(bytes) };
+        let encoded = self.repertoire.encode(text, kind);
+        encoded.ok_or_else(|| "the character set has no place for the text".into())
     }
 
     fn plain(&mut self, tag: Tag, vr: VR, bytes: &[u8]) -> Result<(), String> {

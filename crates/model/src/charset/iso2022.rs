@@ -124,6 +124,20 @@ pub(super) fn decode(
     (text, clean)
 }
 
+/// Writes an escape sequence.
+pub(super) fn escape(out: &mut Vec<u8>, sequence: &[u8]) {
+    out.push(ESCAPE);
+    out.extend_from_slice(sequence);
+}
+
+/// What follows the escape character to designate a set for the high half.
+pub(super) fn sequence(set: HighSet) -> Option<&'static [u8]> {
+    SEQUENCES.iter().find_map(|(sequence, designation)| match designation {
+        Designation::High(this) if *this == set => Some(*sequence),
+        _ => None,
+    })
+}
+
 fn is_graphic(byte: u8) -> bool {
     (0x21..=0x7E).contains(&byte)
 }

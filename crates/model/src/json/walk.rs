@@ -84,6 +84,8 @@ pub(super) struct Walk<'l> {
     pub(super) bulk: Vec<BulkValue>,
     pub(super) warnings: Warnings,
     pub(super) capture: Capture,
+    /// Specific Character Set of the root, as it was declared.
+    pub(super) declared: Option<String>,
     sets: Vec<Set>,
     sequences: Vec<Sequence>,
     encapsulated: Option<Encapsulated>,
@@ -101,6 +103,7 @@ impl<'l> Walk<'l> {
             bulk: Vec::new(),
             warnings: Warnings::default(),
             capture: Capture::default(),
+            declared: None,
             sets: Vec::new(),
             sequences: Vec::new(),
             encapsulated: None,
@@ -309,7 +312,11 @@ impl<'l> Walk<'l> {
 
     /// PS3.18 section F.2: DICOM JSON is UTF-8, and says so where the data set said something.
     fn declare_charset(&mut self) {
+        let is_root = self.sets.len() == 1;
         let Some(set) = self.sets.last_mut() else { return };
+        if is_root {
+            self.declared = Some(String::from_utf8_lossy(&self.value).into_owned());
+        }
         let blank = self.value.iter().all(|&b| matches!(b, b' ' | 0));
         if blank {
             return;

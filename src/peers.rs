@@ -161,7 +161,7 @@ impl Policy {
             identity: config.dimse_identity,
             // Where everybody on this machine may see everything anyway, a workstation may ask too.
             unknown_may: match config.no_auth || config.demo {
-                true => Role::Modality.permissions().and(Permissions::of(&[Permission::Read])),
+                true => Permissions::of(&[Permission::Store, Permission::Read, Permission::Worklist]),
                 false => Role::Modality.permissions(),
             },
         }

@@ -89,8 +89,11 @@ fn moved(setup: &Setup) {
     store(&node, &other);
 
     // Whoever may not read moves nothing; what is not registered gets nothing.
-    let refused = move_as(&node, "CT1", AE, &["--study", &study]);
-    assert!(!refused.status.success() && words(&refused).contains("0124"), "{}", words(&refused));
+    run(&node, "peer", &["add", "CT1", "--may", "store"]);
+    eventually("who may only store moves nothing", LIMIT, || {
+        let refused = move_as(&node, "CT1", AE, &["--study", &study]);
+        (!refused.status.success() && words(&refused).contains("0124")).then_some(())
+    });
     register_mover(&node);
     let refused = move_as(&node, "MOVER", "NOWHERE", &["--study", &study]);
     assert!(!refused.status.success() && words(&refused).contains("A801"), "{}", words(&refused));

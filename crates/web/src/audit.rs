@@ -179,6 +179,7 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         (false, route) if route == "/api/routes" || route.starts_with("/api/routes/") => {
             Some(Action::ChangeRoute)
         }
+        (false, "/api/peers" | "/api/peers/{id}") => Some(Action::ChangePeer),
         (false, "/logout" | "/account/sessions") => Some(Action::Logout),
         // Who logs in is nobody before: the login notes itself.
         _ => None,
@@ -302,6 +303,7 @@ mod tests {
                 || page.path.starts_with("/api/routes")
                 || page.path.starts_with("/account/")
                 || page.path.starts_with("/grants")
+                || ["/api/peers", "/api/peers/{id}"].contains(&page.path)
                 || page.path.starts_with("/api/links")
                 || page.path.starts_with("/api/grants")
                 || page.path.starts_with("/audit")

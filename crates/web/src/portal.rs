@@ -22,6 +22,7 @@ mod orders;
 mod orders_api;
 mod page;
 mod peers;
+mod peers_api;
 mod people;
 mod pseudonyms;
 mod qr;
@@ -41,7 +42,7 @@ pub(crate) use audit::Check;
 
 use axum::Router;
 use axum::http::HeaderMap;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use qianli_model::Permission;
 
 use crate::WebState;
@@ -103,6 +104,9 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/orders", ORDER, get(orders::show).post(orders::add)),
     page!("/orders/state", ORDER, post(orders::set_state)),
     page!("/orders/mismatches", ORDER, post(orders::decide)),
+    page!("/api/peers", ADMINISTER, get(peers_api::list).post(peers_api::add)),
+    page!("/api/peers/incidents", ADMINISTER, get(peers_api::incidents)),
+    page!("/api/peers/{id}", ADMINISTER, patch(peers_api::change).delete(peers_api::remove)),
     page!("/audit", AUDIT, get(audit::show)),
     page!("/audit/export", AUDIT, get(audit::export)),
     page!("/audit/verify", AUDIT, post(audit::verify)),

@@ -23,13 +23,14 @@ use crate::caller::Caller;
 use crate::origin::SameSite;
 
 /// Longest label (characters).
-const LONGEST: usize = 64;
+pub(super) const LONGEST: usize = 64;
 
 /// Refused peers that are shown.
 const SHOWN: u32 = 50;
 
 /// What a peer can be allowed, as far as there are services for it.
-const PERMISSIONS: [Permission; 3] = [Permission::Store, Permission::Read, Permission::Worklist];
+pub(super) const PERMISSIONS: [Permission; 3] =
+    [Permission::Store, Permission::Read, Permission::Worklist];
 
 #[derive(Template)]
 #[template(path = "peers.html")]

@@ -1,6 +1,6 @@
 //! The page of DICOM peers: what an administrator does there, and for whom.
 
-use axum::http::header;
+use axum::http::{Method, header};
 use qianli_catalog::peers::Noted;
 use qianli_model::incident::{Cause, Incident};
 use qianli_model::peer::{Calling, Known};
@@ -100,6 +100,50 @@ async fn what_went_wrong_is_told_in_both_languages_with_what_mends_it() {
     }
     let page = get(&node, "/peers/of/CT2", header::COOKIE, &chief).await.text();
     assert!(page.contains("Nothing went wrong"), "{page}");
+}
+
+#[tokio::test]
+async fn scripts_keep_the_register_and_read_what_went_wrong() {
+    let node = start().await;
+    person(&node, TenantId::DEFAULT, "chief", &[Role::Administrator]).await;
+    let chief = log_in(&node, "chief", PASSWORD).await.ok().expect("a session");
+    let ask = async |method: Method, path: &str, body: &str| {
+        let json = "application/json";
+        let headers = [
+            (header::COOKIE, chief.as_str()),
+            (header::CONTENT_TYPE, json),
+            (header::ORIGIN, "http://localhost"),
+        ];
+        node.request(method, path, &headers, body.as_bytes().to_vec()).await
+    };
+    let new =
+        r#"{"calling": "CT1", "network": "10.1.2.3", "permissions": ["store"], "label": "CT"}"#;
+    let made = ask(Method::POST, "/api/peers", new).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let path = format!("/api/peers/{}", made.json()["id"]);
+    assert_eq!(ask(Method::POST, "/api/peers", new).await.status, 409);
+    for wrong in [
+        "",
+        r#"{"calling": "CT1"}"#,
+        r#"{"calling": "", "permissions": ["store"]}"#,
+        r#"{"calling": "CT1", "permissions": ["administer"]}"#,
+        r#"{"calling": "CT1", "permissions": []}"#,
+        r#"{"calling": "CT1", "permissions": ["store"], "network": "10.1"}"#,
+        r#"{"calling": "CT1", "permissions": ["store"], "colour": "red"}"#,
+    ] {
+        assert_eq!(ask(Method::POST, "/api/peers", wrong).await.status, 400, "{wrong}");
+    }
+    assert_eq!(ask(Method::PATCH, &path, r#"{"disabled": true}"#).await.status, 204);
+    let rows = ask(Method::GET, "/api/peers", "").await.json();
+    assert_eq!((&rows[0]["calling"], &rows[0]["disabled"]), (&"CT1".into(), &true.into()));
+    assert_eq!(ask(Method::DELETE, &path, "").await.status, 204);
+    assert_eq!(ask(Method::DELETE, &path, "").await.status, 404);
+    node.catalog.note_peers(&[refusal(TenantId::DEFAULT, "QIANLI")], 0, &[]).await.expect("notes");
+    for path in ["/api/peers/incidents", "/api/peers/incidents?peer=10.1.2.3"] {
+        let found = ask(Method::GET, path, "").await.json();
+        assert_eq!((&found[0]["cause"], &found[0]["times"]), (&"unknown".into(), &3.into()));
+    }
+    assert_eq!(ask(Method::GET, "/api/peers/incidents?peer=CT2", "").await.text(), "[]");
 }
 
 #[tokio::test]

@@ -161,7 +161,9 @@ impl Policy {
             identity: config.dimse_identity,
             // Where everybody on this machine may see everything anyway, a workstation may ask too.
             unknown_may: match config.no_auth || config.demo {
-                true => Permissions::of(&[Permission::Store, Permission::Read, Permission::Worklist]),
+                true => {
+                    Permissions::of(&[Permission::Store, Permission::Read, Permission::Worklist])
+                }
                 false => Role::Modality.permissions(),
             },
         }

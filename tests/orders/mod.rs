@@ -36,6 +36,10 @@ fn start(setup: &Setup) -> Node {
     let node = Node::plan(setup).arg("--config").arg(config.path().display().to_string()).start();
     let made = node.operator("peer", &["add", "CT1", "--may", "store,worklist"]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // A node looks at the register every five seconds, and at once when it starts.
+    let mut node = node;
+    node.kill();
+    node.restart();
     node
 }
 

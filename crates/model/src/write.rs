@@ -93,7 +93,7 @@ impl Form {
 ///
 /// # Errors
 ///
-/// As [`write`]; also for a value that is behind a BulkDataURI, and for text that the character set
+/// As [`fn@write`]; also for a value that is behind a BulkDataURI, and for text that the character set
 /// of `form` has no place for.
 pub fn answer(json: &Map<String, Value>, form: &Form) -> Result<Vec<u8>, WriteError> {
     let written = write_as(json, &|_| None, &Limits::default(), Strictness::Strict, form)?;

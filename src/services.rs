@@ -166,7 +166,12 @@ impl Services for NodeServices {
     async fn perform(&self, request: OperationRequest, exchange: &mut Exchange) {
         let scope = match self.scope(&request.association, request.service).await {
             Ok(scope) => scope,
-            Err(refusal) => return exchange.reply(StoreOutcome::from(refusal).into()).await,
+            Err(refusal) => {
+                let status = Status::new(refusal.code());
+                let needed = needs(request.service).map_or("to be admitted", Permission::name);
+                let comment = format!("this AE title lacks the permission: {needed}");
+                return exchange.reply(Reply::with_comment(status, comment)).await;
+            }
         };
         let archive = &self.archive;
         match request.service {

@@ -8,6 +8,7 @@ use qianli_catalog::orders::{IMAGES_JOB, MATCH_JOB, Matched};
 use qianli_catalog::types::Job;
 use qianli_catalog::{Catalog, PURGE_JOB, Retention};
 use qianli_model::{Scope, TenantId};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, now_ms};
@@ -26,6 +27,9 @@ const MAX_ATTEMPTS: i64 = 8;
 /// The same for jobs that wait for somebody else's device, which may be off for a weekend: about three
 /// days, an hour apart in the end.
 const MAX_CALLS: i64 = 80;
+
+/// Devices that are called at a time by jobs.
+const CALLS: usize = 16;
 
 /// Removes workitems whose time is over; asks for itself again.
 const EXPIRE_JOB: &str = "workitems.expire";
@@ -66,8 +70,19 @@ pub async fn run(app: App, stop: CancellationToken) {
     if let Err(error) = asked {
         tracing::warn!(%error, "the removal of finished workitems waits for the next start");
     }
+    let mut calls = JoinSet::new();
     while !stop.is_cancelled() {
+        while calls.try_join_next().is_some() {}
         let worked = match app.archive.catalog().claim_job(&worker, LEASE_MS, now_ms()).await {
+            Ok(Some(job)) if job.kind == commitment::JOB => {
+                // Somebody else's device may take its time; nothing of ours waits for it.
+                let app = app.clone();
+                calls.spawn(async move { work(&app, &job).await });
+                if calls.len() >= CALLS {
+                    calls.join_next().await;
+                }
+                true
+            }
             Ok(Some(job)) => {
                 work(&app, &job).await;
                 true

@@ -13,6 +13,7 @@ mod worklist;
 pub(crate) use retrieval::words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,6 +38,10 @@ use crate::outbound::Outbound;
 use crate::peers::Gate;
 use mpps::{PERFORMED_STEP, PERFORMED_STEP_RETRIEVE};
 use worklist::WORKLIST;
+
+/// How long an association may work for whom its user identity proved at the start. After that its peer
+/// has to open another, which asks the accounts again.
+const PROVEN_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// The services of one node.
 pub struct NodeServices {
@@ -85,7 +90,9 @@ impl NodeServices {
             let principal = who.principal.clone().unwrap_or_else(peer);
             Scope::new(tenant, principal, permissions).at(&who.peer.to_string())
         };
-        let still = self.gate.still(who).map(|now| match who.principal {
+        // Whoever was behind it may have lost their account or token since.
+        let stale = who.principal.is_some() && who.began.elapsed() > PROVEN_FOR;
+        let still = self.gate.still(who).filter(|_| !stale).map(|now| match who.principal {
             // The row lets the peer in; what it may do, whoever is behind it.
             Some(_) => Admission { permissions: who.admission.permissions, ..now },
             None => now,

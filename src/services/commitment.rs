@@ -2,6 +2,10 @@
 //! and reports; on the same association if its peer stays, else on a new one, as a job that is tried
 //! for days. Saying "committed" twice harms nobody, not saying it makes a modality keep its images.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, bail};
 use futures_util::{StreamExt, stream};
 use qianli_archive::{Archive, Safety};
@@ -18,6 +22,7 @@ use qianli_model::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::app::{App, now_ms};
 use crate::outbound::connect::Caller;
@@ -34,7 +39,20 @@ pub(crate) const JOB: &str = "commitment.report";
 const SAME_ASSOCIATION_MS: i64 = 15_000;
 
 /// Instances of one request.
-const MOST: usize = 100_000;
+const MOST: usize = 50_000;
+
+/// Reports that may wait for one AE title.
+const MOST_WAITING: i64 = 100;
+
+/// How long a device that did not answer is left alone.
+const SILENT_FOR: Duration = Duration::from_secs(60);
+
+/// Devices that did not answer, and when: the others' reports do not wait for them again and again.
+static SILENT: Mutex<BTreeMap<(i64, String), Instant>> = Mutex::new(BTreeMap::new());
+
+/// Requests that are read or reported at a time: each of them is a long list in memory, and the others
+/// can wait.
+static TURNS: Semaphore = Semaphore::const_new(2);
 
 const TRANSACTION_UID: Tag = tag::tag(0x0008, 0x1195);
 const FAILURE_REASON: Tag = tag::tag(0x0008, 0x1197);
@@ -63,24 +81,42 @@ pub(super) async fn perform(
     request: &OperationRequest,
     exchange: &mut Exchange,
 ) {
+    // Never closed.
+    let turn = TURNS.acquire().await;
     let waiting = match Waiting::read(request) {
         Ok(waiting) => waiting,
         Err(reply) => return exchange.reply(reply).await,
     };
-    let key = format!("{}/{}", waiting.peer, waiting.transaction);
+    let whose = format!("{}/", waiting.peer);
+    let key = format!("{whose}{}", waiting.transaction);
     let taken = async {
+        if archive.catalog().jobs_waiting(scope, JOB, &whose).await? >= MOST_WAITING {
+            return anyhow::Ok(false);
+        }
         let payload = serde_json::to_string(&waiting)?;
         let due = now_ms().saturating_add(SAME_ASSOCIATION_MS);
-        anyhow::Ok(archive.catalog().enqueue(scope, JOB, &key, &payload, due).await?)
+        archive.catalog().enqueue(scope, JOB, &key, &payload, due).await?;
+        Ok(true)
     };
-    if let Err(error) = taken.await {
-        tracing::error!(%error, "a request for storage commitment cannot be kept");
-        return exchange.reply(Reply::new(Status::PROCESSING_FAILURE)).await;
+    match taken.await {
+        Ok(true) => {}
+        Ok(false) => {
+            let comment =
+                "too many reports wait for this AE title: is it registered, and listening?";
+            let reply = Reply::with_comment(Status::RESOURCE_LIMITATION, comment);
+            return exchange.reply(reply).await;
+        }
+        Err(error) => {
+            tracing::error!(%error, "a request for storage commitment cannot be kept");
+            return exchange.reply(Reply::new(Status::PROCESSING_FAILURE)).await;
+        }
     }
     exchange.reply(Reply::success()).await;
     let reported = async {
         let (event_type, report) = waiting.report(archive, scope).await?;
         let bytes = report.encode(&form(request.context.transfer_syntax))?;
+        // How fast the peer takes it is nobody else's business.
+        drop(turn);
         let command = Invoked::EventReport {
             sop_class: SopClassUid::parse(SOP_CLASS)?,
             sop_instance: SopInstanceUid::parse(SOP_INSTANCE)?,
@@ -118,7 +154,10 @@ pub(crate) async fn report(app: &App, caller: &Caller, job: &Job) -> anyhow::Res
              register it with `qianli peer add {title} HOST:PORT`"
         );
     };
-    let (event_type, report) = waiting.report(&app.archive, &scope).await?;
+    let device = (job.tenant.0, waiting.peer.clone());
+    if is_silent(&device) {
+        bail!("{title} did not answer a moment ago");
+    }
     let settings = qianli_dimse::ScuConfig {
         calling: waiting.called.parse()?,
         ..caller.settings(&destination)
@@ -126,7 +165,12 @@ pub(crate) async fn report(app: &App, caller: &Caller, job: &Job) -> anyhow::Res
     let syntaxes = [TransferSyntax::EXPLICIT_LITTLE, TransferSyntax::IMPLICIT_LITTLE];
     // We are the SCP of the class, although we call.
     let context = ProposedContext::new(SOP_CLASS, syntaxes).as_role(Role::Performer);
-    let mut association = caller.call_as(&destination, &settings, &[context]).await?;
+    let called = caller.call_as(&destination, &settings, &[context]).await;
+    let mut association = called.inspect_err(|_| note_silent(device))?;
+    let (event_type, report) = {
+        let _turn = TURNS.acquire().await;
+        waiting.report(&app.archive, &scope).await?
+    };
     let accepted = association.contexts().first().context("no context was accepted")?;
     let (context, syntax) = (accepted.id, accepted.transfer_syntax);
     let bytes = report.encode(&form(syntax))?;
@@ -140,6 +184,16 @@ pub(crate) async fn report(app: &App, caller: &Caller, job: &Job) -> anyhow::Res
     }
     tracing::info!(peer = %title, instances = waiting.instances.len(), "reported what is committed");
     Ok(catalog.finish_job(job).await?)
+}
+
+fn is_silent(device: &(i64, String)) -> bool {
+    let mut silent = SILENT.lock().unwrap_or_else(PoisonError::into_inner);
+    silent.retain(|_, since| since.elapsed() < SILENT_FOR);
+    silent.contains_key(device)
+}
+
+fn note_silent(device: (i64, String)) {
+    SILENT.lock().unwrap_or_else(PoisonError::into_inner).insert(device, Instant::now());
 }
 
 fn form(syntax: TransferSyntax) -> Form {

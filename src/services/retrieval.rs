@@ -41,7 +41,7 @@ pub(crate) fn words(status: Status) -> String {
 }
 
 /// Values of one list that are read; a longer one is refused.
-const MOST_VALUES: usize = 100_000;
+const MOST_VALUES: usize = 10_000;
 
 /// Studies that are asked for at once.
 const PAGE: u32 = 500;
@@ -109,7 +109,10 @@ fn uids<T>(
     if texts.len() > MOST_VALUES {
         return mismatch("a list of too many UIDs");
     }
-    let parsed: Option<Vec<T>> = texts.into_iter().map(parse).collect();
+    // One that is named twice is wanted once: each costs a look-up.
+    let mut seen = HashSet::new();
+    let texts = texts.into_iter().filter(|text| seen.insert(*text));
+    let parsed: Option<Vec<T>> = texts.map(parse).collect();
     parsed.ok_or(RetrievalError::Identifier("a unique key that is no UID"))
 }
 

@@ -75,12 +75,8 @@ fn getscu(setup: &Setup) {
     let options = ["-v", "-S", "-od", &into, "-k", "QueryRetrieveLevel=STUDY", "-k", &key, "+B"];
     let words = clients::dcmtk(&node, "getscu", &options, &[]).ok();
     for one in &instances {
-        let file = std::fs::read_dir(&folder).expect("read the folder").flatten().find(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            name.trim_end_matches(".dcm").ends_with(&format!(".{}", one.uid))
-        });
-        let file = file.unwrap_or_else(|| panic!("{} did not arrive: {words}", one.uid));
-        let bytes = std::fs::read(file.path()).expect("read a file");
+        let file = std::fs::read(folder.join(&one.uid));
+        let bytes = file.unwrap_or_else(|error| panic!("{}: {error}: {words}", one.uid));
         assert!(bytes.ends_with(&one.data_set), "{} is not what was stored", one.uid);
     }
 }

@@ -1,5 +1,6 @@
 //! Objects far larger than the memory a connection may use: stored, read whole and read by frame.
 
+use crate::support::clients;
 use crate::support::data_set::part10;
 use crate::support::node::{AE, Node};
 use crate::support::peer::{EXPLICIT, Peer};
@@ -57,7 +58,18 @@ fn stays_within_bounds(setup: &Setup, frames: u32) {
         });
         measure(&format!("whole object (stored by {route})"), &mut || check_whole(&node, object));
     }
+    if clients::has_dcmtk() {
+        measure("C-GET", &mut || get(&node, &by_store));
+    }
     keep(&format!("large-{}.txt", setup.name()), &figures);
+}
+
+/// DCMTK takes the object over the association that asks for it, and keeps nothing.
+fn get(node: &Node, object: &BigObject) {
+    let key = format!("SOPInstanceUID={}", object.head.uid);
+    let options = ["-v", "-S", "--ignore", "-k", "QueryRetrieveLevel=IMAGE", "-k", &key];
+    let words = clients::dcmtk(node, "getscu", &options, &[]).ok();
+    assert!(words.contains("Number of Completed Suboperations : 1"), "{words}");
 }
 
 fn store(node: &Node, object: &BigObject) {

@@ -438,6 +438,20 @@ impl Catalog {
         jobs::finish(&self.inner.db, job).await
     }
 
+    /// How many jobs of a kind wait whose key begins with `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn jobs_waiting(
+        &self,
+        scope: &Scope,
+        kind: &str,
+        prefix: &str,
+    ) -> Result<i64, CatalogError> {
+        jobs::count(&self.inner.db, scope, kind, prefix).await
+    }
+
     /// Removes a job that is not needed any more, by its kind and key. One that is being worked on is
     /// removed too; who works on it finds nothing to finish.
     ///

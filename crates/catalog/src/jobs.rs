@@ -88,6 +88,27 @@ pub(crate) async fn finish(db: &Db, job: &Job) -> Result<(), CatalogError> {
     Ok(())
 }
 
+pub(crate) async fn count(
+    db: &Db,
+    scope: &Scope,
+    kind: &str,
+    prefix: &str,
+) -> Result<i64, CatalogError> {
+    const TEXT: &str = "SELECT COUNT(*) FROM jobs WHERE tenant_id = $1 AND kind = $2
+        AND substr(dedupe_key, 1, $3) = $4";
+    let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
+    let (count,): (i64,) = on_db!(db, pools => {
+        sqlx::query_as(TEXT)
+            .bind(scope.tenant().0)
+            .bind(kind)
+            .bind(length)
+            .bind(prefix)
+            .fetch_one(&pools.read)
+            .await?
+    });
+    Ok(count)
+}
+
 pub(crate) async fn drop(
     db: &Db,
     scope: &Scope,

@@ -7,6 +7,7 @@ mod identity;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResult,
@@ -92,6 +93,8 @@ pub struct AssociationRequest {
 pub struct AssociationInfo {
     /// Number of the association in this process, for the log.
     pub id: u64,
+    /// When it was asked for.
+    pub began: Instant,
     /// Address of the peer.
     pub peer: SocketAddr,
     /// Its TLS certificate, where it had to show one.
@@ -373,6 +376,7 @@ impl AssociationRequest {
     pub fn info(&self, id: u64, admission: Admission) -> AssociationInfo {
         AssociationInfo {
             id,
+            began: Instant::now(),
             peer: self.peer,
             certificate: self.certificate.clone(),
             calling: self.calling.clone(),

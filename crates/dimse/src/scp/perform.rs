@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -29,6 +29,14 @@ use crate::status::{Status, StatusClass};
 
 /// Replies are gathered up to this before they are sent (bytes).
 const GATHERED: usize = 64 * 1024;
+
+/// The data set of a request may be this long without asking the budget (bytes).
+const SMALL: usize = 64 * 1024;
+
+/// What longer data sets of requests take together, in pieces of [`SMALL`]: what they are read into is
+/// many times as large. Beyond it a request is refused; nobody waits, since those who hold a part of it
+/// could wait for each other.
+static BUDGET: Semaphore = Semaphore::const_new(16 * 1024 * 1024 / SMALL);
 
 /// Event reports that a peer may leave unanswered before we stop expecting their answers.
 const UNANSWERED: usize = 16;
@@ -93,8 +101,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             let reply = Reply::new(Status::UNRECOGNISED_OPERATION);
             return self.send_reply(&context, &request, &reply).await;
         };
-        let data = match self.read_data(&context, &request, service.data_limit()).await? {
-            Ok(data) => data,
+        let (data, _held) = match self.read_data(&context, &request, service.data_limit()).await? {
+            Ok(read) => read,
             Err(reply) => return self.send_reply(&context, &request, &reply).await,
         };
         if let Some(reply) = refused(&context, &request) {
@@ -262,33 +270,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         }
     }
 
-    /// Reads the data set of a request, or says why it is not kept.
+    /// Reads the data set of a request, with its part of the budget, or says why it is not kept.
     async fn read_data(
         &mut self,
         context: &AcceptedContext,
         request: &Request,
         limit: usize,
-    ) -> Result<Result<Option<Bytes>, Reply>, End> {
+    ) -> Result<Result<(Option<Bytes>, Vec<SemaphorePermit<'static>>), Reply>, End> {
+        let mut held = Vec::new();
         if !request.has_data_set {
-            return Ok(Ok(None));
+            return Ok(Ok((None, held)));
         }
         let mut data = BytesMut::new();
-        let mut too_long = false;
+        let mut refused = None;
         loop {
             let piece = self.next_data(context).await?;
-            too_long |= data.len().saturating_add(piece.data.len()) > limit;
-            if !too_long {
-                data.extend_from_slice(&piece.data);
+            let length = data.len().saturating_add(piece.data.len());
+            if refused.is_none() && length > limit {
+                refused = Some(format!("the data set has more than {limit} bytes"));
+            }
+            while refused.is_none() && length > held.len().saturating_add(1).saturating_mul(SMALL) {
+                match BUDGET.try_acquire() {
+                    Ok(permit) => held.push(permit),
+                    Err(_) => refused = Some("too many long requests at a time".to_owned()),
+                }
+            }
+            match refused {
+                // What was read goes at once, the rest is drained.
+                Some(_) => (data, held) = (BytesMut::new(), Vec::new()),
+                None => data.extend_from_slice(&piece.data),
             }
             if piece.last {
                 break;
             }
         }
-        if too_long {
-            let comment = format!("the data set has more than {limit} bytes");
-            return Ok(Err(Reply::with_comment(Status::RESOURCE_LIMITATION, comment)));
-        }
-        Ok(Ok(Some(data.freeze())))
+        Ok(match refused {
+            Some(comment) => Err(Reply::with_comment(Status::RESOURCE_LIMITATION, comment)),
+            None => Ok((Some(data.freeze()), held)),
+        })
     }
 
     /// What a message means that begins while a request is worked off; `None` when it is an answer
@@ -448,7 +467,7 @@ impl Service {
     /// committed is not.
     const fn data_limit(self) -> usize {
         match self {
-            Self::Commitment | Self::PerformedStep => 8 << 20,
+            Self::Commitment | Self::PerformedStep => 4 << 20,
             _ => 1 << 20,
         }
     }

@@ -118,6 +118,9 @@ async fn by_password(
         login::note_failure(catalog, tenant, (id, named), (peer, why)).await?;
         Ok(Err(Unproven::Wrong(why)))
     };
+    if state.guesses().check(peer).is_err() {
+        return refused("too many wrong logins from this address").await;
+    }
     let Ok(attempt) = state.guesses().attempt(name, peer) else {
         return refused("too many tries").await;
     };
@@ -125,8 +128,12 @@ async fn by_password(
     let given: String = password.chars().take(secret::LONGEST + 1).collect();
     let compared = hash.clone();
     let right = login::computed(state, move || secret::verify(&given, &compared)).await?;
-    let Some(known) = known else { return refused("unknown login").await };
+    let Some(known) = known else {
+        state.guesses().failed(peer);
+        return refused("unknown login").await;
+    };
     if !right {
+        state.guesses().failed(peer);
         return refused("wrong password, or switched off").await;
     }
     if catalog.totp(known.id).await?.is_some_and(|kept| kept.confirmed)

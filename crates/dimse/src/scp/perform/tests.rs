@@ -263,3 +263,34 @@ async fn every_request_is_answered_also_one_that_its_handler_forgets() {
     assert_eq!(Response::parse(&set).unwrap().status, Status::RESOURCE_LIMITATION);
     released(peer).await;
 }
+
+/// Long requests that wait for their end hold a part of a common budget, and give it back.
+#[tokio::test]
+async fn many_long_requests_at_a_time_are_refused_and_leave_nothing() {
+    let node = TestNode::start(Manners::default()).await;
+    let long = vec![b' '; 3 << 20];
+    let mut holding = Vec::new();
+    for _ in 0..5 {
+        let mut peer = associate(&node).await;
+        peer.message(COMMIT, true, &request(COMMITMENT, 0x0130, 4)).await;
+        for part in long.chunks(16_000) {
+            peer.send(&crate::pdu::p_data_header(COMMIT, false, false, part.len())).await;
+            peer.send(part).await;
+        }
+        holding.push(peer);
+    }
+    let mut last = associate(&node).await;
+    ask(&mut last, COMMIT, &request(COMMITMENT, 0x0130, 4), &long).await;
+    let (_, set, _) = message(&mut last).await;
+    assert_eq!(Response::parse(&set).unwrap().status, Status::RESOURCE_LIMITATION);
+    drop(holding);
+    for attempt in 0.. {
+        ask(&mut last, COMMIT, &request(COMMITMENT, 0x0130, 4), &long).await;
+        let (_, set, _) = message(&mut last).await;
+        if Response::parse(&set).unwrap().status == Status::SUCCESS {
+            break;
+        }
+        assert!(attempt < 200, "the budget is not given back");
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+}

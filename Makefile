@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build viewer test test-quick test-blackbox lint advisories bench bench-quick samples tools clean clean-data sbom
+.PHONY: help run build viewer test test-quick test-blackbox interop lint advisories bench bench-quick samples tools clean clean-data sbom
 
 help: ## Say what there is to make
 	@echo "Qianli, a medical imaging server. Targets:"
@@ -29,6 +29,13 @@ test-quick: ## Format, clippy, unit and behavioural tests on SQLite and PostgreS
 
 test-blackbox: ## Only the black-box tests, against the release binary
 	@scripts/test blackbox
+
+interop: build ## Run the matrix with DCMTK, pynetdicom, dcmjs-dimse and Orthanc; writes docs/INTEROPERABILITY.md
+	@. scripts/lib.sh && python3 -m venv "$$cache/interop" \
+	    && "$$cache/interop/bin/pip" install --quiet --disable-pip-version-check -r tests/interop/requirements.txt \
+	    && npm install --prefix "$$cache/interop" --no-audit --no-fund --silent "dcmjs-dimse@$$dcmjs_dimse_version" \
+	    && QIANLI_BIN=$${QIANLI_BIN:-$$(target_dir)/release/qianli} QIANLI_TEST_PYTHON=$$cache/interop/bin/python \
+	    QIANLI_TEST_NODE_MODULES=$$cache/interop/node_modules scripts/interop --write docs/INTEROPERABILITY.md
 
 lint: ## Format, clippy, documentation, scripts, licences
 	@scripts/lint

@@ -162,7 +162,7 @@ impl Policy {
             // Where everybody on this machine may see everything anyway, a workstation may ask too.
             unknown_may: match config.no_auth || config.demo {
                 true => {
-                    Permissions::of(&[Permission::Store, Permission::Read, Permission::Worklist])
+                    Permissions::of(&[Permission::Store, Permission::Read])
                 }
                 false => Role::Modality.permissions(),
             },

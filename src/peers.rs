@@ -161,9 +161,7 @@ impl Policy {
             identity: config.dimse_identity,
             // Where everybody on this machine may see everything anyway, a workstation may ask too.
             unknown_may: match config.no_auth || config.demo {
-                true => {
-                    Permissions::of(&[Permission::Store, Permission::Read])
-                }
+                true => Permissions::of(&[Permission::Store, Permission::Read]),
                 false => Role::Modality.permissions(),
             },
         }

@@ -18,8 +18,8 @@ on_both_setups! {
     objects_are_moved_where_they_are_wanted = moved;
     /// DCMTK asks and receives; what cannot take the stored syntax gets another.
     dcmtk_moves_and_receives = dcmtk;
-    /// pynetdicom sees originators, retries, failures, progress and a cancelled move.
-    progress_failures_and_cancel_are_told = told;
+    /// pynetdicom sees originators, retries, failures, final counts, progress every two seconds and a cancelled move.
+    gotcha_44_progress_failures_and_cancel = told;
 }
 
 const LIMIT: Duration = Duration::from_secs(30);

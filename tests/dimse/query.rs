@@ -11,8 +11,10 @@ use crate::support::synth::{self, CT, Instance, Place};
 on_both_setups! {
     /// Every name of the corpus beyond ASCII, in its own character set and in UTF-8, by pynetdicom.
     names_are_found_in_every_character_set = names;
-    /// Levels, models, and the keys that servers get wrong, by pynetdicom.
+    /// Levels and models, by pynetdicom.
     every_level_and_model_is_answered = levels;
+    /// Keys that are none, sequences, private keys, and the character set of the answer, by pynetdicom.
+    gotcha_43_keys_and_what_comes_back = keys;
     /// findscu with wildcards, ranges and a cancel after some answers.
     dcmtk_queries = dcmtk;
 }
@@ -64,6 +66,14 @@ pub(crate) fn two_patients(node: &Node) {
 }
 
 fn levels(setup: &Setup) {
+    let node = Node::start(setup);
+    two_patients(&node);
+    if let Some(ran) = clients::python(&node, "query.py", &["levels"]) {
+        println!("{}", ran.ok());
+    }
+}
+
+fn keys(setup: &Setup) {
     let node = Node::start(setup);
     two_patients(&node);
     if let Some(ran) = clients::python(&node, "query.py", &["keys"]) {

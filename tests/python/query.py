@@ -1,5 +1,6 @@
 """C-FIND by pynetdicom: every name of the corpus in its own character set and in UTF-8, every level and
-model, and the keys that servers get wrong. `names CORPUS` or `keys`; the node holds what `keys` asks."""
+model, and the keys that servers get wrong. `names CORPUS`, `levels` or `keys`; the node holds what the last
+two ask."""
 
 import sys
 
@@ -155,7 +156,8 @@ def wrong():
 
 if sys.argv[1] == "names":
     names(sys.argv[2])
-else:
+elif sys.argv[1] == "levels":
     levels()
+else:
     wrong()
 association.release()

@@ -5,6 +5,7 @@
 //! have a key that the other lacks. What values can work is in `check`.
 
 mod check;
+mod decided;
 mod environment;
 mod hl7;
 mod providers;
@@ -12,7 +13,6 @@ mod providers;
 mod tests;
 mod units;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +21,6 @@ use anyhow::{Context, anyhow, bail};
 use qianli_model::PerAddress;
 use qianli_model::charset::TextEncoding;
 use qianli_model::query::Path as AttributePath;
-use qianli_web::Logins;
 use qianli_web::TrustedProxies;
 use qianli_web::access::oidc::{Machines, Provider};
 use serde::Deserialize;
@@ -202,6 +201,9 @@ pub struct Settings {
     /// [default: 60s].
     #[arg(long, env = "QIANLI_SETTLE_AFTER", global = true, value_name = "TIME")]
     pub settle_after: Option<Span>,
+    /// How long a destination that rules ask for storage commitment gets for its first answer [default: 1h].
+    #[arg(long, env = "QIANLI_COMMITMENT_WAIT", value_name = "TIME", global = true)]
+    pub commitment_wait: Option<Span>,
     /// How long a finished workitem is kept [default: 30d].
     #[arg(long, env = "QIANLI_WORKITEM_RETENTION", value_name = "TIME", global = true)]
     pub workitem_retention: Option<Span>,
@@ -337,6 +339,8 @@ pub struct Config {
     pub allow_delete: bool,
     /// See [`Settings::delete_grace`].
     pub delete_grace: Duration,
+    /// See [`Settings::commitment_wait`].
+    pub commitment_wait: Duration,
     /// See [`Settings::settle_after`].
     pub settle_after: Duration,
     /// See [`Settings::workitem_retention`].
@@ -524,6 +528,7 @@ impl Settings {
             duplicates: self.duplicates.or(file.duplicates).unwrap_or(Duplicates::KeepBoth),
             allow_delete: self.allow_delete.or(file.allow_delete).unwrap_or(false),
             delete_grace: second(self.delete_grace, file.delete_grace, 24 * 3600),
+            commitment_wait: second(self.commitment_wait, file.commitment_wait, 3600),
             settle_after: second(self.settle_after, file.settle_after, 60),
             audit_syslog: self
                 .audit_syslog
@@ -553,44 +558,5 @@ impl Settings {
         };
         check::check(&config)?;
         Ok(config)
-    }
-}
-
-impl Config {
-    /// Whether browsers reach this node by HTTPS only.
-    pub fn is_https(&self) -> bool {
-        let public = self.public_url.as_deref();
-        self.tls.is_some() || public.is_some_and(|url| url.starts_with("https://"))
-    }
-
-    /// How people log in; `None` with `no_auth`.
-    pub fn logins(&self) -> Option<Logins> {
-        (!self.no_auth).then(|| Logins {
-            lifetime: self.session_lifetime,
-            idle: self.session_idle,
-            https: self.is_https(),
-        })
-    }
-
-    /// The database for people, without a password.
-    pub fn database_for_people(&self) -> String {
-        match self.database.split_once("://") {
-            Some((scheme, rest)) => match rest.rsplit_once('@') {
-                Some((_, host)) => format!("{scheme}://***@{host}"),
-                None => self.database.clone(),
-            },
-            None => self.database.clone(),
-        }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("http", &self.http)
-            .field("dimse", &self.dimse)
-            .field("database", &self.database_for_people())
-            .field("store", &self.store)
-            .finish_non_exhaustive()
     }
 }

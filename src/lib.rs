@@ -4,6 +4,7 @@ pub mod allocator;
 pub mod app;
 pub mod audit;
 pub mod cli;
+mod commitment;
 pub mod config;
 pub mod export;
 pub mod hl7;

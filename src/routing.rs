@@ -5,6 +5,7 @@
 //! up for when the study is quiet. Workers of every node claim deliveries that are due and lease them; what a
 //! destination acknowledged is noted as it comes, so that only the rest is sent again.
 
+mod commit;
 mod dicom;
 mod web;
 
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use anyhow::Context;
-use qianli_catalog::routing::{Delivery, Ended, Said};
+use qianli_catalog::routing::{Delivery, Ended, Left, Said};
 use qianli_catalog::types::Location;
 use qianli_model::routing::Goal;
 use qianli_model::{Scope, TenantId};
@@ -20,6 +21,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, now_ms};
+use commit::Asked;
+
+pub(crate) use commit::take as take_report;
 
 /// Deliveries of a node at a time. To one destination there is one at a time, of all nodes.
 const PARALLEL: usize = 4;
@@ -145,6 +149,15 @@ impl Router {
             Ended::Retry(_, words) => {
                 tracing::warn!(delivery = id, to, study, words, "sending a study on waits");
             }
+            Ended::Committed => tracing::info!(delivery = id, to, study, "a study is kept there"),
+            Ended::Committing(_) => {
+                tracing::info!(
+                    delivery = id,
+                    to,
+                    study,
+                    "a study was sent on and waits for commitment"
+                );
+            }
             Ended::Again(_) => {}
         }
         if let Err(error) = catalog.end_delivery(delivery, &self.worker, &ended, now_ms()).await {
@@ -169,19 +182,26 @@ impl Router {
         let catalog = self.app.archive.catalog();
         // What was tried once is not tried again within one turn, whatever became of it.
         let mut tried = HashSet::new();
+        let mut has_asked = false;
         loop {
             let mut left = catalog.left_of(delivery, now_ms()).await?;
+            let all = left.now.len();
             left.now
                 .retain(|one| !tried.contains(&(one.instance.clone(), one.content_hash.clone())));
+            if left.now.is_empty() && !left.ask.is_empty() && !has_asked {
+                has_asked = true;
+                match self.ask(delivery, &left).await? {
+                    Asked::Done => continue,
+                    Asked::Later(words) => return Ok(Ended::Retry(0, words)),
+                    Asked::Never(words) => return Ok(Ended::Failed(words)),
+                }
+            }
             if left.now.is_empty() {
-                return Ok(match left.later_ms {
-                    Some(at) => Ended::Again(at),
-                    None if left.refused > 0 => Ended::Failed(format!(
-                        "{} objects were refused, one of them with: {}",
-                        left.refused, left.words
-                    )),
-                    None => Ended::Delivered,
-                });
+                if all > 0 || !left.ask.is_empty() {
+                    let words = "some objects were neither taken nor refused";
+                    return Ok(Ended::Retry(0, words.into()));
+                }
+                return Ok(end_of(&left));
             }
             tried.extend(
                 left.now.iter().map(|one| (one.instance.clone(), one.content_hash.clone())),
@@ -200,6 +220,17 @@ impl Router {
         }
     }
 
+    /// Asks whether the destination keeps what it took.
+    async fn ask(&self, delivery: &Delivery, left: &Left) -> Result<Asked, Trouble> {
+        let scope = Scope::system(delivery.tenant, "objects are sent on by rules");
+        match &delivery.to {
+            Goal::Peer(title) => {
+                commit::ask(self, &scope, delivery, title, (&left.ask, left.asked)).await
+            }
+            Goal::Web(_) => Ok(Asked::Never("DICOMweb has no storage commitment".into())),
+        }
+    }
+
     async fn note(&self, delivery: &Delivery, said: &[Said]) -> Result<(), Trouble> {
         Ok(self.app.archive.catalog().note_delivered(delivery, said, now_ms()).await?)
     }
@@ -211,6 +242,20 @@ struct Trouble(String);
 impl<E: std::fmt::Display> From<E> for Trouble {
     fn from(error: E) -> Self {
         Self(error.to_string())
+    }
+}
+
+/// Where a delivery stands of which nothing can be sent now.
+fn end_of(left: &Left) -> Ended {
+    match (left.later_ms, left.asked_until_ms) {
+        (Some(at), until) => Ended::Again(until.map_or(at, |until| at.min(until))),
+        (None, Some(until)) => Ended::Committing(until),
+        (None, None) if left.refused > 0 => Ended::Failed(format!(
+            "{} objects were refused, one of them with: {}",
+            left.refused, left.words
+        )),
+        (None, None) if left.committed > 0 => Ended::Committed,
+        (None, None) => Ended::Delivered,
     }
 }
 

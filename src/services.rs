@@ -24,6 +24,7 @@ use qianli_dimse::association::{
     AssociationInfo, AssociationRequest, Identified, Rejection, UserIdentity, VERIFICATION,
 };
 use qianli_dimse::exchange::{Exchange, OperationRequest, Reply};
+use qianli_dimse::message::Operation;
 use qianli_dimse::services::{ObjectSink, Service, Services, StoreOutcome, StoreRequest};
 use qianli_model::audit::{Action, Outcome};
 use qianli_model::incident::Incident;
@@ -53,6 +54,8 @@ pub struct NodeServices {
     pub outbound: Outbound,
     /// Who has accounts and tokens.
     pub people: WebState,
+    /// How long a peer gets to say that it keeps what we sent it.
+    pub commitment_wait: Duration,
 }
 
 /// The service that a presentation context with this abstract syntax is for, given whether objects of
@@ -171,7 +174,13 @@ impl Services for NodeServices {
     }
 
     async fn perform(&self, request: OperationRequest, exchange: &mut Exchange) {
-        let scope = match self.scope(&request.association, request.service).await {
+        let is_report = matches!(request.operation, Operation::EventReport { .. });
+        let service = match request.service {
+            // Whoever we asked may answer; the transaction that it names says that we did.
+            Service::Commitment if is_report => Service::Verification,
+            service => service,
+        };
+        let scope = match self.scope(&request.association, service).await {
             Ok(scope) => scope,
             Err(refusal) => {
                 let status = Status::new(refusal.code());
@@ -189,6 +198,11 @@ impl Services for NodeServices {
             }
             Service::Worklist => self.worklist(&scope, request, exchange).await,
             Service::PerformedStep => self.performed_step(&scope, request, exchange).await,
+            Service::Commitment if is_report => {
+                let reply =
+                    commitment::reported(archive, &scope, &request, self.commitment_wait).await;
+                exchange.reply(reply).await;
+            }
             Service::Commitment => commitment::perform(archive, &scope, &request, exchange).await,
             _ => exchange.reply(Reply::new(Status::UNRECOGNISED_OPERATION)).await,
         }

@@ -143,7 +143,7 @@ fn as_user(uid: &str) -> bool {
     let find = [super::find::PATIENT_ROOT_FIND, super::find::STUDY_ROOT_FIND];
     let retrieve = [super::retrieve::MOVE, super::retrieve::GET].concat();
     uid == VERIFICATION
-        || uid == super::commit::COMMITMENT
+        || uid == crate::commitment::COMMITMENT
         || SopClassPolicy::All.accepts(uid)
         || find.contains(&uid)
         || retrieve.contains(&uid)

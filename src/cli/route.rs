@@ -52,6 +52,9 @@ pub(super) enum RouteCommand {
         /// As objects come, not when the study is complete.
         #[arg(long)]
         at_once: bool,
+        /// Ask the destination, a DICOM peer, whether it keeps what it took (storage commitment), and wait for it.
+        #[arg(long)]
+        commit: bool,
         /// What people call it.
         #[arg(long, default_value = "")]
         label: String,
@@ -102,7 +105,7 @@ pub(super) enum RouteCommand {
         /// Only of this study.
         #[arg(long, default_value = "")]
         study: String,
-        /// Only waiting, sending, delivered or failed.
+        /// Only waiting, sending, committing, committed, delivered or failed.
         #[arg(long, default_value = "")]
         state: String,
         /// The tenant.
@@ -182,17 +185,21 @@ pub(super) async fn run(config: Config, command: RouteCommand) -> anyhow::Result
             description,
             window,
             at_once,
+            commit,
             label,
             tenant: of,
         } => {
             plain("the label", &label)?;
+            if commit && matches!(to, Goal::Web(_)) {
+                bail!("DICOMweb has no storage commitment; --commit is for dicom:TITLE");
+            }
             let scope = scope(&of).await?;
             let which = Which { source: from, modality, body_part, station, description };
             if !which.is_legal() {
                 bail!("a pattern is too long or holds control characters");
             }
             let when = if at_once { When::AtOnce } else { When::Settled };
-            let new = NewRule { label, which, to, window, when, at_ms: now_ms() };
+            let new = NewRule { label, which, to, window, when, commits: commit, at_ms: now_ms() };
             match catalog.add_route_rule(&scope, &new).await? {
                 Some(number) => say!("{number}"),
                 None => bail!(
@@ -228,12 +235,13 @@ pub(super) async fn run(config: Config, command: RouteCommand) -> anyhow::Result
             let scope = scope(&of).await?;
             for one in catalog.deliveries(&scope, &DeliveriesOf { study, state }, LISTED).await? {
                 say!(
-                    "{:>6} {:<10} {:<22} {:<64} {:>6} taken {:>4} refused {:>3} tries{}{}",
+                    "{:>6} {:<10} {:<22} {:<64} {:>6} taken {:>6} kept {:>4} refused {:>3} tries{}{}",
                     one.id,
                     one.state,
                     one.to.to_string(),
                     one.study,
                     one.sent,
+                    one.committed,
                     one.refused,
                     one.attempts,
                     if one.words.is_empty() { "" } else { "  " },
@@ -268,8 +276,9 @@ async fn list(catalog: &Catalog, scope: &Scope) -> anyhow::Result<()> {
             }
         }
         let window = rule.window.map(|window| format!(" {window}")).unwrap_or_default();
+        let commits = if rule.commits { " commit" } else { "" };
         say!(
-            "{:>6} {:<3} {:<22} {:<8}{window} {}  {}",
+            "{:>6} {:<3} {:<22} {:<8}{window}{commits} {}  {}",
             rule.id,
             if rule.disabled { "off" } else { "on" },
             rule.to.to_string(),

@@ -115,6 +115,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             gate,
             outbound: app.outbound.clone(),
             people: state.clone(),
+            commitment_wait: config.commitment_wait,
         }),
     );
     let mut secure_address = None;

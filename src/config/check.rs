@@ -59,6 +59,7 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     between("drain_timeout", Span(config.drain_timeout), NO_TIME, HOUR, "30s")?;
     // With 0s objects go at the next turn of the worker.
     between("settle_after", Span(config.settle_after), SECOND, DAY, "60s")?;
+    between("commitment_wait", Span(config.commitment_wait), SECOND, YEAR, "1h")?;
     between("delete_grace", Span(config.delete_grace), NO_TIME, CENTURY, "24h")?;
     between("workitem_retention", Span(config.workitem_retention), SECOND, CENTURY, "30d")?;
     between("max_object", Size(config.max_object), Size(1 << 10), Size(16 << 40), "64GiB")?;

@@ -1,6 +1,7 @@
 //! Storage commitment, push model, as SCP (PS3.4 annex J): takes the request, looks at every object,
 //! and reports; on the same association if its peer stays, else on a new one, as a job that is tried
 //! for days. Saying "committed" twice harms nobody, not saying it makes a modality keep its images.
+//! And the reports that peers bring us about what we sent on (`src/routing/commit.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::app::{App, now_ms};
+use crate::commitment::Outcome;
 use crate::outbound::connect::Caller;
 
 /// Storage Commitment Push Model SOP Class.
@@ -138,6 +140,37 @@ pub(super) async fn perform(
     }
 }
 
+/// Takes the report of a peer that we asked about what we sent it.
+pub(super) async fn reported(
+    archive: &Archive,
+    scope: &Scope,
+    request: &OperationRequest,
+    wait: Duration,
+) -> Reply {
+    let Ok(_turn) = TURNS.acquire().await else { return Reply::new(Status::PROCESSING_FAILURE) };
+    let data = request.data.as_deref().unwrap_or_default();
+    let outcome = match Outcome::read(data, request.context.transfer_syntax) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            tracing::warn!(peer = %request.association.calling, "a report cannot be read: {error:#}");
+            let comment = "the data set cannot be read";
+            return Reply::with_comment(Status::PROCESSING_FAILURE, comment);
+        }
+    };
+    let title = &request.association.calling;
+    match crate::routing::take_report(archive.catalog(), scope, title, outcome, wait).await {
+        Ok(true) => Reply::success(),
+        Ok(false) => {
+            let comment = "no transaction of that kind is waited for";
+            Reply::with_comment(Status::new(0x0112), comment)
+        }
+        Err(error) => {
+            tracing::error!(%error, "a report of storage commitment cannot be kept");
+            Reply::new(Status::PROCESSING_FAILURE)
+        }
+    }
+}
+
 /// Reports on an association of our own.
 ///
 /// # Errors
@@ -206,8 +239,7 @@ impl Waiting {
         // PS3.7 section 10.1.4.1.10 and annex C.
         let refuse = |code, comment: &str| Err(Reply::with_comment(Status::new(code), comment));
         let Operation::Action { action_type } = request.operation else {
-            // A report to us: whoever waits for one reads it on its own association.
-            return refuse(0x0112, "no transaction of that kind is waited for");
+            return refuse(0x0123, "the only action is 1, request storage commitment");
         };
         if request.sop_instance.as_deref() != Some(SOP_INSTANCE) {
             return refuse(0x0112, "not the Storage Commitment Push Model SOP Instance");

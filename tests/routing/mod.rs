@@ -1,5 +1,7 @@
 //! Routing: studies arrive at their destinations, whole and once, whatever happens on the way.
 
+mod commitment;
+
 use crate::on_both_setups;
 use crate::support::node::{AE, Node};
 use crate::support::setup::Setup;

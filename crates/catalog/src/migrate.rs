@@ -112,6 +112,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0090_routing.sql"),
         include_str!("../../../migrations/sqlite/0090_routing.sql"),
     ),
+    (
+        91,
+        "commitments",
+        include_str!("../../../migrations/postgres/0091_commitments.sql"),
+        include_str!("../../../migrations/sqlite/0091_commitments.sql"),
+    ),
 ];
 
 /// Asks a connection, of either database, how many migrations were applied.

@@ -4,6 +4,7 @@
 //! it is made in one transaction with nothing of it lost by a crash, since what makes it (`study.settled`) is done
 //! only afterwards, and making it twice is making it once.
 
+mod commitments;
 mod deliveries;
 mod goals;
 mod rules;
@@ -12,6 +13,8 @@ use qianli_model::TenantId;
 use qianli_model::routing::{Goal, Rule, When, Which, Window};
 
 use crate::types::Location;
+
+pub use commitments::{Asking, Report};
 
 /// A row of the rules, as its tenant sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub struct NewRule {
     pub window: Option<Window>,
     /// As they come, or when the study is complete.
     pub when: When,
+    /// The destination, a DICOM peer, has to say that it keeps what it took.
+    pub commits: bool,
     /// Now (ms since 1970).
     pub at_ms: i64,
 }
@@ -117,6 +122,14 @@ pub struct Left {
     pub refused: usize,
     /// Why it refused one of them.
     pub words: String,
+    /// Objects that it took and is to be asked about: whether it keeps them.
+    pub ask: Vec<Location>,
+    /// How often it was asked about objects of the delivery.
+    pub asked: i64,
+    /// When it is asked again about others (ms since 1970), unless it answers.
+    pub asked_until_ms: Option<i64>,
+    /// Objects that it keeps, as it said.
+    pub committed: usize,
 }
 
 /// What a destination said about an object.
@@ -135,6 +148,10 @@ pub struct Said {
 pub enum Ended {
     /// All that is to be sent was taken.
     Delivered,
+    /// And the destination said that it keeps what it was asked about.
+    Committed,
+    /// All was taken, and the destination has time to say that it keeps it until then (ms since 1970).
+    Committing(i64),
     /// More is to be done at a time (ms since 1970).
     Again(i64),
     /// It is tried again at a time (ms since 1970), for this reason.
@@ -152,7 +169,8 @@ pub struct DeliveryRow {
     pub to: Goal,
     /// Which study.
     pub study: String,
-    /// `waiting`, `sending`, `delivered` or `failed`.
+    /// `waiting`, `sending`, `delivered`, `failed`, `committing` (all was taken; the destination has not said yet that
+    /// it keeps it) or `committed`.
     pub state: String,
     /// How often it failed since it last got on.
     pub attempts: i64,
@@ -160,6 +178,8 @@ pub struct DeliveryRow {
     pub due_ms: i64,
     /// Objects that were taken.
     pub sent: i64,
+    /// Of these, objects that the destination keeps, as it said.
+    pub committed: i64,
     /// Objects that were refused.
     pub refused: i64,
     /// What went wrong last, in the peer's words.

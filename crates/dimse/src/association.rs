@@ -169,8 +169,8 @@ pub struct AcceptedContext {
     pub abstract_syntax: String,
     /// How data sets are encoded.
     pub transfer_syntax: TransferSyntax,
-    /// Whether the requestor takes objects on it: SCP by role selection (PS3.7 D.3.3.4), as whoever
-    /// asks for a C-GET proposes.
+    /// Whether the requestor is SCP by role selection (PS3.7 D.3.3.4): it takes objects on it, as whoever asks for
+    /// a C-GET proposes, or reports storage commitment.
     pub requestor_is_scp: bool,
     /// What both ends agreed on beyond the baseline of the SOP class.
     pub extended: Extended,
@@ -418,7 +418,8 @@ pub fn negotiate(
     for proposed in &request.contexts {
         let abstract_syntax = trim(&proposed.abstract_syntax);
         let offered = service(abstract_syntax);
-        let requestor_is_scp = offered == Some(Service::Storage)
+        // Whoever reports what it keeps calls as the SCP of storage commitment (PS3.4 J.3.3).
+        let requestor_is_scp = matches!(offered, Some(Service::Storage | Service::Commitment))
             && request.roles.iter().any(|(uid, roles)| uid == abstract_syntax && roles.scp);
         let mut syntaxes =
             proposed.transfer_syntaxes.iter().filter_map(|uid| TransferSyntax::from_uid(uid));

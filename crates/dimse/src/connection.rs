@@ -69,6 +69,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Waits for bytes of the peer, unless some are here. Dropping the future loses nothing.
+    pub async fn readable(&mut self) -> Result<(), Lost> {
+        match self.buffer.is_empty() {
+            true => self.fill().await,
+            false => Ok(()),
+        }
+    }
+
     async fn fill(&mut self) -> Result<(), Lost> {
         let mut patience = self.idle;
         let between_messages = self.buffer.is_empty() && self.deframer.at_boundary();

@@ -197,6 +197,8 @@ pub struct Rule {
     pub window: Option<Window>,
     /// As they come, or when the study is complete.
     pub when: When,
+    /// The destination has to say that it keeps what it took (storage commitment, PS3.4 annex J).
+    pub commits: bool,
     /// It sends nothing for now.
     pub disabled: bool,
 }
@@ -236,6 +238,12 @@ pub fn decide(rules: &[Rule], goal: &Goal, facts: &Facts, settled: bool, now_ms:
         };
     }
     verdict
+}
+
+/// Whether some rule that sends an object to `goal` wants to be told that it is kept there.
+pub fn wants_commitment(rules: &[Rule], goal: &Goal, facts: &Facts) -> bool {
+    let wants = |rule: &Rule| rule.commits && !rule.disabled && rule.to == *goal;
+    rules.iter().any(|rule| wants(rule) && rule.which.takes(facts))
 }
 
 /// Matches `*` (any characters) and `?` (any one). Linear in both but for the last `*`, so that no
@@ -291,6 +299,7 @@ mod tests {
             to: "dicom:PACS".parse().unwrap(),
             window: None,
             when: When::Settled,
+            commits: false,
             disabled: false,
         }
     }
@@ -331,6 +340,19 @@ mod tests {
         assert_eq!(verdict(&one, false, 0), Verdict::Now);
         one.disabled = true;
         assert_eq!(verdict(&one, true, 0), Verdict::No);
+    }
+
+    #[test]
+    fn commitment_is_wanted_by_any_rule_that_sends_the_object() {
+        let plain = rule(Which::default());
+        let asks =
+            Rule { commits: true, ..rule(Which { modality: "ct".into(), ..Which::default() }) };
+        let wants = |rules: &[Rule], facts: &Facts| wants_commitment(rules, &plain.to, facts);
+        assert!(!wants(std::slice::from_ref(&plain), &facts()));
+        let both = [plain.clone(), asks.clone()];
+        assert!(wants(&both, &facts()));
+        assert!(!wants(&both, &Facts { modality: "mr".into(), ..facts() }));
+        assert!(!wants(&[Rule { disabled: true, ..asks }], &facts()));
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod pseudonyms;
 mod qr;
 mod routes;
 mod routes_api;
+mod routes_text;
 mod share;
 mod share_api;
 mod shared;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use qianli_model::audit::{Action, Outcome};
-use qianli_model::routing::{Facts, Goal, Rule, Verdict, decide};
+use qianli_model::routing::{Facts, Goal, Rule, Verdict, decide, wants_commitment};
 use qianli_model::{AeTitle, Scope, TenantId};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
@@ -32,6 +32,7 @@ struct FactsRow {
     station_name_key: String,
     series_description: String,
     study_description: String,
+    received_ms: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -65,20 +66,29 @@ impl Place {
 }
 
 /// What a peer said, in a length and without what a terminal would obey.
-fn clean(words: &str) -> String {
+pub(super) fn clean(words: &str) -> String {
     words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
 }
 
+/// What is remembered of an object that was sent.
+struct Remembered {
+    hash: String,
+    outcome: String,
+    words: String,
+    at_ms: i64,
+}
+
 impl Catalog {
-    /// The current objects of a study with what rules look at.
+    /// The current objects of a study with what rules look at, and when each came.
     async fn facts(
         &self,
         scope: &Scope,
         study: &str,
-    ) -> Result<Vec<(Facts, Location)>, CatalogError> {
+    ) -> Result<Vec<(Facts, Location, i64)>, CatalogError> {
         let text = format!(
             "SELECT {LOCATION}, i.calling_ae, r.modality_key, r.body_part_key, r.station_name_key,
-                r.description_key AS series_description, s.description_key AS study_description
+                r.description_key AS series_description, s.description_key AS study_description,
+                i.received_ms
             FROM studies s JOIN series r ON r.study_id = s.id
             JOIN instances i ON i.series_id = r.id AND i.is_current
             WHERE s.tenant_id = $1 AND s.study_uid = $2
@@ -100,7 +110,7 @@ impl Catalog {
                 study_description: row.study_description,
                 series_description: row.series_description,
             };
-            Ok((facts, row.place.location()?))
+            Ok((facts, row.place.location()?, row.received_ms))
         };
         rows.into_iter().map(read).collect()
     }
@@ -133,7 +143,7 @@ impl Catalog {
                 let verdict = decide(&rules, goal, facts, settled, 0);
                 matches!(verdict, Verdict::Now | Verdict::Later(_))
             };
-            facts.iter().filter(|(facts, _)| goes(facts)).count()
+            facts.iter().filter(|(facts, ..)| goes(facts)).count()
         };
         let counted = goals.into_iter().map(|goal| (goal.clone(), count(goal)));
         Ok(counted.filter(|(_, objects)| *objects > 0).collect())
@@ -162,9 +172,10 @@ impl Catalog {
             ON CONFLICT (tenant_id, goal_kind, goal_name, study_uid) DO UPDATE SET
                 settled = excluded.settled,
                 revision = deliveries.revision + 1,
-                attempts = CASE WHEN deliveries.state IN ('delivered', 'failed') THEN 0
+                attempts = CASE WHEN deliveries.state IN ('delivered', 'committed', 'failed') THEN 0
                     ELSE deliveries.attempts END,
-                due_ms = CASE WHEN deliveries.state IN ('delivered', 'failed')
+                due_ms = CASE
+                    WHEN deliveries.state IN ('delivered', 'committed', 'committing', 'failed')
                     OR deliveries.attempts = 0 THEN excluded.due_ms ELSE deliveries.due_ms END,
                 state = CASE WHEN deliveries.state = 'sending' THEN 'sending' ELSE 'waiting' END,
                 updated_ms = excluded.updated_ms";
@@ -211,7 +222,7 @@ impl Catalog {
             "UPDATE deliveries SET state = 'sending', worker = $1, lease_until_ms = $2,
                 updated_ms = $3
             WHERE id = (SELECT d.id FROM deliveries d
-                WHERE ((d.state = 'waiting' AND d.due_ms <= $3)
+                WHERE ((d.state IN ('waiting', 'committing') AND d.due_ms <= $3)
                         OR (d.state = 'sending' AND d.lease_until_ms <= $3))
                     AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.tenant_id = d.tenant_id
                         AND o.goal_kind = d.goal_kind AND o.goal_name = d.goal_name
@@ -266,32 +277,59 @@ impl Catalog {
     ///
     /// See [`CatalogError`].
     pub async fn left_of(&self, delivery: &Delivery, now_ms: i64) -> Result<Left, CatalogError> {
-        const SAID: &str =
-            "SELECT sop_uid, content_hash, outcome, words FROM delivered WHERE delivery_id = $1";
+        const SAID: &str = "SELECT sop_uid, content_hash, outcome, words, at_ms FROM delivered
+            WHERE delivery_id = $1";
+        const FORGOTTEN: &str = "SELECT forgotten_ms FROM deliveries WHERE id = $1";
         let scope = Scope::system(delivery.tenant, "objects are sent on by rules");
         let rules = self.rules_of(&scope).await?;
-        let said: Vec<(String, String, String, String)> = on_db!(self.db(), pools => {
+        let said: Vec<(String, String, String, String, i64)> = on_db!(self.db(), pools => {
             sqlx::query_as(SAID).bind(delivery.id).fetch_all(&pools.read).await?
         });
-        let said: HashMap<String, (String, String, String)> = said
-            .into_iter()
-            .map(|(sop, hash, outcome, words)| (sop, (hash, outcome, words)))
-            .collect();
-        let mut left = Left::default();
-        for (facts, location) in self.facts(&scope, &delivery.study).await? {
+        let remembered =
+            |(sop, hash, outcome, words, at_ms)| (sop, Remembered { hash, outcome, words, at_ms });
+        let said: HashMap<String, Remembered> = said.into_iter().map(remembered).collect();
+        let forgotten: Option<(i64,)> = on_db!(self.db(), pools => {
+            sqlx::query_as(FORGOTTEN).bind(delivery.id).fetch_optional(&pools.read).await?
+        });
+        let forgotten = forgotten.map_or(0, |(ms,)| ms);
+        let asked = self.asked_about(delivery.id).await?;
+        let mut left = Left { asked: asked.times, ..Left::default() };
+        for (facts, location, received_ms) in self.facts(&scope, &delivery.study).await? {
             let verdict = decide(&rules, &delivery.to, &facts, delivery.settled, now_ms);
             if matches!(verdict, Verdict::No) {
                 continue;
             }
-            match said.get(location.instance.as_str()) {
-                Some((hash, outcome, words)) if *hash == location.content_hash => {
-                    if outcome == "refused" {
-                        left.refused += 1;
-                        left.words.clone_from(words);
+            let known = said.get(location.instance.as_str());
+            match known.filter(|one| one.hash == location.content_hash) {
+                Some(one) if one.outcome == "refused" => {
+                    left.refused += 1;
+                    left.words.clone_from(&one.words);
+                    continue;
+                }
+                // It is sent again, after a while.
+                Some(one) if one.outcome == "lost" && one.at_ms > now_ms => {
+                    left.later_ms = Some(left.later_ms.map_or(one.at_ms, |b| b.min(one.at_ms)));
+                    continue;
+                }
+                Some(one) if one.outcome == "lost" => {}
+                Some(one) if one.outcome == "committed" => {
+                    left.committed += 1;
+                    continue;
+                }
+                Some(_) => {
+                    if wants_commitment(&rules, &delivery.to, &facts) {
+                        match asked.until(&location, now_ms) {
+                            Some(at) => {
+                                let first = left.asked_until_ms.map_or(at, |b| b.min(at));
+                                left.asked_until_ms = Some(first);
+                            }
+                            None => left.ask.push(location),
+                        }
                     }
                     continue;
                 }
-                _ => {}
+                None if known.is_none() && received_ms <= forgotten => continue,
+                None => {}
             }
             match verdict {
                 Verdict::Now => left.now.push(location),
@@ -317,7 +355,9 @@ impl Catalog {
                 (delivery_id, sop_uid, content_hash, outcome, words, at_ms)
             VALUES ($1, $2, $3, $4, $5, $6)
             ON CONFLICT (delivery_id, sop_uid) DO UPDATE SET content_hash = excluded.content_hash,
-                outcome = excluded.outcome, words = excluded.words, at_ms = excluded.at_ms";
+                outcome = excluded.outcome, words = excluded.words, at_ms = excluded.at_ms,
+                uncommitted = CASE WHEN delivered.content_hash = excluded.content_hash
+                    THEN delivered.uncommitted ELSE 0 END";
         on_db!(self.db(), pools => {
             let mut transaction = pools.write.begin_with(begin(self.db())).await?;
             for one in said {
@@ -355,8 +395,14 @@ impl Catalog {
                 due_ms = CASE WHEN revision = $3 OR $8 THEN $6 ELSE $9 END,
                 words = $7, updated_ms = $9
             WHERE id = $1 AND worker = $2 AND state = 'sending'";
+        // Whatever was asked before, nobody waits for it any more.
+        const ANSWERED: &str = "DELETE FROM commitments WHERE delivery_id = $1
+            AND EXISTS (SELECT 1 FROM deliveries d WHERE d.id = $1 AND d.revision = $2
+                AND d.state IN ('delivered', 'committed'))";
         let (state, attempts, due_ms, words, waits) = match ended {
             Ended::Delivered => ("delivered", 0, 0, "", false),
+            Ended::Committed => ("committed", 0, 0, "", false),
+            Ended::Committing(at) => ("committing", 0, *at, "", false),
             Ended::Again(at) => ("waiting", 0, *at, "", false),
             Ended::Retry(at, words) => {
                 ("waiting", delivery.attempts.saturating_add(1), *at, words.as_str(), true)
@@ -376,6 +422,9 @@ impl Catalog {
                 .bind(now_ms)
                 .execute(&pools.write)
                 .await?;
+            if matches!(ended, Ended::Delivered | Ended::Committed) {
+                sqlx::query(ANSWERED).bind(delivery.id).bind(delivery.revision).execute(&pools.write).await?;
+            }
         });
         Ok(())
     }
@@ -394,8 +443,10 @@ impl Catalog {
         const TEXT: &str =
             "SELECT d.id, d.goal_kind, d.goal_name, d.study_uid, d.state, d.attempts,
                 d.due_ms,
-                (SELECT COUNT(*) FROM delivered o WHERE o.delivery_id = d.id AND o.outcome = 'sent')
-                    AS sent,
+                (SELECT COUNT(*) FROM delivered o WHERE o.delivery_id = d.id
+                    AND o.outcome IN ('sent', 'committed')) AS sent,
+                (SELECT COUNT(*) FROM delivered o WHERE o.delivery_id = d.id
+                    AND o.outcome = 'committed') AS committed,
                 (SELECT COUNT(*) FROM delivered o WHERE o.delivery_id = d.id
                     AND o.outcome = 'refused') AS refused,
                 d.words, d.created_ms, d.updated_ms
@@ -412,6 +463,7 @@ impl Catalog {
             attempts: i64,
             due_ms: i64,
             sent: i64,
+            committed: i64,
             refused: i64,
             words: String,
             created_ms: i64,
@@ -435,6 +487,7 @@ impl Catalog {
                 attempts: row.attempts,
                 due_ms: row.due_ms,
                 sent: row.sent,
+                committed: row.committed,
                 refused: row.refused,
                 words: row.words,
                 created_ms: row.created_ms,
@@ -460,20 +513,25 @@ impl Catalog {
         const WAKE: &str =
             "UPDATE deliveries SET revision = revision + 1, attempts = 0, due_ms = $3,
                 settled = TRUE, updated_ms = $3,
-                state = CASE WHEN state = 'sending' THEN 'sending' ELSE 'waiting' END
+                state = CASE WHEN state = 'sending' THEN 'sending' ELSE 'waiting' END,
+                forgotten_ms = CASE WHEN $4 THEN 0 ELSE forgotten_ms END
             WHERE tenant_id = $1 AND id = $2 RETURNING study_uid, goal_kind, goal_name";
         const FORGET: &str = "DELETE FROM delivered WHERE delivery_id = $1
             AND (outcome = 'refused' OR $2)";
+        // What it was asked in vain, it is asked afresh.
+        const UNASK: &str = "DELETE FROM commitments WHERE delivery_id = $1";
         on_db!(self.db(), pools => {
             let mut transaction = pools.write.begin_with(begin(self.db())).await?;
             let row: Option<(String, String, String)> = sqlx::query_as(WAKE)
                 .bind(scope.tenant().0)
                 .bind(delivery)
                 .bind(now_ms)
+                .bind(all)
                 .fetch_optional(&mut *transaction)
                 .await?;
             let Some((study, kind, name)) = row else { return Ok(false) };
             sqlx::query(FORGET).bind(delivery).bind(all).execute(&mut *transaction).await?;
+            sqlx::query(UNASK).bind(delivery).execute(&mut *transaction).await?;
             let details = json!({
                 "did": "replay", "delivery": delivery, "to": format!("{kind}:{name}"), "all": all,
             });

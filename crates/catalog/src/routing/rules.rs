@@ -28,6 +28,7 @@ struct Row {
     goal_name: String,
     time_window: String,
     send_when: String,
+    commits: bool,
     disabled: bool,
     created_by: String,
     created_ms: i64,
@@ -58,6 +59,7 @@ impl Row {
             to: Goal::of(&self.goal_kind, &self.goal_name).ok_or(CORRUPT)?,
             window,
             when: When::parse(&self.send_when).ok_or(CORRUPT)?,
+            commits: self.commits,
             disabled: self.disabled,
         };
         Ok(RuleRow { rule, created_by: self.created_by, created_ms: self.created_ms })
@@ -72,7 +74,8 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn route_rules(&self, scope: &Scope) -> Result<Vec<RuleRow>, CatalogError> {
         const TEXT: &str = "SELECT id, label, source, modality, body_part, station, description,
-                goal_kind, goal_name, time_window, send_when, disabled, created_by, created_ms
+                goal_kind, goal_name, time_window, send_when, commits, disabled, created_by,
+                created_ms
             FROM route_rules WHERE tenant_id = $1 ORDER BY goal_kind, goal_name, id";
         let rows: Vec<Row> = on_db!(self.db(), pools => {
             sqlx::query_as(TEXT).bind(scope.tenant().0).fetch_all(&pools.read).await?
@@ -97,9 +100,9 @@ impl Catalog {
         };
         const INSERT: &str =
             "INSERT INTO route_rules (tenant_id, label, source, modality, body_part,
-                station, description, goal_kind, goal_name, time_window, send_when, created_by,
-                created_ms)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id";
+                station, description, goal_kind, goal_name, time_window, send_when, commits,
+                created_by, created_ms)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING id";
         let which = &new.which;
         let source = which.source.as_ref().map_or("", TitlePattern::as_str);
         let window = new.window.map(|window| window.to_string()).unwrap_or_default();
@@ -125,6 +128,7 @@ impl Catalog {
                 .bind(new.to.name())
                 .bind(&window)
                 .bind(new.when.as_str())
+                .bind(new.commits)
                 .bind(scope.principal().name())
                 .bind(new.at_ms)
                 .fetch_one(&mut *transaction)
@@ -133,7 +137,7 @@ impl Catalog {
                 "did": "add", "rule": id, "to": new.to.to_string(), "source": source,
                 "modality": which.modality, "body part": which.body_part,
                 "station": which.station, "description": which.description,
-                "window": window, "when": new.when.as_str(),
+                "window": window, "when": new.when.as_str(), "commitment": new.commits,
             });
             let entry = AuditEntry::new(scope, Action::ChangeRoute, Outcome::Success, new.at_ms);
             transaction.append_audit(vec![entry.with(&details)]).await?;

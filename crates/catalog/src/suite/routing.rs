@@ -5,7 +5,7 @@ use qianli_model::routing::{Goal, When, Which};
 use qianli_model::{AeTitle, Scope};
 
 use super::fixture::{NOW, instance, number, other_tenant, scope};
-use crate::routing::{DeliveriesOf, Delivery, Ended, NewRule, Said, WebAuth};
+use crate::routing::{Asking, DeliveriesOf, Delivery, Ended, NewRule, Report, Said, WebAuth};
 use crate::{Catalog, NewInstance};
 
 super::on_both!(
@@ -15,11 +15,20 @@ super::on_both!(
     only_what_is_not_acknowledged_is_left,
     refusals_wait_for_a_person_and_are_replayed,
     one_at_a_time_goes_to_a_destination,
+    commitment_is_asked_heard_and_remembered,
 );
 
 fn rule(to: &str, which: Which) -> NewRule {
     let to = to.parse().unwrap();
-    NewRule { label: "夜间".into(), which, to, window: None, when: When::Settled, at_ms: NOW }
+    NewRule {
+        label: "夜间".into(),
+        which,
+        to,
+        window: None,
+        when: When::Settled,
+        commits: false,
+        at_ms: NOW,
+    }
 }
 
 async fn reachable(catalog: &Catalog, scope: &Scope, title: &str) {
@@ -185,4 +194,65 @@ async fn one_at_a_time_goes_to_a_destination(catalog: &Catalog) {
     assert_eq!(claim(catalog, NOW).await.unwrap().to.name(), "OTHER");
     catalog.end_delivery(&first, "a", &Ended::Delivered, NOW).await.unwrap();
     assert_eq!(claim(catalog, NOW).await.unwrap().study, "1.2.2");
+}
+
+async fn commitment_is_asked_heard_and_remembered(catalog: &Catalog) {
+    let delivery = planned(catalog).await;
+    let rules = catalog.route_rules(&scope()).await.unwrap();
+    catalog.remove_route_rule(&scope(), rules[0].rule.id).await.unwrap();
+    let asks = NewRule { commits: true, ..rule("dicom:PACS", Which::default()) };
+    catalog.add_route_rule(&scope(), &asks).await.unwrap();
+    let left = catalog.left_of(&delivery, NOW).await.unwrap();
+    assert_eq!((left.now.len(), left.ask.len()), (2, 0), "first it is sent");
+    let both = [said(&left, 0, None), said(&left, 1, None)];
+    catalog.note_delivered(&delivery, &both, NOW).await.unwrap();
+    let left = catalog.left_of(&delivery, NOW).await.unwrap();
+    assert_eq!((left.now.len(), left.ask.len(), left.asked), (0, 2, 0));
+    let title = AeTitle::parse("PACS").unwrap();
+    let asking = Asking {
+        transaction: "2.25.7",
+        title: &title,
+        objects: &left.ask,
+        asked: 1,
+        until_ms: NOW + 1000,
+        now_ms: NOW,
+    };
+    catalog.ask_commitment(&delivery, &asking).await.unwrap();
+    let waits = catalog.left_of(&delivery, NOW + 999).await.unwrap();
+    assert_eq!((waits.ask.len(), waits.asked_until_ms), (0, Some(NOW + 1000)));
+    let again = catalog.left_of(&delivery, NOW + 1000).await.unwrap();
+    assert_eq!((again.ask.len(), again.asked), (2, 1), "its time is over");
+    catalog.end_delivery(&delivery, "a", &Ended::Committing(NOW + 1000), NOW).await.unwrap();
+    assert_eq!(claim(catalog, NOW + 999).await, None);
+
+    // A late report still counts, from whom was asked only; what it leaves out counts as lost.
+    let [kept, lost] = [0, 1].map(|at| left.ask[at].instance.to_string());
+    let committed = vec![kept.clone()];
+    let report = Report { transaction: "2.25.7".into(), committed, failed: Vec::new() };
+    let stranger = AeTitle::parse("OTHER").unwrap();
+    let take = async |title: &AeTitle, report: &Report| {
+        catalog.commitment_reported(&scope(), title, report, (10, NOW + 2000)).await.unwrap()
+    };
+    assert!(!take(&stranger, &report).await);
+    assert!(take(&title, &report).await);
+    assert!(!take(&title, &report).await, "once");
+    let woken = claim(catalog, NOW + 2000).await.unwrap();
+    let left = catalog.left_of(&woken, NOW + 2000).await.unwrap();
+    assert_eq!((left.committed, left.now.len(), left.later_ms), (1, 0, Some(NOW + 2010)));
+    let left = catalog.left_of(&woken, NOW + 2010).await.unwrap();
+    assert_eq!(left.now.len(), 1, "it is sent again");
+    catalog.note_delivered(&woken, &[said(&left, 0, None)], NOW + 2010).await.unwrap();
+    let left = catalog.left_of(&woken, NOW + 2010).await.unwrap();
+    assert_eq!((left.ask.len(), left.asked), (1, 0), "and asked about, for the first time");
+    let asking = Asking { transaction: "2.25.8", objects: &left.ask, ..asking };
+    catalog.ask_commitment(&woken, &asking).await.unwrap();
+    // Of another class: sending it again does not help.
+    let failed = vec![(lost, "it is of another class".to_owned(), false)];
+    let report = Report { transaction: "2.25.8".into(), committed: Vec::new(), failed };
+    assert!(take(&title, &report).await);
+    let left = catalog.left_of(&woken, NOW + 9999).await.unwrap();
+    assert_eq!((left.committed, left.refused, left.now.len()), (1, 1, 0));
+    assert_eq!(left.words, "not committed: it is of another class");
+    let rows = catalog.deliveries(&scope(), &DeliveriesOf::default(), 10).await.unwrap();
+    assert_eq!((rows[0].sent, rows[0].committed, rows[0].refused), (1, 1, 1));
 }

@@ -1,7 +1,10 @@
 //! N-ACTION, N-EVENT-REPORT, N-CREATE, N-SET, N-GET and N-DELETE as invoker, and the event reports
 //! that a peer sends on our association.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 use super::answer::{Answered, Asked, EventReport, Incoming, Reply};
 use super::{Association, ScuError, wrong_response};
@@ -70,6 +73,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Association<S> {
         };
         let result = result.await;
         self.end(result).await
+    }
+
+    /// As [`Self::event_report`], but waits for the first byte of one no longer than `patience`: then it is `None`,
+    /// and the association goes on.
+    pub async fn event_report_within(
+        &mut self,
+        patience: Duration,
+    ) -> Result<Option<EventReport>, ScuError> {
+        if self.reports.is_empty() {
+            self.begin()?;
+            let waited = timeout(patience, self.connection.readable()).await;
+            let result = waited.map_or(Ok(false), |came| Ok(came.map(|()| true)?));
+            if !self.end(result).await? {
+                return Ok(None);
+            }
+        }
+        self.event_report().await.map(Some)
     }
 
     /// Takes a request that comes while we wait for something else: an event report is acknowledged

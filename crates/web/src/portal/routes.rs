@@ -9,13 +9,13 @@ use axum::response::Response;
 use qianli_catalog::CatalogError;
 use qianli_catalog::routing::{DeliveriesOf, DeliveryRow, NewRule, RuleRow};
 use qianli_model::peer::TitlePattern;
-use qianli_model::routing::{LONGEST, When, Which};
+use qianli_model::routing::{Goal, LONGEST, When, Which};
 use serde::Deserialize;
 
 use super::format;
 use super::login::redirect;
 use super::page::Frame;
-use super::text::Texts;
+use super::routes_text::RouteTexts;
 use crate::WebState;
 use crate::access::now_ms;
 use crate::caller::Caller;
@@ -28,6 +28,7 @@ const SHOWN: u32 = 100;
 #[template(path = "routes.html")]
 struct RoutesPage<'a> {
     frame: &'a Frame,
+    t: &'a RouteTexts,
     rules: Vec<RuleLine>,
     deliveries: Vec<DeliveryLine>,
     /// Destinations that can be written into a new rule.
@@ -43,6 +44,7 @@ struct RuleLine {
     to: String,
     when: &'static str,
     window: String,
+    commits: bool,
     disabled: bool,
 }
 
@@ -54,6 +56,7 @@ struct DeliveryLine {
     waits: bool,
     failed: bool,
     sent: i64,
+    committed: i64,
     refused: i64,
     words: String,
     changed: String,
@@ -81,6 +84,9 @@ pub(super) struct Wish {
     when: String,
     #[serde(default)]
     label: String,
+    /// The destination has to say that it keeps what it took.
+    #[serde(default)]
+    commit: bool,
 }
 
 impl Wish {
@@ -100,11 +106,15 @@ impl Wish {
         };
         let label = word(&self.label);
         let plain = label.chars().count() <= LONGEST && !label.chars().any(char::is_control);
-        (plain && which.is_legal()).then_some(())?;
+        let to: Goal = self.to.trim().parse().ok()?;
+        // DICOMweb has no storage commitment.
+        let can_commit = !self.commit || matches!(to, Goal::Peer(_));
+        (plain && can_commit && which.is_legal()).then_some(())?;
         Some(NewRule {
             label,
             which,
-            to: self.to.trim().parse().ok()?,
+            to,
+            commits: self.commit,
             window: given(&self.window).map(|text| text.parse()).transpose().ok()?,
             when: match self.when.as_str() {
                 "" => When::Settled,
@@ -145,9 +155,10 @@ async fn answer(
         Ok(found) => found,
         Err(error) => return frame.failed(error),
     };
-    let t = frame.t;
+    let t = RouteTexts::of(frame.t);
     let page = RoutesPage {
         frame,
+        t,
         rules: rules.into_iter().map(|row| rule_line(t, row)).collect(),
         deliveries: deliveries.into_iter().map(|row| delivery_line(t, row)).collect(),
         goals,
@@ -168,40 +179,44 @@ async fn found(state: &WebState, caller: &Caller) -> Result<Found, CatalogError>
     Ok((catalog.route_rules(scope).await?, deliveries, goals))
 }
 
-fn rule_line(t: &Texts, row: RuleRow) -> RuleLine {
+fn rule_line(t: &RouteTexts, row: RuleRow) -> RuleLine {
     let rule = row.rule;
     let source = rule.which.source.as_ref().map(ToString::to_string).unwrap_or_default();
-    let names = [t.routes_modality, t.routes_body_part, t.routes_station, t.routes_description];
+    let names = [t.modality, t.body_part, t.station, t.description];
     let words = names.into_iter().zip(rule.which.words().map(str::to_owned));
-    let all = std::iter::once((t.routes_source, source)).chain(words);
+    let all = std::iter::once((t.source, source)).chain(words);
     RuleLine {
         id: rule.id,
         label: rule.label,
         conditions: all.filter(|(_, word)| !word.is_empty()).collect(),
         to: rule.to.to_string(),
         when: match rule.when {
-            When::Settled => t.routes_settled,
-            When::AtOnce => t.routes_at_once,
+            When::Settled => t.settled,
+            When::AtOnce => t.at_once,
         },
         window: rule.window.map(|window| window.to_string()).unwrap_or_default(),
+        commits: rule.commits,
         disabled: rule.disabled,
     }
 }
 
-fn delivery_line(t: &Texts, row: DeliveryRow) -> DeliveryLine {
+fn delivery_line(t: &RouteTexts, row: DeliveryRow) -> DeliveryLine {
     DeliveryLine {
         id: row.id,
         to: row.to.to_string(),
         state: match row.state.as_str() {
-            "waiting" => t.routes_waiting,
-            "sending" => t.routes_sending,
-            "delivered" => t.routes_delivered,
-            _ => t.routes_failed,
+            "waiting" => t.waiting,
+            "sending" => t.sending,
+            "committing" => t.committing,
+            "committed" => t.committed,
+            "delivered" => t.delivered,
+            _ => t.failed,
         },
-        waits: row.state == "waiting",
+        waits: matches!(row.state.as_str(), "waiting" | "committing"),
         failed: row.state == "failed",
         study: row.study,
         sent: row.sent,
+        committed: row.committed,
         refused: row.refused,
         words: row.words,
         changed: format::instant(row.updated_ms),
@@ -221,10 +236,10 @@ pub(super) async fn add(
     let refuse = async |problem| {
         answer(&state, &caller, &frame, StatusCode::BAD_REQUEST, Some(problem)).await
     };
-    let Some(new) = wish.rule() else { return refuse(frame.t.routes_bad).await };
+    let Some(new) = wish.rule() else { return refuse(RouteTexts::of(frame.t).bad).await };
     match state.archive().catalog().add_route_rule(&caller.scope, &new).await {
         Ok(Some(_)) => redirect("/routes"),
-        Ok(None) => refuse(frame.t.routes_unknown).await,
+        Ok(None) => refuse(RouteTexts::of(frame.t).unknown).await,
         Err(error) => frame.failed(error),
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn rules(
             "id": rule.id, "label": rule.label, "to": rule.to.to_string(),
             "source": which.source.as_ref().map_or("", TitlePattern::as_str),
             "modality": which.modality, "body_part": which.body_part, "station": which.station,
-            "description": which.description, "when": rule.when.as_str(),
+            "description": which.description, "when": rule.when.as_str(), "commit": rule.commits,
             "window": rule.window.map(|window| window.to_string()), "disabled": rule.disabled,
             "by": row.created_by, "made": instant(row.created_ms),
         })
@@ -75,7 +75,7 @@ pub(super) async fn add_rule(
     let new = wish.rule().ok_or_else(|| {
         HttpError::bad_request(
             "to is dicom:TITLE or web:NAME, window is HH:MM-HH:MM with an optional +HH:MM, \
-             when is settled or at once, and patterns have at most 64 characters",
+             when is settled or at once, commit is for dicom:TITLE only, and patterns have at most 64 characters",
         )
     })?;
     match state.archive().catalog().add_route_rule(&caller.scope, &new).await? {
@@ -192,9 +192,9 @@ pub(super) async fn deliveries(
     let shown = |one: &DeliveryRow| {
         json!({
             "id": one.id, "to": one.to.to_string(), "study": one.study, "state": one.state,
-            "taken": one.sent, "refused": one.refused, "tries": one.attempts, "words": one.words,
+            "taken": one.sent, "committed": one.committed, "refused": one.refused, "tries": one.attempts, "words": one.words,
             "made": instant(one.created_ms), "changed": instant(one.updated_ms),
-            "next": (one.state == "waiting").then(|| instant(one.due_ms)),
+            "next": matches!(one.state.as_str(), "waiting" | "committing").then(|| instant(one.due_ms)),
         })
     };
     Ok(answer(StatusCode::OK, &rows.iter().map(shown).collect()))

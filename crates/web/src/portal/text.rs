@@ -6,22 +6,24 @@ use qianli_model::{Permission, Role};
 use crate::access::secret::WeakPassword;
 
 macro_rules! texts {
-    ($($key:ident: $english:literal, $chinese:literal;)*) => {
+    ($texts:ident; $($key:ident: $english:literal, $chinese:literal;)*) => {
         /// The words of one language.
         #[derive(Debug)]
-        pub(super) struct Texts {
+        pub(super) struct $texts {
             $(pub $key: &'static str,)*
         }
 
         /// English.
-        pub(super) static ENGLISH: Texts = Texts { $($key: $english,)* };
+        pub(super) static ENGLISH: $texts = $texts { $($key: $english,)* };
         /// Simplified Chinese.
-        pub(super) static CHINESE: Texts = Texts { $($key: $chinese,)* };
+        pub(super) static CHINESE: $texts = $texts { $($key: $chinese,)* };
 
         #[cfg(test)]
         static PAIRS: &[(&str, &str, &str)] = &[$((stringify!($key), $english, $chinese),)*];
     };
 }
+
+pub(super) use texts;
 
 impl Texts {
     /// Whether these are the Chinese words.
@@ -31,6 +33,7 @@ impl Texts {
 }
 
 texts! {
+    Texts;
     skip: "Skip to content", "跳到正文";
     brand_line: "Medical imaging server", "医学影像服务器";
     nav_label: "Main", "主导航";
@@ -359,41 +362,6 @@ texts! {
     tokens_incomplete: "A token needs a name, at least one permission that you have yourself, and an end.", "令牌需要用途、至少一项您自己拥有的权限，以及有效期。";
 
     routes_title: "Routing", "转发";
-    routes_text: "Studies that arrive here are sent on by these rules, to DICOM devices and to DICOMweb services.", "到达本服务器的检查按以下规则转发到 DICOM 设备与 DICOMweb 服务。";
-    routes_none: "Nothing is sent on", "没有转发规则";
-    routes_what: "Which", "范围";
-    routes_all: "Everything", "全部";
-    routes_to: "Destination", "目的地";
-    routes_to_hint: "dicom:AE_TITLE or web:NAME; they are registered by qianli peer add NAME HOST:PORT and qianli route web add NAME URL", "dicom:AE名称 或 web:名称；用 qianli peer add 名称 主机:端口 和 qianli route web add 名称 网址 登记";
-    routes_when: "When", "时机";
-    routes_settled: "when the study is complete", "检查收齐后";
-    routes_at_once: "as objects come", "收到即转发";
-    routes_window: "Time of the day", "时段";
-    routes_window_hint: "for example 22:00-06:00+08:00; without a distance it is UTC", "例如 22:00-06:00+08:00；不写时差则为 UTC";
-    routes_any_time: "any time", "全天";
-    routes_source: "Sending AE title", "来源 AE 名称";
-    routes_modality: "Modality", "检查类型";
-    routes_body_part: "Body part", "检查部位";
-    routes_station: "Station", "设备站名";
-    routes_description: "Description", "描述";
-    routes_words_hint: "* and ? stand for other characters; empty for all", "可用 * 和 ? 代表其他字符；留空表示全部";
-    routes_add: "Add a rule", "添加规则";
-    routes_bad: "A rule needs a destination, dicom:AE_TITLE or web:NAME, and a time of the day is written as 22:00-06:00+08:00.", "规则需要目的地（dicom:AE名称 或 web:名称）；时段写作 22:00-06:00+08:00。";
-    routes_unknown: "There is no such destination.", "没有这个目的地。";
-    routes_deliveries: "Deliveries", "转发记录";
-    routes_deliveries_text: "One study on its way to one destination, what changed last first.", "每行是一份检查到一个目的地的转发，最近变化的在前。";
-    routes_study: "Study", "检查";
-    routes_state: "State", "状态";
-    routes_waiting: "waiting", "等待中";
-    routes_sending: "on its way", "发送中";
-    routes_delivered: "delivered", "已送达";
-    routes_failed: "failed", "失败";
-    routes_sent: "Taken", "已接收";
-    routes_refused: "Refused", "被拒绝";
-    routes_words: "What went wrong last", "最近的问题";
-    routes_changed: "Changed", "更新时间";
-    routes_again: "Send again", "重新发送";
-    routes_next: "Next try", "下次尝试";
     peers_title: "Devices", "设备";
     peers_text: "DICOM peers: scanners, workstations and gateways that may call this server.", "可以连接本服务器的 DICOM 设备：成像设备、工作站与网关。";
     peers_none: "No devices are registered", "尚未登记设备";
@@ -579,12 +547,16 @@ impl Texts {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
     fn every_key_is_written_in_both_languages() {
-        for (key, english, chinese) in PAIRS {
+        check(PAIRS);
+    }
+
+    pub(in super::super) fn check(pairs: &[(&str, &str, &str)]) {
+        for (key, english, chinese) in pairs {
             assert!(!english.is_empty() && !chinese.is_empty(), "{key}");
             assert!(english.is_ascii(), "{key}: English text is not English");
             let han = chinese.chars().any(|c| ('\u{4E00}'..='\u{9FFF}').contains(&c));

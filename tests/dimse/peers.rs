@@ -17,6 +17,8 @@ on_both_setups! {
     services_ask_for_what_they_need = matrix;
     /// Registered, from elsewhere, switched off, unknown: with what each gets to hear.
     peers_are_admitted_by_the_register = register;
+    /// What a row says is changed, and what is there already is not changed by adding it again.
+    rows_are_changed_in_place = changes;
 }
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -197,5 +199,40 @@ fn register(setup: &Setup) {
         clients::dcmtk(&node, "echoscu", &options, &[]).ok();
         let wrong = clients::dcmtk(&node, "echoscu", &["-aet", "CT7", "-aec", "CONTY"], &[]);
         assert!(wrong.text.contains("Called AE Title Not Recognized"), "{}", wrong.text);
+    }
+}
+
+fn changes(setup: &Setup) {
+    let node = Node::plan(setup).args(["--unknown-peers", "refuse"]).start();
+    let row = run(&node, "peer", &["add", "CT1", "--from", "127.0.0.1"]);
+    let mut peer = eventually("it is let in", LIMIT, || call(&node, AE, "CT1").ok());
+    assert_eq!(ask(&mut peer, Service::Query, &Place::new()), NOT_AUTHORISED);
+    let again =
+        node.operator("peer", &["add", "CT1", "--from", "127.0.0.1", "--may", "store,read"]);
+    let words = String::from_utf8_lossy(&again.stderr).into_owned();
+    let command = format!("qianli peer change {} --may read,store", row.trim());
+    assert!(!again.status.success() && words.contains(&command), "{words}");
+    run(&node, "peer", &["change", row.trim(), "--may", "store,read"]);
+    eventually("it may query in the same association", LIMIT, || {
+        (ask(&mut peer, Service::Query, &Place::new()) != NOT_AUTHORISED).then_some(())
+    });
+    run(&node, "peer", &["change", "CT1", "--from", "192.0.2.0/24"]);
+    eventually("it is registered elsewhere", LIMIT, || call(&node, AE, "CT1").err());
+    let strangers = node.operator("peer", &["add", "*"]);
+    assert!(strangers.status.success());
+    assert!(String::from_utf8_lossy(&strangers.stderr).contains("draws strangers"));
+    let trail = run(&node, "audit", &["list", "--action", "change peer", "--json"]);
+    assert!(trail.contains("\"permissions\":\"read,store\""), "{trail}");
+
+    run(&node, "peer", &["add", "PACS", "127.0.0.1:104", "--associations", "3"]);
+    let moved = node.operator("peer", &["add", "PACS", "127.0.0.2:105"]);
+    let words = String::from_utf8_lossy(&moved.stderr).into_owned();
+    assert!(!moved.status.success(), "{words}");
+    assert!(words.contains("qianli peer change PACS 127.0.0.2:105"), "{words}");
+    assert!(run(&node, "peer", &["list"]).contains("127.0.0.1:104"));
+    run(&node, "peer", &["change", "PACS", "127.0.0.2:105", "--bandwidth", "2MB"]);
+    let listed = run(&node, "peer", &["list"]);
+    for part in ["127.0.0.2:105", "3 associations", "2000000 bytes/s"] {
+        assert!(listed.contains(part), "{part}: {listed}");
     }
 }

@@ -51,14 +51,14 @@ fn peers_store_over_tls() {
 
     // A registered destination is called as it was registered, whatever else its address is.
     let address = format!("127.0.0.1:{port}");
-    let add = |ca: &str| {
-        let arguments = ["add", AE, &address, "--tls", "--tls-name", "localhost"];
-        let arguments = [&arguments[..], &["--tls-ca", ca]].concat();
+    let try_with = |arguments: &[&str], ca: &str| {
+        let arguments = [arguments, &["--tls-ca", ca]].concat();
         assert!(node.operator("peer", &arguments).status.success());
         node.operator("peer", &["echo", AE])
     };
-    assert!(add(&ca).status.success());
-    let stranger = add(&strange);
+    let new = ["add", AE, &address, "--tls", "--tls-name", "localhost"];
+    assert!(try_with(&new, &ca).status.success());
+    let stranger = try_with(&["change", AE], &strange);
     let said = String::from_utf8_lossy(&stranger.stderr);
     assert!(!stranger.status.success() && said.contains("TLS"), "{said}");
 

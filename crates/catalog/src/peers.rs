@@ -3,6 +3,7 @@
 //! Who is admitted is decided in `qianli_model::peer`, over [`crate::Catalog::peer_register`]; here are the
 //! rows. Each change raises the register's version, by which nodes notice it.
 
+mod change;
 mod rows;
 mod seen;
 
@@ -51,10 +52,40 @@ pub struct NewPeer {
 pub enum PeerAdded {
     /// It was made, under this key.
     Made(i64),
-    /// The tenant has one that means the same peers.
-    Taken,
+    /// The tenant has one that means the same peers, under this key.
+    Taken(i64),
     /// It names no called AE title of its tenant. Only an operator of the server, or the default
     /// tenant, may speak for the others.
+    NotYourTitle,
+}
+
+/// What is changed of a row; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeerChange {
+    /// What people call it.
+    pub label: Option<String>,
+    /// Whom it calls; `Some(None)` for any title.
+    pub called: Option<Option<AeTitle>>,
+    /// From where; `Some(None)` for anywhere.
+    pub network: Option<Option<Network>>,
+    /// The certificate that it shows; `Some(None)` for any or none.
+    pub certificate: Option<Option<CertificateRule>>,
+    /// What it may do.
+    pub permissions: Option<Permissions>,
+    /// Whether it is switched off.
+    pub disabled: Option<bool>,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerChanged {
+    /// The row as it is now, whether or not anything was different.
+    Now(Box<PeerRule>),
+    /// The tenant has no row of that key.
+    Missing,
+    /// Another row of the tenant means the same peers.
+    Taken(i64),
+    /// As [`PeerAdded::NotYourTitle`].
     NotYourTitle,
 }
 

@@ -4,6 +4,8 @@
 //! A called AE title belongs to one tenant: the one that claimed it, else the default one. Rows of
 //! another tenant count for it only when an operator of the server made them without a called title.
 
+mod concern;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -12,6 +14,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use crate::{AeTitle, Permissions, TenantId};
+
+pub use concern::Concern;
 
 /// Longest label and longest subject of a certificate (characters).
 const LONGEST: usize = 256;

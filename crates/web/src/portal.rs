@@ -155,6 +155,7 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/peers/disabled", ADMINISTER, post(peers::disable)),
     page!("/peers/remove", ADMINISTER, post(peers::remove)),
     page!("/peers/of/{name}", ADMINISTER, get(peers::show_one)),
+    page!("/peers/row/{id}", ADMINISTER, get(peers::edit::show).post(peers::edit::change)),
     page!("/routes", ADMINISTER, get(routes::show).post(routes::add)),
     page!("/routes/disabled", ADMINISTER, post(routes::disable)),
     page!("/routes/remove", ADMINISTER, post(routes::remove)),

@@ -15,16 +15,25 @@ use crate::deletion::{begin, now_ms};
 use crate::error::CatalogError;
 
 /// Says to every node that the register changed.
-const CHANGED: &str = "UPDATE peer_register SET version = version + 1 WHERE id = 1";
+pub(super) const CHANGED: &str = "UPDATE peer_register SET version = version + 1 WHERE id = 1";
 
-const COLUMNS: &str = "SELECT id, tenant_id, label, calling, called, network, certificate,
+/// Whether a title is one of the tenant's.
+pub(super) const OWN: &str =
+    "SELECT tenant_id FROM tenant_titles WHERE title = $1 AND tenant_id = $2";
+
+/// Forgets refusals that a row settles.
+pub(super) const SETTLED: &str = "DELETE FROM peer_incidents WHERE tenant_id = $1 AND calling = $2
+    AND cause IN ('unknown', 'registered elsewhere')";
+
+pub(super) const COLUMNS: &str =
+    "SELECT id, tenant_id, label, calling, called, network, certificate,
     permissions, disabled FROM peers";
 
-type Row = (i64, i64, String, String, String, String, String, String, bool);
+pub(super) type Row = (i64, i64, String, String, String, String, String, String, bool);
 type Seen = (i64, String, i64, i64, String);
 
 /// A row that was stored. One that this version cannot read would admit or refuse the wrong peers.
-fn rule(row: Row) -> Result<PeerRule, CatalogError> {
+pub(super) fn rule(row: Row) -> Result<PeerRule, CatalogError> {
     const CORRUPT: CatalogError = CatalogError::Corrupt("a row of the register of peers");
     let (id, tenant, label, calling, called, network, certificate, permissions, disabled) = row;
     let some = |text: String| (!text.is_empty()).then_some(text);
@@ -44,6 +53,13 @@ fn rule(row: Row) -> Result<PeerRule, CatalogError> {
         ),
         disabled,
     })
+}
+
+/// Whether a scope may name this called title, empty for any, without owning it. Images that are
+/// addressed to everybody would go to whoever writes the widest pattern.
+pub(super) fn is_free(scope: &Scope, called: &str) -> bool {
+    let operator = *scope.principal() == Principal::Local;
+    scope.tenant() == TenantId::DEFAULT || (operator && called.is_empty())
 }
 
 impl Catalog {
@@ -109,20 +125,17 @@ impl Catalog {
     ///
     /// See [`CatalogError`].
     pub async fn add_peer(&self, scope: &Scope, new: &NewPeer) -> Result<PeerAdded, CatalogError> {
-        const OWN: &str = "SELECT tenant_id FROM tenant_titles WHERE title = $1 AND tenant_id = $2";
         const INSERT: &str = "INSERT INTO peers (tenant_id, label, calling, called, network,
                 certificate, permissions, created_by, created_ms)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
             ON CONFLICT (tenant_id, calling, called, network, certificate) DO NOTHING RETURNING id";
-        const SETTLED: &str = "DELETE FROM peer_incidents WHERE tenant_id = $1 AND calling = $2
-            AND cause IN ('unknown', 'registered elsewhere')";
+        const THERE: &str = "SELECT id FROM peers WHERE tenant_id = $1 AND calling = $2
+            AND called = $3 AND network = $4 AND certificate = $5";
         let tenant = scope.tenant().0;
         let called = new.called.as_ref().map(ToString::to_string).unwrap_or_default();
         let network = new.network.as_ref().map(ToString::to_string).unwrap_or_default();
         let certificate = new.certificate.as_ref().map_or("", CertificateRule::as_str);
-        // Images that are addressed to everybody would go to whoever writes the widest pattern.
-        let operator = *scope.principal() == Principal::Local;
-        let free = scope.tenant() == TenantId::DEFAULT || (operator && called.is_empty());
+        let free = is_free(scope, &called);
         on_db!(self.db(), pools => {
             let mut transaction = pools.write.begin_with(begin(self.db())).await?;
             if !free {
@@ -147,7 +160,17 @@ impl Catalog {
                 .bind(new.at_ms)
                 .fetch_optional(&mut *transaction)
                 .await?;
-            let Some((id,)) = row else { return Ok(PeerAdded::Taken) };
+            let Some((id,)) = row else {
+                let (there,): (i64,) = sqlx::query_as(THERE)
+                    .bind(tenant)
+                    .bind(new.calling.as_str())
+                    .bind(&called)
+                    .bind(&network)
+                    .bind(certificate)
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                return Ok(PeerAdded::Taken(there));
+            };
             sqlx::query(SETTLED)
                 .bind(tenant)
                 .bind(new.calling.as_str())
@@ -167,43 +190,13 @@ impl Catalog {
         })
     }
 
-    /// Switches a row of the scope's tenant off or on: whom it means is refused while it is off.
-    /// False when there is none of that key.
-    ///
-    /// # Errors
-    ///
-    /// See [`CatalogError`].
-    pub async fn set_peer_disabled(
-        &self,
-        scope: &Scope,
-        peer: i64,
-        disabled: bool,
-    ) -> Result<bool, CatalogError> {
-        let text = match disabled {
-            true => "UPDATE peers SET disabled = TRUE WHERE tenant_id = $1 AND id = $2",
-            false => "UPDATE peers SET disabled = FALSE WHERE tenant_id = $1 AND id = $2",
-        };
-        let did = if disabled { "switch off" } else { "switch on" };
-        self.change_peer(scope, peer, text, did).await
-    }
-
     /// Removes a row of the scope's tenant. False when there is none of that key.
     ///
     /// # Errors
     ///
     /// See [`CatalogError`].
     pub async fn remove_peer(&self, scope: &Scope, peer: i64) -> Result<bool, CatalogError> {
-        const TEXT: &str = "DELETE FROM peers WHERE tenant_id = $1 AND id = $2";
-        self.change_peer(scope, peer, TEXT, "remove").await
-    }
-
-    async fn change_peer(
-        &self,
-        scope: &Scope,
-        peer: i64,
-        text: &'static str,
-        did: &str,
-    ) -> Result<bool, CatalogError> {
+        const REMOVE: &str = "DELETE FROM peers WHERE tenant_id = $1 AND id = $2";
         const FIND: &str = "SELECT calling FROM peers WHERE tenant_id = $1 AND id = $2";
         on_db!(self.db(), pools => {
             let mut transaction = pools.write.begin_with(begin(self.db())).await?;
@@ -213,14 +206,14 @@ impl Catalog {
                 .fetch_optional(&mut *transaction)
                 .await?;
             let Some((calling,)) = row else { return Ok(false) };
-            sqlx::query(text)
+            sqlx::query(REMOVE)
                 .bind(scope.tenant().0)
                 .bind(peer)
                 .execute(&mut *transaction)
                 .await?;
             sqlx::query(CHANGED).execute(&mut *transaction).await?;
             let entry = AuditEntry::new(scope, Action::ChangePeer, Outcome::Success, now_ms())
-                .with(&json!({"did": did, "peer": peer, "calling": calling}));
+                .with(&json!({"did": "remove", "peer": peer, "calling": calling}));
             transaction.append_audit(vec![entry]).await?;
             transaction.commit().await?;
         });

@@ -6,11 +6,12 @@ use qianli_model::scope::Principal;
 use qianli_model::{AeTitle, Permission, Permissions, Scope, TenantId};
 
 use super::fixture::{number, other_tenant, scope};
-use crate::Catalog;
-use crate::peers::{IncidentsOf, NewPeer, Noted, PeerAdded, SeenPeer};
+use crate::peers::{IncidentsOf, NewPeer, Noted, PeerAdded, PeerChange, PeerChanged, SeenPeer};
+use crate::{AuditFilter, Catalog};
 
 super::on_both!(
     rows_are_of_one_tenant_and_raise_the_version,
+    rows_are_changed_with_a_trail,
     titles_belong_to_one_tenant,
     administrators_speak_for_their_own_titles_only,
     incidents_are_remembered_and_refusals_audited,
@@ -43,7 +44,7 @@ async fn rows_are_of_one_tenant_and_raise_the_version(catalog: &Catalog) {
     assert!(catalog.peer_register(before).await.unwrap().is_none());
     let id = made(catalog.add_peer(&scope(), &peer("CT1", None)).await.unwrap());
     let again = catalog.add_peer(&scope(), &peer("CT1", None)).await.unwrap();
-    assert_eq!(again, PeerAdded::Taken);
+    assert_eq!(again, PeerAdded::Taken(id));
     made(catalog.add_peer(&other, &peer("CT1", None)).await.unwrap());
     let register = catalog.peer_register(before).await.unwrap().unwrap();
     assert_eq!(register.version(), before + 2);
@@ -65,6 +66,45 @@ async fn rows_are_of_one_tenant_and_raise_the_version(catalog: &Catalog) {
     assert_eq!(catalog.peer_register(0).await.unwrap().unwrap().version(), before + 4);
     let audited = "SELECT COUNT(*) FROM audit WHERE action = 'change peer'";
     assert_eq!(number(catalog, audited).await, 4);
+}
+
+async fn rows_are_changed_with_a_trail(catalog: &Catalog) {
+    let other = other_tenant(catalog).await;
+    let id = made(catalog.add_peer(&scope(), &peer("CT1", None)).await.unwrap());
+    let before = catalog.peer_register(0).await.unwrap().unwrap().version();
+    let nothing = PeerChange::default();
+    let same = catalog.change_peer(&scope(), id, &nothing, 5).await.unwrap();
+    assert!(matches!(same, PeerChanged::Now(rule) if rule.permissions.names() == "store"));
+    assert!(catalog.peer_register(before).await.unwrap().is_none(), "nothing changed");
+    let wider = PeerChange {
+        permissions: Some(Permissions::of(&[Permission::Store, Permission::Read])),
+        network: Some(None),
+        label: Some("MR".into()),
+        ..PeerChange::default()
+    };
+    let missing = catalog.change_peer(&other, id, &wider, 6).await.unwrap();
+    assert_eq!(missing, PeerChanged::Missing, "another tenant's");
+    let PeerChanged::Now(now) = catalog.change_peer(&scope(), id, &wider, 6).await.unwrap() else {
+        panic!("not changed")
+    };
+    let row = catalog.peers(&scope()).await.unwrap().remove(0);
+    assert_eq!(row.rule, *now);
+    assert_eq!((now.network, now.label.as_str()), (None, "MR"));
+    assert_eq!(now.permissions.names(), "read,store");
+    assert_eq!(catalog.peer_register(0).await.unwrap().unwrap().version(), before + 1);
+    let second = made(catalog.add_peer(&scope(), &peer("CT1", None)).await.unwrap());
+    let alike = PeerChange { network: Some(None), ..PeerChange::default() };
+    let taken = catalog.change_peer(&scope(), second, &alike, 7).await.unwrap();
+    assert_eq!(taken, PeerChanged::Taken(id));
+    let filter = AuditFilter::default();
+    let trail = catalog.audit(&scope(), &filter, 50).await.unwrap();
+    let said: Vec<_> = trail.iter().map(|row| row.entry.details.as_str()).collect();
+    let change = said.iter().find(|text| text.contains("\"change\"")).unwrap();
+    let change: serde_json::Value = serde_json::from_str(change).unwrap();
+    assert_eq!(change["was"]["permissions"], "store");
+    assert_eq!(change["is"]["permissions"], "read,store");
+    assert_eq!(change["was"]["network"], "10.1.0.0/16");
+    assert!(change["is"].get("certificate").is_none(), "only what is different: {change}");
 }
 
 async fn titles_belong_to_one_tenant(catalog: &Catalog) {

@@ -122,3 +122,22 @@ fn patterns_and_certificates_are_read() {
     }
     assert!("10.1.2".parse::<Network>().is_err());
 }
+
+#[test]
+fn what_is_perhaps_not_meant_is_said() {
+    let register = Register::new(1, Vec::new(), vec![(title("A_AE"), A), (title("B_AE"), B)]);
+    let check = |tenant, text: &str, expected: &[Concern]| {
+        assert_eq!(register.concerns(&rule(1, tenant, text)), expected, "{text}");
+    };
+    check(A, "CT1", &[]);
+    check(A, "CT*", &[]);
+    check(A, "*", &[Concern::Strangers]);
+    check(A, "?*", &[Concern::Strangers]);
+    check(A, "* A_AE", &[Concern::Strangers]);
+    check(A, "* - 10.0.0.0/8", &[]);
+    check(A, "* - - CN=CT", &[]);
+    check(A, "CT1 B_AE", &[Concern::OthersTitle]);
+    check(A, "* B_AE", &[Concern::OthersTitle]);
+    check(B, "CT1 B_AE", &[]);
+    check(B, "CT1 C_AE", &[]);
+}

@@ -1,6 +1,10 @@
 //! `/peers`: the DICOM peers of the tenant, what went wrong with them lately and what mends it;
 //! `/peers/of/{name}`: the same of one.
 
+pub(super) mod edit;
+pub(super) mod wish;
+pub(super) mod words;
+
 use askama::Template;
 use axum::Form;
 use axum::extract::{Path, State};
@@ -8,11 +12,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use qianli_catalog::CatalogError;
 use qianli_catalog::peers::{IncidentsOf, NewPeer, Noted, PeerAdded, PeerRow};
-use qianli_model::incident::{Kind, Tongue, named};
-use qianli_model::peer::{CertificateRule, TitlePattern};
-use qianli_model::{AeTitle, Permission, Permissions, TenantId};
+use qianli_model::incident::{Kind, named};
+use qianli_model::peer::{Register, TitlePattern};
+use qianli_model::{AeTitle, Permission, TenantId};
 use serde::Deserialize;
 
+use self::wish::Wish;
+use self::words::Words;
 use super::format;
 use super::login::redirect;
 use super::page::Frame;
@@ -36,6 +42,7 @@ pub(super) const PERMISSIONS: [Permission; 3] =
 #[template(path = "peers.html")]
 struct PeersPage<'a> {
     frame: &'a Frame,
+    w: &'static Words,
     titles: Vec<String>,
     peers: Vec<Line>,
     refused: Vec<Refused>,
@@ -60,6 +67,8 @@ struct Line {
     seen: String,
     seen_from: String,
     unseen: bool,
+    /// What is perhaps not meant.
+    concerns: Vec<&'static str>,
 }
 
 struct Refused {
@@ -113,7 +122,7 @@ async fn answer(
     (status, only): (StatusCode, &str),
     problem: Option<&str>,
 ) -> Response {
-    let (titles, peers, refused) = match found(state, caller, only).await {
+    let Found { register, titles, peers, refused } = match found(state, caller, only).await {
         Ok(found) => found,
         Err(error) => return frame.failed(error),
     };
@@ -122,7 +131,8 @@ async fn answer(
     let offered = |one: Permission| (one.name(), t.permission(one), one == Permission::Store);
     let page = PeersPage {
         frame,
-        peers: peers.into_iter().map(|peer| line(t, peer)).collect(),
+        w: Words::beside(t),
+        peers: peers.into_iter().map(|peer| line(t, &register, peer)).collect(),
         refused: refused.into_iter().map(|one| refused_line(t, one, is_default)).collect(),
         only,
         permissions: PERMISSIONS.into_iter().map(offered).collect(),
@@ -132,7 +142,12 @@ async fn answer(
     frame.answer(status, &page)
 }
 
-type Found = (Vec<String>, Vec<PeerRow>, Vec<Noted>);
+struct Found {
+    register: Register,
+    titles: Vec<String>,
+    peers: Vec<PeerRow>,
+    refused: Vec<Noted>,
+}
 
 async fn found(state: &WebState, caller: &Caller, only: &str) -> Result<Found, CatalogError> {
     let (catalog, scope) = (state.archive().catalog(), &caller.scope);
@@ -146,12 +161,16 @@ async fn found(state: &WebState, caller: &Caller, only: &str) -> Result<Found, C
             row.seen_from == only || title.as_ref().is_some_and(|one| row.rule.calling.matches(one))
         });
     }
-    Ok((titles, peers, catalog.incidents(scope, of, SHOWN).await?))
+    let register = catalog.peer_register(0).await?.unwrap_or_default();
+    let refused = catalog.incidents(scope, of, SHOWN).await?;
+    Ok(Found { register, titles, peers, refused })
 }
 
-fn line(t: &Texts, peer: PeerRow) -> Line {
+fn line(t: &Texts, register: &Register, peer: PeerRow) -> Line {
     let rule = peer.rule;
+    let concerns = register.concerns(&rule);
     Line {
+        concerns: concerns.into_iter().map(|one| one.words(t.tongue())).collect(),
         id: rule.id,
         exact: rule.calling.is_exact(),
         calling: rule.calling.to_string(),
@@ -170,7 +189,7 @@ fn line(t: &Texts, peer: PeerRow) -> Line {
 fn refused_line(t: &Texts, one: Noted, is_default: bool) -> Refused {
     let incident = one.incident;
     let cause = incident.cause;
-    let tongue = if t.is_chinese() { Tongue::Chinese } else { Tongue::English };
+    let tongue = t.tongue();
     let names = |text: &str, between: &str| {
         let words = text.split(' ').filter(|word| !word.is_empty());
         words.map(named).collect::<Vec<_>>().join(between)
@@ -202,29 +221,21 @@ fn refused_line(t: &Texts, one: Noted, is_default: bool) -> Refused {
 
 /// What a form says, if it can be a row.
 fn peer(pairs: &[(String, String)]) -> Option<NewPeer> {
-    let value = |name: &str| {
-        pairs.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.trim())
-    };
-    let given = |name: &str| Some(value(name)).filter(|text| !text.is_empty());
-    let chosen: Vec<Permission> = pairs
-        .iter()
-        .filter(|(key, _)| key == "permission")
-        .filter_map(|(_, value)| Permission::parse(value))
-        .filter(|one| PERMISSIONS.contains(one))
-        .collect();
-    let label = value("label");
-    let plain = label.chars().count() <= LONGEST && !label.chars().any(char::is_control);
-    (plain && !chosen.is_empty()).then_some(())?;
-    Some(NewPeer {
-        label: label.to_owned(),
-        calling: TitlePattern::parse(value("calling"))?,
-        called: given("called").map(AeTitle::parse).transpose().ok()?,
-        network: given("network").map(str::parse).transpose().ok()?,
-        certificate: match given("certificate") {
-            Some(text) => Some(CertificateRule::parse(text)?),
-            None => None,
-        },
-        permissions: Permissions::of(&chosen),
+    let calling = pairs.iter().find(|(key, _)| key == "calling");
+    let calling = TitlePattern::parse(calling.map_or("", |(_, value)| value.trim()))?;
+    new_peer(calling, Wish::of_form(pairs)).ok()
+}
+
+/// A row of this title as somebody wishes it, or what is wrong with it.
+pub(super) fn new_peer(calling: TitlePattern, wish: Wish) -> Result<NewPeer, &'static str> {
+    let change = wish.change()?;
+    Ok(NewPeer {
+        calling,
+        label: change.label.unwrap_or_default(),
+        called: change.called.flatten(),
+        network: change.network.flatten(),
+        certificate: change.certificate.flatten(),
+        permissions: change.permissions.ok_or("permissions are missing")?,
         at_ms: now_ms(),
     })
 }
@@ -244,7 +255,7 @@ pub(super) async fn add(
     let Some(new) = peer(&pairs) else { return refuse(frame.t.peers_bad).await };
     match state.archive().catalog().add_peer(&caller.scope, &new).await {
         Ok(PeerAdded::Made(_)) => redirect("/peers"),
-        Ok(PeerAdded::Taken) => refuse(frame.t.peers_taken).await,
+        Ok(PeerAdded::Taken(_)) => refuse(frame.t.peers_taken).await,
         Ok(PeerAdded::NotYourTitle) => refuse(frame.t.peers_not_yours).await,
         Err(error) => frame.failed(error),
     }

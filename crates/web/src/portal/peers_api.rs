@@ -5,16 +5,16 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use qianli_catalog::peers::{IncidentsOf, NewPeer, Noted, PeerAdded, PeerRow};
+use qianli_catalog::peers::{IncidentsOf, NewPeer, Noted, PeerAdded, PeerChanged, PeerRow};
 use qianli_model::incident::Tongue;
-use qianli_model::peer::{CertificateRule, TitlePattern};
-use qianli_model::{AeTitle, Permissions};
+use qianli_model::peer::{CertificateRule, PeerRule, Register, TitlePattern};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::format::instant;
-use super::peers::{LONGEST, PERMISSIONS};
+use super::peers::new_peer;
+use super::peers::wish::Wish;
 use crate::WebState;
 use crate::access::now_ms;
 use crate::caller::Caller;
@@ -57,33 +57,33 @@ pub(super) struct NewRow {
 
 /// What a row is made of, or what is wrong with it.
 fn row(new: NewRow) -> Result<NewPeer, &'static str> {
-    let permissions = Permissions::parse(&new.permissions.join(","))
-        .filter(|set| !set.is_none() && set.iter().all(|one| PERMISSIONS.contains(&one)))
-        .ok_or("permissions must be some of store, read and worklist")?;
-    let plain = new.label.chars().count() <= LONGEST && !new.label.chars().any(char::is_control);
-    Ok(NewPeer {
-        label: if plain { new.label } else { return Err("label is too long, or not plain text") },
-        calling: TitlePattern::parse(&new.calling)
-            .ok_or("calling must be an AE title of 1 to 16 characters, or a pattern of titles")?,
-        called: new
-            .called
-            .map(|title| AeTitle::parse(&title))
-            .transpose()
-            .map_err(|_| "called must be an AE title of 1 to 16 characters")?,
-        network: new
-            .network
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|_: String| "network must be an address or a network such as 10.1.0.0/16")?,
-        certificate: match new.certificate {
-            Some(text) => Some(
-                CertificateRule::parse(&text)
-                    .ok_or("certificate must be a SHA-256 or the subject of a certificate")?,
-            ),
-            None => None,
-        },
-        permissions,
-        at_ms: now_ms(),
+    let calling = TitlePattern::parse(&new.calling)
+        .ok_or("calling must be an AE title of 1 to 16 characters, or a pattern of titles")?;
+    let wish = Wish {
+        label: Some(new.label),
+        called: Some(new.called),
+        network: Some(new.network),
+        certificate: Some(new.certificate),
+        permissions: Some(new.permissions),
+        disabled: None,
+    };
+    new_peer(calling, wish)
+}
+
+/// What a row says, with what is perhaps not meant.
+fn rule_told(register: &Register, rule: &PeerRule) -> Value {
+    let permissions: Vec<&str> = rule.permissions.iter().map(|one| one.name()).collect();
+    let concerns = register.concerns(rule);
+    let warnings = concerns
+        .iter()
+        .map(|one| json!({"warning": one.name(), "words": one.words(Tongue::English)}));
+    json!({
+        "id": rule.id, "label": rule.label, "calling": rule.calling.as_str(),
+        "called": rule.called.as_ref().map(ToString::to_string),
+        "network": rule.network.as_ref().map(ToString::to_string),
+        "certificate": rule.certificate.as_ref().map(CertificateRule::as_str),
+        "permissions": permissions, "disabled": rule.disabled,
+        "warnings": warnings.collect::<Value>(),
     })
 }
 
@@ -92,21 +92,23 @@ pub(super) async fn list(
     State(state): State<WebState>,
     caller: Caller,
 ) -> Result<Response, HttpError> {
-    let rows = state.archive().catalog().peers(&caller.scope).await?;
+    let catalog = state.archive().catalog();
+    let rows = catalog.peers(&caller.scope).await?;
+    let register = catalog.peer_register(0).await?.unwrap_or_default();
     let shown = |row: &PeerRow| {
-        let rule = &row.rule;
-        let permissions: Vec<&str> = rule.permissions.iter().map(|one| one.name()).collect();
-        json!({
-            "id": rule.id, "label": rule.label, "calling": rule.calling.as_str(),
-            "called": rule.called.as_ref().map(ToString::to_string),
-            "network": rule.network.as_ref().map(ToString::to_string),
-            "certificate": rule.certificate.as_ref().map(CertificateRule::as_str),
-            "permissions": permissions, "disabled": rule.disabled, "by": row.created_by,
-            "made": instant(row.created_ms), "seen": (row.seen_ms > 0).then(|| instant(row.seen_ms)),
-            "seen_from": row.seen_from,
-        })
+        let mut told = rule_told(&register, &row.rule);
+        told["by"] = json!(row.created_by);
+        told["made"] = json!(instant(row.created_ms));
+        told["seen"] = json!((row.seen_ms > 0).then(|| instant(row.seen_ms)));
+        told["seen_from"] = json!(row.seen_from);
+        told
     };
     Ok(answer(StatusCode::OK, &rows.iter().map(shown).collect()))
+}
+
+fn taken(id: i64) -> Response {
+    let problem = json!({ "error": "there is a row for these peers already", "id": id });
+    answer(StatusCode::CONFLICT, &problem)
 }
 
 /// `POST /api/peers`.
@@ -119,33 +121,36 @@ pub(super) async fn add(
     let new = row(read(&body)?).map_err(HttpError::bad_request)?;
     match state.archive().catalog().add_peer(&caller.scope, &new).await? {
         PeerAdded::Made(id) => Ok(answer(StatusCode::CREATED, &json!({ "id": id }))),
-        PeerAdded::Taken => {
-            let problem = json!({ "error": "there is a row for these peers already" });
-            Ok(answer(StatusCode::CONFLICT, &problem))
-        }
+        PeerAdded::Taken(id) => Ok(taken(id)),
         PeerAdded::NotYourTitle => {
             Err(HttpError::forbidden("called must be an AE title of this tenant"))
         }
     }
 }
 
-/// What can be changed of a row.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Change {
-    disabled: bool,
-}
-
-/// `PATCH /api/peers/{id}`: switches a row off or on.
+/// `PATCH /api/peers/{id}`: changes what the body names, and gives the row as it is then. `null` for
+/// `called`, `network` and `certificate` means any.
 pub(super) async fn change(
     State(state): State<WebState>,
     caller: Caller,
     _: SameSite,
     Path(id): Path<i64>,
     body: Bytes,
-) -> Result<StatusCode, HttpError> {
-    let Change { disabled } = read(&body)?;
-    done(state.archive().catalog().set_peer_disabled(&caller.scope, id, disabled).await?)
+) -> Result<Response, HttpError> {
+    let wish: Wish = read(&body)?;
+    let change = wish.change().map_err(HttpError::bad_request)?;
+    let catalog = state.archive().catalog();
+    match catalog.change_peer(&caller.scope, id, &change, now_ms()).await? {
+        PeerChanged::Now(rule) => {
+            let register = catalog.peer_register(0).await?.unwrap_or_default();
+            Ok(answer(StatusCode::OK, &rule_told(&register, &rule)))
+        }
+        PeerChanged::Missing => Err(HttpError::not_found("there is no peer of this number")),
+        PeerChanged::Taken(id) => Ok(taken(id)),
+        PeerChanged::NotYourTitle => {
+            Err(HttpError::forbidden("called must be an AE title of this tenant"))
+        }
+    }
 }
 
 /// `DELETE /api/peers/{id}`.

@@ -101,7 +101,7 @@ fn everything() -> Vec<(Method, String, Needs, bool)> {
         .collect();
     all.extend(portal::PAGES.iter().flat_map(|page| {
         let is_page = !page.path.starts_with("/api/");
-        [Method::GET, Method::POST, Method::DELETE]
+        [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE]
             .map(|method| (method, filled(page.path), page.needs, is_page))
     }));
     let read = Needs::Permission(Permission::Read);

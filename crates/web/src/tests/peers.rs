@@ -1,10 +1,11 @@
 //! The page of DICOM peers: what an administrator does there, and for whom.
 
 use axum::http::{Method, header};
-use qianli_catalog::peers::Noted;
+use qianli_catalog::AuditFilter;
+use qianli_catalog::peers::{NewPeer, Noted, PeerAdded};
 use qianli_model::incident::{Cause, Incident};
-use qianli_model::peer::{Calling, Known};
-use qianli_model::{AeTitle, Permission, Role, Scope, TenantId};
+use qianli_model::peer::{Calling, Known, TitlePattern};
+use qianli_model::{AeTitle, Permission, Permissions, Role, Scope, TenantId};
 
 use super::access::{PASSWORD, form, get, log_in, person, start};
 use super::node::Node;
@@ -133,9 +134,35 @@ async fn scripts_keep_the_register_and_read_what_went_wrong() {
     ] {
         assert_eq!(ask(Method::POST, "/api/peers", wrong).await.status, 400, "{wrong}");
     }
-    assert_eq!(ask(Method::PATCH, &path, r#"{"disabled": true}"#).await.status, 204);
+    assert_eq!(ask(Method::PATCH, &path, r#"{"disabled": true}"#).await.status, 200);
     let rows = ask(Method::GET, "/api/peers", "").await.json();
     assert_eq!((&rows[0]["calling"], &rows[0]["disabled"]), (&"CT1".into(), &true.into()));
+    let wider = r#"{"permissions": ["store", "read"], "network": null, "disabled": false}"#;
+    let changed = ask(Method::PATCH, &path, wider).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    let changed = changed.json();
+    assert_eq!(changed["permissions"], serde_json::json!(["read", "store"]));
+    assert_eq!((&changed["network"], &changed["label"]), (&().into(), &"CT".into()));
+    let other = ask(Method::POST, "/api/peers", new).await;
+    assert_eq!(other.status, 201, "the first row is for any address now");
+    let narrower = r#"{"network": "10.1.2.3"}"#;
+    let taken = ask(Method::PATCH, &path, narrower).await;
+    assert_eq!((taken.status, &taken.json()["id"]), (409, &other.json()["id"]));
+    for wrong in [
+        "",
+        r#"{"permissions": []}"#,
+        r#"{"permissions": ["administer"]}"#,
+        r#"{"network": "10.1"}"#,
+        r#"{"calling": "CT2"}"#,
+    ] {
+        assert_eq!(ask(Method::PATCH, &path, wrong).await.status, 400, "{wrong}");
+    }
+    assert_eq!(ask(Method::PATCH, "/api/peers/987654", "{}").await.status, 404);
+    let everybody = r#"{"calling": "*", "permissions": ["store"]}"#;
+    let id = ask(Method::POST, "/api/peers", everybody).await.json()["id"].clone();
+    let rows = ask(Method::GET, "/api/peers", "").await.json();
+    let row = rows.as_array().and_then(|rows| rows.iter().find(|row| row["id"] == id));
+    assert_eq!(row.expect("a row")["warnings"][0]["warning"], "draws strangers");
     assert_eq!(ask(Method::DELETE, &path, "").await.status, 204);
     assert_eq!(ask(Method::DELETE, &path, "").await.status, 404);
     node.catalog.note_peers(&[refusal(TenantId::DEFAULT, "QIANLI")], 0, &[]).await.expect("notes");
@@ -144,6 +171,71 @@ async fn scripts_keep_the_register_and_read_what_went_wrong() {
         assert_eq!((&found[0]["cause"], &found[0]["times"]), (&"unknown".into(), &3.into()));
     }
     assert_eq!(ask(Method::GET, "/api/peers/incidents?peer=CT2", "").await.text(), "[]");
+}
+
+#[tokio::test]
+async fn what_a_device_may_do_is_changed_on_its_page() {
+    let node = start().await;
+    person(&node, TenantId::DEFAULT, "chief", &[Role::Administrator]).await;
+    let chief = log_in(&node, "chief", PASSWORD).await.ok().expect("a session");
+    let made = node.catalog.add_tenant("county", "", 0).await.expect("a catalog");
+    let county = Scope::local(made.expect("a tenant").id);
+    assert!(node.catalog.claim_title(&county, &title("COUNTY"), 1).await.expect("a catalog"));
+    assert_eq!(form(&node, "/peers", &chief, "calling=CT1&permission=store").await.status, 303);
+    let page = get(&node, "/peers", header::COOKIE, &chief).await.text();
+    let path = page.split("href=\"").find(|rest| rest.starts_with("/peers/row/"));
+    let path = path.and_then(|rest| rest.split('"').next()).expect("a row").to_owned();
+    let page = get(&node, &format!("{path}?lang=zh-CN"), header::COOKIE, &chief).await;
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("停用：") && page.text().contains("CT1"), "{}", page.text());
+    let wish = "label=CT+room&called=COUNTY&network=10.0.0.0/8&permission=store&permission=read";
+    assert_eq!(form(&node, &path, &chief, wish).await.status, 303);
+    let page = get(&node, "/peers", header::COOKIE, &chief).await.text();
+    for words in ["CT room", "Search and read", "10.0.0.0/8", "This row never counts"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    for wrong in ["label=CT", "permission=administer", "permission=store&network=10.1"] {
+        assert_eq!(form(&node, &path, &chief, wrong).await.status, 400, "{wrong}");
+    }
+    let scope = Scope::local(TenantId::DEFAULT);
+    let trail = node.catalog.audit(&scope, &AuditFilter::default(), 50).await.expect("a trail");
+    let said: Vec<_> = trail.iter().map(|row| row.entry.details.as_str()).collect();
+    let change = said.iter().find(|text| text.contains("\"change\"")).expect("an audit row");
+    assert!(change.contains("read,store") && change.contains("10.0.0.0/8"), "{change}");
+
+    // An administrator of another hospital neither sees nor changes it.
+    person(&node, county.tenant(), "theirs", &[Role::Administrator]).await;
+    let theirs = log_in(&node, "theirs", PASSWORD).await.ok().expect("a session");
+    assert_eq!(get(&node, &path, header::COOKIE, &theirs).await.status, 404);
+    assert_eq!(form(&node, &path, &theirs, "permission=store").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_operators_row_is_not_widened_by_the_hospital() {
+    let node = start().await;
+    let made = node.catalog.add_tenant("county", "", 0).await.expect("a catalog");
+    let county = made.expect("a tenant").id;
+    let new = NewPeer {
+        label: String::new(),
+        calling: TitlePattern::parse("CT1").expect("a title"),
+        called: None,
+        network: Some("10.1.2.3".parse().expect("an address")),
+        certificate: None,
+        permissions: Permissions::of(&[Permission::Store]),
+        at_ms: 1,
+    };
+    let added = node.catalog.add_peer(&Scope::local(county), &new).await.expect("a catalog");
+    let PeerAdded::Made(id) = added else { panic!("{added:?}") };
+    person(&node, county, "theirs", &[Role::Administrator]).await;
+    let theirs = log_in(&node, "theirs", PASSWORD).await.ok().expect("a session");
+    let path = format!("/peers/row/{id}");
+    let wider = "permission=store&network=10.0.0.0/8";
+    assert_eq!(form(&node, &path, &theirs, wider).await.status, 400, "images of others");
+    let same = "permission=store&permission=worklist&network=10.1.2.3";
+    assert_eq!(form(&node, &path, &theirs, same).await.status, 303);
+    let rows = node.catalog.peers(&Scope::local(county)).await.expect("a catalog");
+    assert_eq!(rows[0].rule.permissions.names(), "store,worklist");
+    assert_eq!(rows[0].rule.network.map(|one| one.to_string()).as_deref(), Some("10.1.2.3"));
 }
 
 #[tokio::test]

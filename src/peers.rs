@@ -137,7 +137,8 @@ impl Gate {
             certificate: info.certificate.as_ref(),
         };
         let now = self.policy.decide(&register, &who).ok()?;
-        (now.tenant == info.admission.tenant).then_some(now)
+        let before = info.admission;
+        (now.tenant == before.tenant && now.through == before.through).then_some(now)
     }
 
     fn note(&self, note: Note) {
@@ -198,6 +199,7 @@ impl Policy {
             Known::Rule(rule) => Ok(Admission {
                 tenant: rule.tenant,
                 permissions: rule.permissions,
+                through: None,
                 rule: Some(rule.id),
                 version,
             }),
@@ -220,7 +222,14 @@ impl Policy {
             ),
             Known::Unknown => {
                 let listed = self.calling.is_empty() || self.calling.contains(calling);
-                if self.unknown == UnknownPeers::Refuse || !listed {
+                let refused = self.unknown == UnknownPeers::Refuse || !listed;
+                // Over HTTP the path names the tenant whose grants are asked for; here the title does.
+                if let (Some(rule), Some(tenant)) = (register.abroad(who), owner) {
+                    let permissions = if refused { Permissions::NONE } else { self.unknown_may };
+                    let (through, rule) = (Some(rule.tenant), Some(rule.id));
+                    return Ok(Admission { tenant, permissions, through, rule, version });
+                }
+                if refused {
                     let what = match self.unknown {
                         UnknownPeers::Refuse => "",
                         UnknownPeers::Accept => ", or list it in calling_aets",
@@ -235,7 +244,7 @@ impl Policy {
                 }
                 let permissions = self.unknown_may;
                 let tenant = owner.unwrap_or(TenantId::DEFAULT);
-                Ok(Admission { tenant, permissions, rule: None, version })
+                Ok(Admission { tenant, permissions, through: None, rule: None, version })
             }
         }
     }

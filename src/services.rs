@@ -13,7 +13,6 @@ mod worklist;
 pub(crate) use retrieval::words;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,12 +20,13 @@ use qianli_archive::{Archive, Format, SpoolWriter};
 use qianli_catalog::AuditEntry;
 use qianli_dimse::Status;
 use qianli_dimse::association::{
-    AssociationInfo, AssociationRequest, Identified, Rejection, UserIdentity, VERIFICATION,
+    AssociationInfo, AssociationRequest, Behind, Rejection, Rights, UserIdentity, VERIFICATION,
 };
 use qianli_dimse::exchange::{Exchange, OperationRequest, Reply};
 use qianli_dimse::message::Operation;
 use qianli_dimse::services::{ObjectSink, Service, Services, StoreOutcome, StoreRequest};
 use qianli_model::audit::{Action, Outcome};
+use qianli_model::grant::Viewer;
 use qianli_model::incident::Incident;
 use qianli_model::peer::Admission;
 use qianli_model::scope::Principal;
@@ -39,10 +39,6 @@ use crate::outbound::Outbound;
 use crate::peers::Gate;
 use mpps::{PERFORMED_STEP, PERFORMED_STEP_RETRIEVE};
 use worklist::WORKLIST;
-
-/// How long an association may work for whom its user identity proved at the start. After that its peer
-/// has to open another, which asks the accounts again.
-const PROVEN_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// The services of one node.
 pub struct NodeServices {
@@ -87,35 +83,108 @@ pub fn needs(service: Service) -> Option<Permission> {
 impl NodeServices {
     /// The scope in which a peer is served, or the refusal of what it may not do: noted in the audit
     /// trail, and told the peer as "Refused: Not Authorized" (PS3.7 annex C).
-    async fn scope(&self, who: &AssociationInfo, service: Service) -> Result<Scope, Refusal> {
-        let as_who = |tenant: TenantId, permissions: Permissions| {
-            let peer = || Principal::Peer(who.calling.to_string());
-            let principal = who.principal.clone().unwrap_or_else(peer);
-            Scope::new(tenant, principal, permissions).at(&who.peer.to_string())
+    async fn scope(&self, who: &AssociationInfo, service: Service) -> Result<Scope, Denied> {
+        let principal = match &who.behind {
+            Some(behind) => behind.0.principal().clone(),
+            None => Principal::Peer(who.calling.to_string()),
         };
-        // Whoever was behind it may have lost their account or token since.
-        let stale = who.principal.is_some() && who.began.elapsed() > PROVEN_FOR;
-        let still = self.gate.still(who).filter(|_| !stale).map(|now| match who.principal {
-            // The row lets the peer in; what it may do, whoever is behind it.
-            Some(_) => Admission { permissions: who.admission.permissions, ..now },
-            None => now,
-        });
-        let allowed =
-            still.filter(|now| needs(service).is_none_or(|one| now.permissions.allow(one)));
-        if let Some(now) = allowed {
-            return Ok(as_who(now.tenant, now.permissions));
-        }
-        let scope = as_who(who.admission.tenant, Permissions::NONE);
-        let entry = AuditEntry::new(&scope, Action::AccessDenied, Outcome::Refused, now_ms());
+        let as_who = |permissions: Permissions| {
+            let scope = Scope::new(who.admission.tenant, principal.clone(), permissions);
+            scope.at(&who.peer.to_string())
+        };
+        let denied = match (self.rights(who).await, needs(service)) {
+            (None, _) => Denied::NotAdmitted,
+            (Some(rights), None) => return Ok(as_who(rights.permissions)),
+            (Some(rights), Some(one)) if rights.permissions.allow(one) => {
+                return Ok(as_who(rights.permissions));
+            }
+            (Some(Rights { viewer: Some(viewer), .. }), Some(Permission::Read)) => {
+                let catalog = self.archive.catalog();
+                match catalog.sharer(&viewer, who.admission.tenant, now_ms()).await {
+                    Ok(Some(sharer)) => {
+                        let viewer = Viewer { by_rule: sharer.by_rule, ..viewer };
+                        return Ok(as_who(Permissions::of(&[Permission::Read])).through(viewer));
+                    }
+                    Ok(None) => Denied::NothingGranted,
+                    Err(error) => {
+                        tracing::error!(%error, "it cannot be found out what is granted to a peer");
+                        return Err(Denied::Unknown);
+                    }
+                }
+            }
+            (Some(_), Some(one)) => Denied::Permission(one),
+        };
+        let entry = AuditEntry::new(
+            &as_who(Permissions::NONE),
+            Action::AccessDenied,
+            Outcome::Refused,
+            now_ms(),
+        );
         let entry = entry.with(&json!({
             "what": format!("{service:?}").to_lowercase(),
             "called": who.called.as_str(),
-            "reason": if still.is_none() { "no longer admitted" } else { "permission" },
+            "reason": denied.reason(),
         }));
         if let Err(error) = self.archive.catalog().note_audit(entry).await {
             tracing::error!(%error, "a refusal is not in the audit trail");
         }
-        Err(Refusal::NotAuthorised)
+        Err(denied)
+    }
+
+    /// What a peer may do at the moment, as the register and the accounts have it now.
+    async fn rights(&self, who: &AssociationInfo) -> Option<Rights> {
+        let now = self.gate.still(who)?;
+        match &who.behind {
+            // The row lets the peer in; what it may do, whoever is behind it.
+            Some(behind) => behind.0.now().await,
+            None => {
+                let home = |tenant| Viewer { tenant: Some(tenant), ..Viewer::default() };
+                let viewer = now.through.map(home);
+                Some(Rights { permissions: now.permissions, viewer })
+            }
+        }
+    }
+}
+
+/// Why a service is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Denied {
+    /// The register, or the account behind it, lets the peer in no more.
+    NotAdmitted,
+    /// It lacks a permission.
+    Permission(Permission),
+    /// The tenant of the called title shares nothing with the peer's own.
+    NothingGranted,
+    /// It cannot be found out at the moment.
+    Unknown,
+}
+
+impl Denied {
+    /// For the audit trail.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::NotAdmitted => "no longer admitted",
+            Self::Permission(_) => "permission",
+            Self::NothingGranted => "nothing granted",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What the peer is told.
+    fn status(self) -> (Status, String) {
+        let refused = Status::new(Refusal::NotAuthorised.code());
+        match self {
+            Self::NotAdmitted => {
+                (refused, "no longer admitted, by the register or by the account shown".into())
+            }
+            Self::Permission(one) => {
+                (refused, format!("this AE title lacks the permission: {}", one.name()))
+            }
+            Self::NothingGranted => {
+                (refused, "nothing is shared with the hospital of this AE title".into())
+            }
+            Self::Unknown => (Status::OUT_OF_RESOURCES, "try again later".into()),
+        }
     }
 }
 
@@ -134,7 +203,7 @@ impl Services for NodeServices {
         request: &AssociationRequest,
         identity: &UserIdentity,
         admission: Admission,
-    ) -> Result<Identified, Rejection> {
+    ) -> Result<Option<Behind>, Rejection> {
         crate::identity::identify(
             &self.people,
             self.gate.identities(),
@@ -154,7 +223,10 @@ impl Services for NodeServices {
         request: &StoreRequest,
     ) -> Result<Box<dyn ObjectSink>, StoreOutcome> {
         let association = &request.association;
-        let scope = self.scope(association, Service::Storage).await.map_err(StoreOutcome::from)?;
+        let scope = self.scope(association, Service::Storage).await.map_err(|denied| {
+            let (status, comment) = denied.status();
+            StoreOutcome::with_comment(status, comment)
+        })?;
         Ok(Box::new(ArchiveSink {
             archive: self.archive.clone(),
             scope,
@@ -182,10 +254,8 @@ impl Services for NodeServices {
         };
         let scope = match self.scope(&request.association, service).await {
             Ok(scope) => scope,
-            Err(refusal) => {
-                let status = Status::new(refusal.code());
-                let needed = needs(request.service).map_or("to be admitted", Permission::name);
-                let comment = format!("this AE title lacks the permission: {needed}");
+            Err(denied) => {
+                let (status, comment) = denied.status();
                 return exchange.reply(Reply::with_comment(status, comment)).await;
             }
         };

@@ -168,7 +168,7 @@ struct Ear(mpsc::Sender<Report>);
 impl Services for Ear {
     fn admit(&self, _: &AssociationRequest) -> Result<Admission, Rejection> {
         let (tenant, permissions) = (TenantId::DEFAULT, Permissions::NONE);
-        Ok(Admission { tenant, permissions, rule: None, version: 0 })
+        Ok(Admission { tenant, permissions, through: None, rule: None, version: 0 })
     }
 
     fn service(&self, uid: &str) -> Option<Service> {

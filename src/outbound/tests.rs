@@ -60,7 +60,13 @@ struct Sink {
 impl Services for Node {
     fn admit(&self, _: &AssociationRequest) -> Result<Admission, Rejection> {
         let permissions = Permissions::ALL;
-        Ok(Admission { tenant: TenantId::DEFAULT, permissions, rule: None, version: 0 })
+        Ok(Admission {
+            tenant: TenantId::DEFAULT,
+            permissions,
+            through: None,
+            rule: None,
+            version: 0,
+        })
     }
 
     fn service(&self, uid: &str) -> Option<Service> {

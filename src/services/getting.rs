@@ -30,6 +30,7 @@ pub(super) async fn perform(
     request: &OperationRequest,
     exchange: &mut Exchange,
 ) {
+    let scope = &scope.clone().to_download();
     let locations = match find(archive, scope, request).await {
         Ok(locations) => locations,
         Err(reply) => return exchange.reply(reply).await,

@@ -33,13 +33,20 @@ pub(super) async fn perform(
     request: &OperationRequest,
     exchange: &mut Exchange,
 ) {
-    let reply = match begin(archive, scope, request).await {
+    let scope = &scope.clone().to_download();
+    let reply = match begin(archive, &home(scope), request).await {
         Ok((sending, root)) => {
             run(archive, outbound, scope, request, exchange, sending, root).await
         }
         Err(reply) => reply,
     };
     exchange.reply(reply).await;
+}
+
+/// The tenant whose destinations count: its own, for a peer that reads what another one granted to it.
+fn home(scope: &Scope) -> Scope {
+    let tenant = scope.viewer().and_then(|viewer| viewer.tenant).unwrap_or(scope.tenant());
+    Scope::new(tenant, scope.principal().clone(), scope.permissions()).at(scope.peer())
 }
 
 /// Looks up the destination, or says why there is none.

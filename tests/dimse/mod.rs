@@ -2,6 +2,7 @@
 
 mod association;
 mod getting;
+mod granted;
 mod moving;
 mod peers;
 mod query;

@@ -31,17 +31,17 @@ const WORKLIST: &str = "1.2.840.10008.5.1.4.31";
 const PERFORMED_STEP: &str = "1.2.840.10008.3.1.2.3.3";
 
 /// PS3.7 annex C: Refused: Not Authorized.
-const NOT_AUTHORISED: u16 = 0x0124;
+pub(super) const NOT_AUTHORISED: u16 = 0x0124;
 
 #[track_caller]
-fn run(node: &Node, command: &str, arguments: &[&str]) -> String {
+pub(super) fn run(node: &Node, command: &str, arguments: &[&str]) -> String {
     let output = node.operator(command, arguments);
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command} {arguments:?}: {words}");
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-fn call(node: &Node, called: &str, calling: &str) -> Result<Peer, NoAssociation> {
+pub(super) fn call(node: &Node, called: &str, calling: &str) -> Result<Peer, NoAssociation> {
     let offers: [(&str, &[&str]); 8] = [
         (VERIFICATION, &[IMPLICIT]),
         (CT, &[EXPLICIT]),
@@ -66,7 +66,7 @@ fn image(place: &Place) -> Instance {
 }
 
 /// Asks for one service, and gives the status. A new service does not compile until it is asked for.
-fn ask(peer: &mut Peer, service: Service, place: &Place) -> u16 {
+pub(super) fn ask(peer: &mut Peer, service: Service, place: &Place) -> u16 {
     match service {
         Service::Verification => {
             let context = peer.context(VERIFICATION, IMPLICIT).expect("a context");
@@ -89,7 +89,7 @@ fn other(peer: &mut Peer, class: &str, command: u16) -> u16 {
 }
 
 #[track_caller]
-fn expect_rejected(result: Result<Peer, NoAssociation>, reason: u8) {
+pub(super) fn expect_rejected(result: Result<Peer, NoAssociation>, reason: u8) {
     match result {
         Err(NoAssociation::Rejected { result: 1, source: 1, reason: given }) => {
             assert_eq!(given, reason);

@@ -147,6 +147,11 @@ fn troubles(setup: &Setup) {
     }
 }
 
+/// Rows of the trail in which somebody stores.
+fn stored_by(rows: &str, who: &str) -> usize {
+    rows.lines().filter(|row| row.contains(who) && row.contains("store")).count()
+}
+
 fn identities(setup: &Setup) {
     let node = Node::plan(setup).args(["--no-auth=false"]).start();
     let operator = |command: &str, arguments: &[&str]| {
@@ -192,7 +197,34 @@ fn identities(setup: &Setup) {
         let rows = operator("audit", &["list", "--json"]);
         rows.lines().any(|row| row.contains("wang") && row.contains("store")).then_some(())
     });
-    operator("user", &["disable", "wang"]);
+    // What ends while an association goes on ends there as well, within seconds.
+    let number = |name: &str| {
+        let listed = operator("token", &["list"]);
+        let line = listed.lines().find(|line| line.contains(name)).expect("the token");
+        line.split_whitespace().next().expect("a number").to_owned()
+    };
+    let station = number("station");
+    let storing = storing.trim().to_owned();
+    let cases: [(&str, &str, &[&str]); 2] = [
+        (&storing, "station", &["token", "revoke", &station]),
+        (&password, "wang", &["user", "disable", "wang"]),
+    ];
+    for (secret, who, end) in cases {
+        let before = stored_by(&operator("audit", &["list", "--json"]), who);
+        let said = std::thread::scope(|scope| {
+            let goes_on = scope.spawn(|| {
+                clients::python(&node, "identity.py", &["2", who, secret, "until"])
+                    .map(|ran| ran.ok())
+            });
+            eventually("it has stored", LIMIT, || {
+                let rows = operator("audit", &["list", "--json"]);
+                (stored_by(&rows, who) > before).then_some(())
+            });
+            operator(end[0], &end[1..]);
+            goes_on.join().expect("the client ends")
+        });
+        assert!(said.unwrap_or_default().trim_end().ends_with("then 0124"), "{who} went on");
+    }
     assert_eq!(show("2", "wang", &password).as_deref(), Some("rejected 1 1 1"));
 
     let node = Node::plan(setup).args(["--no-auth=false", "--dimse-identity", "require"]).start();

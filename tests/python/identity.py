@@ -1,6 +1,10 @@
-"""pynetdicom shows a user identity (PS3.7 D.3.3.7) and stores: KIND PRIMARY SECONDARY; 0 for none."""
+"""pynetdicom shows a user identity (PS3.7 D.3.3.7) and stores: KIND PRIMARY SECONDARY [until]; 0 for none.
+
+With "until" it goes on until it is refused, for a minute at most, and says what it was told.
+"""
 
 import sys
+import time
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -50,8 +54,14 @@ def main():
     answered = association.acceptor.user_information
     answered = any(type(item).__name__ == "UserIdentityNegotiation" for item in answered)
     status = association.send_c_store(instance())
-    association.release()
     print("stored", f"{status.Status:04X}", "answered" if answered else "unanswered")
+    if sys.argv[4:] == ["until"]:
+        end = time.monotonic() + 60
+        while status.Status == 0 and time.monotonic() < end:
+            time.sleep(0.3)
+            status = association.send_c_store(instance())
+        print("then", f"{status.Status:04X}")
+    association.release()
 
 
 if __name__ == "__main__":

@@ -118,6 +118,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0091_commitments.sql"),
         include_str!("../../../migrations/sqlite/0091_commitments.sql"),
     ),
+    (
+        110,
+        "priority",
+        include_str!("../../../migrations/postgres/0110_priority.sql"),
+        include_str!("../../../migrations/sqlite/0110_priority.sql"),
+    ),
 ];
 
 /// Asks a connection, of either database, how many migrations were applied.

@@ -39,7 +39,7 @@ struct CountingSink {
 impl Services for Counting {
     fn admit(&self, _: &AssociationRequest) -> Result<Admission, Rejection> {
         let (tenant, permissions) = (TenantId::DEFAULT, Permissions::ALL);
-        Ok(Admission { tenant, permissions, rule: None, version: 0 })
+        Ok(Admission { tenant, permissions, through: None, rule: None, version: 0 })
     }
 
     fn service(&self, _: &str) -> Option<Service> {

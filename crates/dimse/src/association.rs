@@ -16,12 +16,11 @@ use dicom_ul::pdu::{
 use qianli_model::file_meta::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use qianli_model::incident::{Cause, Incident, printable};
 use qianli_model::peer::{Admission, Certificate};
-use qianli_model::scope::Principal;
 use qianli_model::{AeTitle, TransferSyntax};
 
 pub use self::extended::{CommonExtended, Extended};
 use self::extended::{ITEM_COMMON, ITEM_IDENTITY_ANSWER, ITEM_WINDOW, OUR_WINDOW, window};
-pub use self::identity::{Identified, IdentityKind, UserIdentity};
+pub use self::identity::{Behind, IdentityKind, Rights, Standing, UserIdentity};
 use crate::pdu::associate::Reject;
 use crate::pdu::{Abort, ProtocolError};
 use crate::services::Service;
@@ -110,7 +109,7 @@ pub struct AssociationInfo {
     /// What was decided about it when it began.
     pub admission: Admission,
     /// Who is behind it, where it showed a user identity that was accepted.
-    pub principal: Option<Principal>,
+    pub behind: Option<Behind>,
 }
 
 impl AssociationInfo {
@@ -384,7 +383,7 @@ impl AssociationRequest {
             implementation_class_uid: self.implementation_class_uid.clone(),
             implementation_version: self.implementation_version.clone(),
             admission,
-            principal: None,
+            behind: None,
         }
     }
 }

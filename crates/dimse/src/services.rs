@@ -10,9 +10,7 @@ use qianli_model::incident::Incident;
 use qianli_model::peer::Admission;
 use qianli_model::{AeTitle, Refusal, SopClassUid, SopInstanceUid, TenantId, TransferSyntax};
 
-use crate::association::{
-    AssociationInfo, AssociationRequest, Identified, Rejection, UserIdentity,
-};
+use crate::association::{AssociationInfo, AssociationRequest, Behind, Rejection, UserIdentity};
 pub use crate::exchange::Reply;
 use crate::exchange::{Exchange, OperationRequest};
 use crate::message::Operation;
@@ -26,16 +24,17 @@ pub trait Services: Send + Sync + 'static {
     /// must not wait for anything.
     fn admit(&self, request: &AssociationRequest) -> Result<Admission, Rejection>;
 
-    /// Finds out whether a user identity is right, and what its association may do then; asked after
-    /// [`Self::admit`], of peers that show one. It may wait: others are not kept from anything.
+    /// Finds out whether a user identity is right, and who is behind it then; asked after
+    /// [`Self::admit`], of peers that show one. `None` when it was not looked at. It may wait: others are
+    /// not kept from anything.
     async fn identify(
         &self,
         request: &AssociationRequest,
         identity: &UserIdentity,
         admission: Admission,
-    ) -> Result<Identified, Rejection> {
-        let _ = (request, identity);
-        Ok(Identified { admission, principal: None })
+    ) -> Result<Option<Behind>, Rejection> {
+        let _ = (request, identity, admission);
+        Ok(None)
     }
 
     /// The service that a presentation context with this abstract syntax is for; `None` refuses the

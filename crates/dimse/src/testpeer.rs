@@ -40,7 +40,7 @@ pub fn implementation() -> Implementation {
 /// A peer that may do everything.
 pub fn admission() -> Admission {
     let (tenant, permissions) = (TenantId::DEFAULT, Permissions::ALL);
-    Admission { tenant, permissions, rule: None, version: 0 }
+    Admission { tenant, permissions, through: None, rule: None, version: 0 }
 }
 
 /// What happened to the sinks of a node.

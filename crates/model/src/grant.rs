@@ -37,6 +37,8 @@ pub struct Rule {
     pub modality: String,
     /// Body Part Examined (0018,0015) of the same series.
     pub body_part: String,
+    /// Priority of an order that the study belongs to: one of [`crate::order::PRIORITIES`].
+    pub priority: String,
     /// Studies that arrived before this moment are left out (ms since 1970); 0 for none.
     pub since_ms: i64,
 }

@@ -18,6 +18,9 @@ pub use check::OrderError;
 pub use item::{answer_to, worklist_item};
 pub use mismatch::{Difference, MismatchKind, Seen, differences};
 
+/// How urgent a requested procedure is: the defined terms of (0040,1003), most urgent first.
+pub const PRIORITIES: [&str; 5] = ["STAT", "HIGH", "ROUTINE", "MEDIUM", "LOW"];
+
 /// Most scheduled steps of one order.
 pub const MAX_STEPS: usize = 32;
 

@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::{AeTitle, Permissions, TenantId};
+use crate::{AeTitle, Permission, Permissions, TenantId};
 
 pub use concern::Concern;
 
@@ -250,10 +250,19 @@ pub struct Admission {
     pub tenant: TenantId,
     /// What its peer may do there.
     pub permissions: Permissions,
+    /// The tenant of its peer, where that is another: it reads what was granted to that one.
+    pub through: Option<TenantId>,
     /// The row of the register that said so; `None` for a peer without one.
     pub rule: Option<i64>,
     /// Version of the register at that time.
     pub version: i64,
+}
+
+impl Admission {
+    /// The tenant whose device it is: what goes wrong is told there.
+    pub fn home(&self) -> TenantId {
+        self.through.unwrap_or(self.tenant)
+    }
 }
 
 /// The register at one time: rows, and the called AE titles that tenants claimed.
@@ -324,6 +333,31 @@ impl Register {
             (Some(rule), None) => Known::Rule(rule),
             (None, _) => own.map_or(Known::Unknown, Known::Elsewhere),
         }
+    }
+
+    /// The row of another tenant that lets a peer look at what the owner of the called title granted to
+    /// that tenant. It names the device exactly: a pattern is about one's own title. `None` as well
+    /// where rows of two tenants say it alike, since nobody could tell whose grants count.
+    pub fn abroad(&self, who: &Calling<'_>) -> Option<&PeerRule> {
+        let owner = self.owner(who.called)?;
+        let names = |rule: &&PeerRule| rule.called.as_ref().is_none_or(|one| one == who.called);
+        let mut best: Option<&PeerRule> = None;
+        let mut rival = false;
+        let rules = self.exact.get(who.calling).map(Vec::as_slice).unwrap_or_default();
+        let foreign = rules.iter().filter(|rule| rule.tenant != owner).filter(names);
+        for rule in foreign.filter(|rule| rule.matches(who)) {
+            match best {
+                Some(found) if found.weight() > rule.weight() => {}
+                Some(found) if found.weight() == rule.weight() => {
+                    rival |= found.tenant != rule.tenant;
+                    if rule.disabled {
+                        best = Some(rule);
+                    }
+                }
+                _ => (best, rival) = (Some(rule), false),
+            }
+        }
+        best.filter(|rule| !rival && !rule.disabled && rule.permissions.allow(Permission::Read))
     }
 }
 

@@ -77,6 +77,9 @@ pub(crate) fn condition(
                 AND (a.id = s.id OR (a.study_date >= s.study_date AND s.study_date <> ''
                     AND (g.priors = 'all' OR (g.priors = 'related' AND {related}))))
             WHERE {live} AND g.kind = 'rule' AND a.created_ms >= g.since_ms
+                AND (g.priority = '' OR EXISTS (SELECT 1 FROM study_orders so
+                    JOIN orders o ON o.id = so.order_id WHERE so.tenant_id = a.tenant_id
+                        AND so.study_uid = a.study_uid AND o.priority = g.priority))
                 AND EXISTS (SELECT 1 FROM series m WHERE m.study_id = a.id
                     AND (g.modality = '' OR m.modality_key = g.modality)
                     AND (g.body_part = '' OR m.body_part_key = g.body_part))))"

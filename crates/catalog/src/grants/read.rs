@@ -19,7 +19,7 @@ const COLUMNS: &str = "g.id, g.kind, g.study_uid, g.patient_id, g.issuer, g.moda
     COALESCE((SELECT CASE WHEN t.title = '' THEN t.name ELSE t.title END FROM tenants t
         WHERE t.id = g.to_tenant), (SELECT u.login FROM users u WHERE u.id = g.to_person),
         (SELECT l.name FROM share_links l WHERE l.id = g.link_id), ''),
-    COALESCE((SELECT p.name FROM projects p WHERE p.id = g.project_id), '')
+    COALESCE((SELECT p.name FROM projects p WHERE p.id = g.project_id), ''), g.priority
     FROM grants g";
 
 fn grant<'r, R>(row: &'r R) -> Result<Grant, CatalogError>
@@ -37,6 +37,7 @@ where
         "rule" => Subject::Rule(Rule {
             modality: row.try_get(5)?,
             body_part: row.try_get(6)?,
+            priority: row.try_get(24)?,
             since_ms: row.try_get(7)?,
         }),
         _ => return Err(CatalogError::Corrupt("the kind of a grant")),

@@ -18,7 +18,7 @@ use crate::keys::text_key;
 /// The columns of a subject, in the order of the table.
 pub(super) struct Columns {
     pub(super) kind: &'static str,
-    pub(super) texts: [String; 5],
+    pub(super) texts: [String; 6],
     pub(super) since_ms: i64,
 }
 
@@ -27,13 +27,14 @@ impl Columns {
         let kind = subject.kind();
         let empty = String::new;
         let (texts, since_ms) = match subject {
-            Subject::Study(uid) => ([uid.clone(), empty(), empty(), empty(), empty()], 0),
+            Subject::Study(uid) => ([uid.clone(), empty(), empty(), empty(), empty(), empty()], 0),
             Subject::Patient { id, issuer } => {
-                ([empty(), id.clone(), issuer.clone(), empty(), empty()], 0)
+                ([empty(), id.clone(), issuer.clone(), empty(), empty(), empty()], 0)
             }
             Subject::Rule(rule) => {
                 let (modality, body_part) = (text_key(&rule.modality), text_key(&rule.body_part));
-                ([empty(), empty(), empty(), modality, body_part], rule.since_ms)
+                let priority = rule.priority.to_uppercase();
+                ([empty(), empty(), empty(), modality, body_part, priority], rule.since_ms)
             }
         };
         Self { kind, texts, since_ms }
@@ -42,10 +43,10 @@ impl Columns {
 
 pub(super) const INSERT: &str =
     "INSERT INTO grants (tenant_id, kind, study_uid, patient_id, issuer,
-        modality, body_part, since_ms, priors, to_tenant, to_person, link_id, download, reshare,
+        modality, body_part, priority, since_ms, priors, to_tenant, to_person, link_id, download, reshare,
         purpose, origin, parent_id, created_by, created_ms, expires_ms, project_id)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-        $20, $21) RETURNING id";
+        $20, $21, $22) RETURNING id";
 
 /// Binds the values of [`INSERT`].
 macro_rules! insert {

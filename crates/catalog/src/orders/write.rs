@@ -193,7 +193,7 @@ async fn news(
 }
 
 /// Text columns of an order, in the order of the statements below.
-fn columns(order: &Order) -> [String; 13] {
+fn columns(order: &Order) -> [String; 14] {
     let [alphabetic, ideographic, phonetic] = name_keys(&order.patient.name);
     [
         bounded(&order.procedure.study_uid),
@@ -208,6 +208,7 @@ fn columns(order: &Order) -> [String; 13] {
         text_key(&order.procedure.id),
         text_key(&order.placer),
         text_key(&order.filler),
+        bounded(&order.procedure.priority),
         order.state().as_str().to_owned(),
     ]
 }
@@ -225,9 +226,10 @@ async fn insert(
 ) -> Result<i64, CatalogError> {
     const TEXT: &str = "INSERT INTO orders (tenant_id, study_uid, patient_id_key, issuer_key,
             name_alphabetic_key, name_ideographic_key, name_phonetic_key, birth_date, sex,
-            accession_key, procedure_id_key, placer_key, filler_key, state, origin, json,
+            accession_key, procedure_id_key, placer_key, filler_key, priority, state, origin, json,
             created_by, created_ms, updated_ms)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+            $19)
         RETURNING id";
     let tenant = scope.tenant().0;
     let json = json_of(order)?;
@@ -258,7 +260,8 @@ pub(super) async fn update(
     const TEXT: &str = "UPDATE orders SET study_uid = $3, patient_id_key = $4, issuer_key = $5,
             name_alphabetic_key = $6, name_ideographic_key = $7, name_phonetic_key = $8,
             birth_date = $9, sex = $10, accession_key = $11, procedure_id_key = $12,
-            placer_key = $13, filler_key = $14, state = $15, json = $16, updated_ms = $17
+            placer_key = $13, filler_key = $14, priority = $15, state = $16, json = $17,
+            updated_ms = $18
         WHERE tenant_id = $1 AND id = $2";
     let json = json_of(order)?;
     on_tx!(&mut *tx, connection => {

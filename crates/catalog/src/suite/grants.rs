@@ -1,6 +1,7 @@
 //! Grants and share links: what a viewer sees of another tenant, and from when on no longer.
 
 use qianli_model::grant::{Priors, Rule, Subject, Viewer};
+use qianli_model::order::{Command, Order, OrderPatient, Procedure, Step};
 use qianli_model::query::{Indexed, Level};
 use qianli_model::{Query, Scope, TenantId};
 
@@ -12,6 +13,7 @@ use crate::grants::{NewGrant, NewLink, Origin, Recipient, Which};
 super::on_both!(
     a_study_is_shared_and_nothing_else,
     patients_and_rules_reach_what_comes_later,
+    rules_select_by_the_priority_of_an_order,
     priors_follow_as_the_grant_says,
     what_ended_shows_nothing,
     passing_on_ends_with_what_was_passed_on,
@@ -131,7 +133,7 @@ async fn patients_and_rules_reach_what_comes_later(catalog: &Catalog) {
     catalog.record(&scope(), later).await.unwrap();
     assert_eq!(seen(catalog, &viewer(false)).await, [1, 3]);
 
-    let rule = Rule { modality: "MR".into(), body_part: "head".into(), since_ms: 0 };
+    let rule = Rule { modality: "MR".into(), body_part: "head".into(), ..Rule::default() };
     let rule = grant(Subject::Rule(rule));
     catalog.add_grant(&scope(), &rule, Origin::Share).await.unwrap().unwrap();
     let to = *viewer(false).viewer().unwrap();
@@ -147,6 +149,36 @@ async fn patients_and_rules_reach_what_comes_later(catalog: &Catalog) {
     let late = Rule { modality: "CT".into(), since_ms: NOW + 1, ..Rule::default() };
     catalog.add_grant(&scope(), &grant(Subject::Rule(late)), Origin::Share).await.unwrap().unwrap();
     assert_eq!(seen(catalog, &viewer(true)).await, [1, 3, 4], "these arrived before");
+}
+
+async fn rules_select_by_the_priority_of_an_order(catalog: &Catalog) {
+    other_tenant(catalog).await;
+    let rule = Rule { modality: "CT".into(), priority: "STAT".into(), ..Rule::default() };
+    let rule = grant(Subject::Rule(rule));
+    catalog.add_grant(&scope(), &rule, Origin::Share).await.unwrap().unwrap();
+    for (number, priority) in [(1, "STAT"), (2, "ROUTINE"), (3, "")] {
+        let order = Order {
+            patient: OrderPatient { id: format!("P{number}"), ..OrderPatient::default() },
+            accession: format!("A{number}"),
+            procedure: Procedure { priority: priority.into(), ..Procedure::default() },
+            steps: vec![Step { modality: "CT".into(), ..Step::default() }],
+            ..Order::default()
+        };
+        let commands = [Command::Put(Box::new(order))];
+        let random = || u128::from(number);
+        catalog.apply_orders(&scope(), ("page", None), &commands, random, NOW).await.unwrap();
+        let new = with(instance(number, 1, 1), |header| {
+            header.patient.id = format!("P{number}");
+            header.study.accession_number = format!("A{number}");
+        });
+        catalog.record(&scope(), new).await.unwrap();
+    }
+    assert_eq!(seen(catalog, &viewer(true)).await, NONE, "nothing is matched yet");
+    for number in 1..=3 {
+        catalog.match_study(&scope(), &format!("1.2.{number}"), NOW).await.unwrap();
+    }
+    assert_eq!(seen(catalog, &viewer(true)).await, [1]);
+    assert_eq!(seen(catalog, &viewer(false)).await, NONE, "rules are asked where there are some");
 }
 
 async fn priors_follow_as_the_grant_says(catalog: &Catalog) {

@@ -2,9 +2,12 @@
 //! right, the binary finds out.
 
 use std::fmt;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use dicom_ul::pdu::UserIdentityType;
-use qianli_model::peer::Admission;
+use qianli_model::Permissions;
+use qianli_model::grant::Viewer;
 use qianli_model::scope::Principal;
 
 /// What kind of identity it is.
@@ -61,11 +64,35 @@ impl UserIdentity {
     }
 }
 
-/// What came of an identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identified {
-    /// What the association may do now.
-    pub admission: Admission,
-    /// Whom it was found to be; `None` when the identity was not looked at.
-    pub principal: Option<Principal>,
+/// What whoever is behind an association may do at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// What is permitted in the tenant of the association.
+    pub permissions: Permissions,
+    /// For whom grants of that tenant are looked up, where they come from another one.
+    pub viewer: Option<Viewer>,
 }
+
+/// Who is behind an association. Accounts and tokens end while associations go on, so it is asked before
+/// each operation.
+#[async_trait]
+pub trait Standing: fmt::Debug + Send + Sync {
+    /// The person or program.
+    fn principal(&self) -> &Principal;
+
+    /// What it may do now; `None` when it would be turned away.
+    async fn now(&self) -> Option<Rights>;
+}
+
+/// A shared [`Standing`].
+#[derive(Debug, Clone)]
+pub struct Behind(pub Arc<dyn Standing>);
+
+impl PartialEq for Behind {
+    /// The same one, not just one that says the same.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Behind {}

@@ -213,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         let incident = self.info.incident(Cause::of_status(status.code())).about(&subject);
         let incident = incident.saying(comment.unwrap_or_default());
         let incident = Incident { status: status.code(), ..incident };
-        self.services.note(Some(self.info.admission.tenant), incident);
+        self.services.note(Some(self.info.admission.home()), incident);
     }
 
     fn record(&mut self, request: &Request, outcome: &StoreOutcome, bytes: u64) {

@@ -21,8 +21,8 @@ use super::limits::{Active, Full, Pending};
 use super::operation::{Counts, Session};
 use super::perform::Invocations;
 use crate::association::{
-    AcceptedContext, Agreement, AssociationInfo, AssociationRequest, Identified, Refused,
-    Rejection, RejectionReason, negotiate, words,
+    AcceptedContext, Agreement, AssociationInfo, AssociationRequest, Behind, Refused, Rejection,
+    RejectionReason, negotiate, words,
 };
 use crate::connection::{Connection, Lost};
 use crate::pdu::{self, Abort, Frame, PduType, ProtocolError, associate};
@@ -137,11 +137,11 @@ pub(super) async fn serve<S>(
             return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
         }
     };
-    let identified = match identify(node, &request, admission).await {
-        Ok(identified) => identified,
+    let behind = match identify(node, &request, admission).await {
+        Ok(behind) => behind,
         Err(rejection) => {
             let incident = request.incident(rejection.cause).saying(&rejection.detail);
-            node.services.note(Some(admission.tenant), incident);
+            node.services.note(Some(admission.home()), incident);
             return refuse(connection, pending, peer, Refused::Reject(rejection), artim).await;
         }
     };
@@ -152,12 +152,11 @@ pub(super) async fn serve<S>(
                 warn!("rejected an association from {peer}, and will reject more: {rejection}");
             }
             let incident = request.incident(rejection.cause).saying(&rejection.detail);
-            node.services.note(Some(admission.tenant), incident);
+            node.services.note(Some(admission.home()), incident);
             return reject(connection, pending, &rejection, artim).await;
         }
     };
-    let Identified { admission, principal } = identified;
-    let info = Arc::new(AssociationInfo { principal, ..request.info(id, admission) });
+    let info = Arc::new(AssociationInfo { behind, ..request.info(id, admission) });
     accepted(node, connection, request, info, active, shutdown).await;
 }
 
@@ -213,9 +212,9 @@ async fn identify(
     node: &Node,
     request: &AssociationRequest,
     admission: Admission,
-) -> Result<Identified, Rejection> {
+) -> Result<Option<Behind>, Rejection> {
     let Some(identity) = &request.identity else {
-        return Ok(Identified { admission, principal: None });
+        return Ok(None);
     };
     let asked = node.services.identify(request, identity, admission);
     let limit = node.config.artim_timeout;
@@ -301,7 +300,7 @@ async fn accepted<S>(
         &config.implementation,
     );
     let wants_answer = request.identity.as_ref().is_some_and(|identity| identity.wants_answer);
-    if wants_answer && info.principal.is_some() {
+    if wants_answer && info.behind.is_some() {
         agreement.confirm_identity();
     }
     log_accepted(&info, &agreement);
@@ -353,12 +352,12 @@ async fn accepted<S>(
 
 /// Remembers that a peer was admitted, by what, with which contexts, and which it did not get.
 fn note_accepted(node: &Node, info: &AssociationInfo, agreement: &Agreement) {
-    let tenant = Some(info.admission.tenant);
+    let tenant = Some(info.admission.home());
     let rule = match info.admission.rule {
         Some(rule) => format!("row {rule} of the register"),
         None => "unknown_peers and calling_aets".to_owned(),
     };
-    let rule = match &info.principal {
+    let rule = match info.behind.as_ref().map(|behind| behind.0.principal()) {
         Some(who) => format!("{rule}, as {} {}", who.kind(), who.name()),
         None => rule,
     };
@@ -384,7 +383,7 @@ fn note_end(node: &Node, info: &AssociationInfo, end: &End) {
         End::Lost(Lost::Timeout(idle)) => (Cause::IdleTimeout, format!("nothing for {idle:?}")),
         End::Lost(Lost::Protocol(error)) => (Cause::ProtocolError, error.message.clone()),
     };
-    node.services.note(Some(info.admission.tenant), info.incident(cause).saying(&words));
+    node.services.note(Some(info.admission.home()), info.incident(cause).saying(&words));
 }
 
 fn log_accepted(info: &AssociationInfo, agreement: &Agreement) {
@@ -394,7 +393,7 @@ fn log_accepted(info: &AssociationInfo, agreement: &Agreement) {
         contexts = agreement.contexts.len(),
         certificate = info.certificate.as_ref().map_or("", |shown| shown.subject.as_str()),
         tenant = info.admission.tenant.0,
-        user = info.principal.as_ref().map_or("", |who| who.name()),
+        user = info.behind.as_ref().map_or("", |behind| behind.0.principal().name()),
         implementation = info.implementation_version.as_deref().unwrap_or_default(),
         "accepted an association from {} ({}) to {}",
         info.calling, info.peer, info.called,

@@ -1,6 +1,6 @@
 //! What an order must hold, and how long its values may be (PS3.5 table 6.2-1).
 
-use super::{Code, MAX_STEPS, Order};
+use super::{Code, MAX_STEPS, Order, PRIORITIES};
 use crate::uid::StudyUid;
 
 /// Most characters of what people write at length.
@@ -153,8 +153,8 @@ impl Order {
         if !self.procedure.study_uid.is_empty() && !is_uid(&self.procedure.study_uid) {
             return Err(OrderError::new("procedure.study_uid", "is no UID"));
         }
-        let priorities = ["", "STAT", "HIGH", "ROUTINE", "MEDIUM", "LOW"];
-        if !priorities.contains(&self.procedure.priority.as_str()) {
+        let priority = self.procedure.priority.as_str();
+        if !priority.is_empty() && !PRIORITIES.contains(&priority) {
             let reason = "is none of STAT, HIGH, ROUTINE, MEDIUM and LOW";
             return Err(OrderError::new("procedure.priority", reason));
         }

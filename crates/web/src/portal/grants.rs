@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use qianli_catalog::grants::{Origin, Which};
 use qianli_model::grant::{Rule, Subject};
+use qianli_model::order::PRIORITIES;
 use serde::Deserialize;
 
 use super::login::redirect;
@@ -25,6 +26,7 @@ struct GrantsPage<'a> {
     links: Vec<LinkLine>,
     tenants: Vec<(String, String)>,
     days: [i64; 6],
+    priorities: &'static [&'static str],
     emergency: bool,
     unreviewed: usize,
     problem: Option<&'a str>,
@@ -67,6 +69,7 @@ async fn answer(
         links: links.into_iter().map(|one| LinkLine::new(one, now)).collect(),
         tenants: others(tenants, scope),
         days: DAYS,
+        priorities: &PRIORITIES,
         emergency,
         problem,
     };
@@ -88,8 +91,12 @@ pub(super) async fn add(
     let (Some(modality), Some(body_part)) = (line(&wish.modality), line(&wish.body_part)) else {
         return refuse(frame.t.share_no_purpose).await;
     };
+    let priority = wish.priority.clone();
+    if !priority.is_empty() && !PRIORITIES.contains(&priority.as_str()) {
+        return refuse(frame.t.grants_no_priority).await;
+    }
     let since_ms = if wish.older { 0 } else { now_ms() };
-    let subject = Subject::Rule(Rule { modality, body_part, since_ms });
+    let subject = Subject::Rule(Rule { modality, body_part, priority, since_ms });
     let new = match wish.grant(&state, &caller, &frame, subject).await {
         Ok(Ok(new)) => new,
         Ok(Err(problem)) => return refuse(problem).await,

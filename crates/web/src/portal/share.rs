@@ -93,7 +93,9 @@ impl GrantLine {
                 (format!("{} {}", t.share_patient, format::short(id)), String::new())
             }
             Subject::Rule(rule) => {
-                let parts = [rule.modality.to_uppercase(), rule.body_part.to_uppercase()];
+                let (modality, part) =
+                    (rule.modality.to_uppercase(), rule.body_part.to_uppercase());
+                let parts = [modality, part, rule.priority.clone()];
                 let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
                 let parts = if parts.is_empty() { t.share_all.into() } else { parts.join(", ") };
                 (format!("{}: {parts}", t.share_rule), String::new())
@@ -279,6 +281,9 @@ pub(super) struct Wish {
     pub(super) modality: String,
     #[serde(default)]
     pub(super) body_part: String,
+    /// Of the order; empty for any.
+    #[serde(default)]
+    pub(super) priority: String,
     #[serde(default)]
     pub(super) older: bool,
     /// What is passed on: whose study, and which.

@@ -176,7 +176,7 @@ pub(super) async fn grants(
             Subject::Study(uid) => json!({ "study": uid }),
             Subject::Patient { id, issuer } => json!({ "patient": id, "issuer": issuer }),
             Subject::Rule(rule) => {
-                json!({ "modality": rule.modality, "body_part": rule.body_part })
+                json!({ "modality": rule.modality, "body_part": rule.body_part, "priority": rule.priority })
             }
         };
         json!({

@@ -468,6 +468,8 @@ texts! {
     grants_rule_text: "Every study with such a series goes to the centre as it arrives. Empty fields ask for nothing.", "含有此类序列的检查到达后即分享给该机构。留空表示不限。";
     grants_modality: "Modality", "检查类型";
     grants_body_part: "Body part", "检查部位";
+    grants_priority: "Priority of the order", "申请优先级";
+    grants_no_priority: "There is no such priority.", "没有这个优先级。";
     grants_older: "Also what is already here", "包括已有检查";
     grants_unreviewed: "Somebody looked at patients of yours in an emergency. Look at why, and say that you have.", "有人以紧急情况为由查看了本机构患者，请核实并确认。";
     grants_review: "I have looked at it", "已核实";

@@ -13,6 +13,7 @@ mod worklist;
 pub(crate) use retrieval::words;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -45,7 +45,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::now_ms;
-pub use connect::{CallError, Caller, Open, implementation};
+pub(crate) use connect::asking;
+pub use connect::{CallError, Caller, Open, echo, implementation};
 use pool::Pool;
 pub use source::{Body, Content, Item, OpenError, Source};
 

@@ -85,7 +85,7 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
     let contexts = [ProposedContext::new(COMMITMENT, [syntax])];
     let mut association = reached.connect_patiently(&contexts, Some(arguments.wait)).await?;
     let Some(context) = association.context(COMMITMENT, syntax).map(|accepted| accepted.id) else {
-        bail!("{} does not offer storage commitment", reached.to.title);
+        return Err(reached.lacks(COMMITMENT));
     };
     let asking = asked.iter().map(|(uid, (class, _))| (class.as_str(), uid.as_str()));
     let data = request(&transaction, asking);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use qianli_catalog::peers::{IncidentsOf, Noted, PeerRow};
 use qianli_dimse::Rejection;
-use qianli_model::incident::{Kind, Tongue, named};
+use qianli_model::incident::{Kind, Tongue};
 use qianli_model::peer::{Admission, Calling};
 use qianli_model::{AeTitle, Scope};
 use serde_json::{Value, json};
@@ -131,13 +131,13 @@ fn tell(name: &str, rows: &[PeerRow], verdict: Option<&Verdict>, noted: &[Noted]
     }
     for one in noted {
         let incident = &one.incident;
-        let about = match incident.subject.as_str() {
+        let about = match incident.subject_named().as_str() {
             "" => String::new(),
-            subject => format!(": {}", subject_of(subject)),
+            subject => format!(": {subject}"),
         };
-        let status = match incident.status {
-            0 => String::new(),
-            status => format!(" (status {status:04X}H)"),
+        let status = match incident.status_shown().as_str() {
+            "" => String::new(),
+            status => format!(" (status {status})"),
         };
         say!();
         say!("{}  {} time(s) since {}", time(one.last_ms), one.times, time(one.first_ms));
@@ -147,31 +147,18 @@ fn tell(name: &str, rows: &[PeerRow], verdict: Option<&Verdict>, noted: &[Noted]
             incident.address,
             incident.cause.what(Tongue::English),
         );
-        if !(incident.version.is_empty() && incident.class_uid.is_empty()) {
-            say!("    its software: {} {}", incident.version, incident.class_uid);
+        if !incident.software().is_empty() {
+            say!("    its software: {}", incident.software());
         }
         if !incident.detail.is_empty() {
             say!("    {}", incident.detail);
         }
-        for proposed in incident.proposed.split(' ').filter(|text| !text.is_empty()) {
-            say!("      {}", pair(proposed));
+        for proposed in incident.proposed_named() {
+            say!("      {proposed}");
         }
         if incident.cause.kind() != Kind::Admitted {
             say!("    what to do: {}", incident.cause.advice(Tongue::English));
         }
-    }
-}
-
-/// A subject with the names of the UIDs in it.
-fn subject_of(subject: &str) -> String {
-    subject.split(' ').map(named).collect::<Vec<_>>().join(" ")
-}
-
-/// What was proposed or agreed on, with names: an encoding, or a SOP class in an encoding.
-fn pair(text: &str) -> String {
-    match text.split_once('=') {
-        Some((class, syntax)) => format!("{} in {}", named(class), named(syntax)),
-        None => named(text),
     }
 }
 
@@ -197,26 +184,9 @@ fn told(name: &str, rows: &[PeerRow], verdict: Option<&Verdict>, noted: &[Noted]
             "advice": rejection.cause.advice(Tongue::English),
         }),
     });
-    let incidents: Vec<Value> = noted.iter().map(incident).collect();
+    let incidents: Vec<Value> = noted.iter().map(|one| one.to_json(time)).collect();
     json!({
         "peer": name, "now": verdict, "rows": rows.iter().map(row).collect::<Vec<_>>(),
         "incidents": incidents,
-    })
-}
-
-fn incident(one: &Noted) -> Value {
-    let incident = &one.incident;
-    let proposed: Vec<&str> =
-        incident.proposed.split(' ').filter(|text| !text.is_empty()).collect();
-    json!({
-        "kind": incident.cause.kind().name(), "cause": incident.cause.name(),
-        "calling": incident.calling, "called": incident.called, "address": incident.address,
-        "certificate": incident.certificate, "implementation_class_uid": incident.class_uid,
-        "implementation_version": incident.version, "subject": incident.subject,
-        "proposed": proposed, "detail": incident.detail,
-        "status": (incident.status != 0).then(|| format!("{:04X}", incident.status)),
-        "what": incident.cause.what(Tongue::English),
-        "advice": incident.cause.advice(Tongue::English),
-        "times": one.times, "first": time(one.first_ms), "last": time(one.last_ms),
     })
 }

@@ -61,7 +61,7 @@ pub(super) async fn run(config: Config, arguments: Arguments) -> anyhow::Result<
     let title = &reached.to.title;
     let mut association = reached.connect(&[proposed]).await?;
     let Some(context) = association.context(sop_class, syntax).map(|accepted| accepted.id) else {
-        bail!("{title} does not offer this query (SOP class {sop_class})");
+        return Err(reached.lacks(sop_class));
     };
     let answered = association.extended(sop_class).and_then(|answer| answer.first());
     if arguments.relational && answered != Some(&1) {

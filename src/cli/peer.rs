@@ -2,17 +2,18 @@
 
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
-use qianli_dimse::{ProposedContext, StatusClass};
-use qianli_model::destination::{Destination, is_address};
+use anyhow::{anyhow, bail};
+use qianli_dimse::{ProposedContext, ScuError};
+use qianli_model::destination::{Destination, Trouble, is_address};
+use qianli_model::incident::{Tongue, named};
 use qianli_model::{AeTitle, Scope};
 
 use super::people::{open, tenant};
 use super::say::say;
 use crate::config::Config;
-use crate::outbound::{Caller, Open};
+use crate::outbound::{self, CallError, Caller, Open};
 use crate::tls::client::ClientTls;
 
 /// A peer as people write it: `TITLE@host:port`, or the title of a registered destination.
@@ -103,20 +104,39 @@ impl Reached {
         let mut settings = self.caller.settings(&self.to);
         settings.response_timeout = patience.unwrap_or(settings.response_timeout);
         let called = self.caller.call_as(&self.to, &settings, contexts).await;
-        called.with_context(|| format!("call {}@{}", self.to.title, self.to.address))
+        called.map_err(|error| {
+            if let (CallError::Scu(ScuError::NoContextAccepted), [first, ..]) = (&error, contexts) {
+                return self.lacks(&first.abstract_syntax);
+            }
+            let advice = error.trouble().advice(Tongue::English);
+            let Destination { title, address, .. } = &self.to;
+            anyhow!("call {title}@{address}: {error}. {advice}")
+        })
+    }
+
+    /// The peer does not take a presentation context for this abstract syntax.
+    pub(super) fn lacks(&self, abstract_syntax: &str) -> anyhow::Error {
+        let Destination { title, address, .. } = &self.to;
+        anyhow!(
+            "{title}@{address} refuses {}: {}. {}",
+            named(abstract_syntax),
+            Trouble::Service.what(Tongue::English),
+            Trouble::Service.advice(Tongue::English),
+        )
     }
 
     /// Sends a C-ECHO and says how long the answer took.
     pub(super) async fn echo(&self) -> anyhow::Result<()> {
-        let started = Instant::now();
-        let mut association = self.connect(&[ProposedContext::verification()]).await?;
-        let answer = association.echo().await.context("C-ECHO")?;
-        association.release().await.context("release the association")?;
-        let title = &self.to.title;
-        if answer.status.class() != StatusClass::Success {
-            bail!("{title} answers with {}", answer.status);
+        let settings = self.caller.settings(&self.to);
+        let Destination { title, address, .. } = &self.to;
+        match outbound::echo(&self.caller, &self.to, &settings).await {
+            Ok(took) => say!("{title} answers ({} ms)", took.as_millis()),
+            Err((trouble, words)) => bail!(
+                "{title}@{address}: {}: {words}. {}",
+                trouble.what(Tongue::English),
+                trouble.advice(Tongue::English)
+            ),
         }
-        say!("{title} answers ({} ms)", started.elapsed().as_millis());
         Ok(())
     }
 }

@@ -129,7 +129,7 @@ pub(super) async fn move_to(config: Config, arguments: MoveArguments) -> anyhow:
     let contexts = [ProposedContext::new(class, [syntax])];
     let mut association = reached.connect_patiently(&contexts, Some(PATIENCE)).await?;
     let Some(context) = association.context(class, syntax).map(|accepted| accepted.id) else {
-        bail!("{} does not offer C-MOVE (SOP class {class})", reached.to.title);
+        return Err(reached.lacks(class));
     };
     let bar = super::import::bar();
     let mut moving =
@@ -195,7 +195,7 @@ pub(super) async fn get(config: Config, arguments: GetArguments) -> anyhow::Resu
     let reached = arguments.callee.reach(&config).await?;
     let mut association = reached.connect_patiently(&contexts, Some(PATIENCE)).await?;
     let Some(context) = association.context(class, syntax).map(|accepted| accepted.id) else {
-        bail!("{} does not offer C-GET (SOP class {class})", reached.to.title);
+        return Err(reached.lacks(class));
     };
     let bar = super::import::bar();
     let mut folder = Folder { into, bar: bar.clone(), calling: reached.to.title.to_string() };

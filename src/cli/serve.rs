@@ -87,6 +87,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             trusted_proxies: config.trusted_proxies.clone(),
             requests_per_second: config.requests_per_second,
             audit_message: Some(crate::audit::message::message),
+            echo: Some(crate::outbound::asking(&config)),
             node: NodeInfo {
                 aet: config.aet.to_string(),
                 dimse: dimse_address.to_string(),

@@ -1,8 +1,13 @@
 //! Opening an association with a destination, over TLS where it wants that.
 
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
 use qianli_dimse::secure::Stream;
-use qianli_dimse::{Association, Implementation, ProposedContext, ScuConfig, ScuError};
-use qianli_model::destination::Destination;
+use qianli_dimse::{
+    Association, Implementation, ProposedContext, ScuConfig, ScuError, StatusClass,
+};
+use qianli_model::destination::{Destination, Trouble};
 use qianli_model::{AeTitle, file_meta};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -39,6 +44,14 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// What it is for people.
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::Tls(_) => Trouble::Tls,
+            Self::Scu(error) => trouble(error),
+        }
+    }
+
     /// Whether calling again can help.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -114,6 +127,67 @@ impl Caller {
         let patience = settings.connect_timeout;
         timeout(patience, open).await.unwrap_or(Err(ScuError::Timeout(patience).into()))
     }
+}
+
+fn trouble(error: &ScuError) -> Trouble {
+    match error {
+        ScuError::Connect(error) => match error.kind() {
+            ErrorKind::ConnectionRefused => Trouble::NothingListens,
+            // What the resolver says has neither a number nor a kind of its own.
+            _ if error.raw_os_error().is_none() => Trouble::UnknownHost,
+            _ => Trouble::NoAnswer,
+        },
+        // PS3.8 table 9-21.
+        ScuError::Refused(reject) => match (reject.source, reject.reason) {
+            (1, 3) => Trouble::CallingTitle,
+            (1, 7) => Trouble::CalledTitle,
+            (3, _) => Trouble::Busy,
+            _ if reject.is_transient() => Trouble::Busy,
+            _ => Trouble::Rejected,
+        },
+        ScuError::NoContextAccepted | ScuError::ContextNotAccepted(_) => Trouble::Service,
+        ScuError::Timeout(_) => Trouble::NoAnswer,
+        _ => Trouble::BrokeOff,
+    }
+}
+
+/// Sends a C-ECHO and gives the time that it took, or the trouble with what is known of it.
+pub async fn echo(
+    caller: &Caller,
+    to: &Destination,
+    settings: &ScuConfig,
+) -> Result<Duration, (Trouble, String)> {
+    let started = Instant::now();
+    let known = |error: CallError| (error.trouble(), error.to_string());
+    let contexts = [ProposedContext::verification()];
+    let mut association = caller.call_as(to, settings, &contexts).await.map_err(known)?;
+    let answer = association.echo().await.map_err(|error| known(error.into()))?;
+    let took = started.elapsed();
+    if answer.status.class() != StatusClass::Success {
+        return Err((Trouble::Failure, format!("the answer is {}", answer.status)));
+    }
+    // It answered; how the association ends changes nothing.
+    if let Err(error) = association.release().await {
+        tracing::debug!(%error, to = %to.title, "an association was not released");
+    }
+    Ok(took)
+}
+
+/// How long somebody before a page waits for each step of a C-ECHO.
+const A_MOMENT: Duration = Duration::from_secs(5);
+
+/// Sends C-ECHOs for the pages.
+pub(crate) fn asking(config: &Config) -> qianli_web::Echo {
+    let caller = Caller::of(config);
+    qianli_web::Echo::new(move |to| {
+        let caller = caller.clone();
+        async move {
+            let mut settings = caller.settings(&to);
+            settings.connect_timeout = settings.connect_timeout.min(A_MOMENT);
+            settings.response_timeout = settings.response_timeout.min(A_MOMENT);
+            echo(&caller, &to, &settings).await
+        }
+    })
 }
 
 /// How we introduce ourselves to peers.

@@ -1,6 +1,6 @@
 //! Works off a list of objects over several associations at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +9,8 @@ use metrics::counter;
 use qianli_dimse::scu::{Answer, ScuError};
 use qianli_dimse::{Status, StatusClass};
 use qianli_model::TransferSyntax;
+use qianli_model::destination::Trouble;
+use qianli_model::incident::{Tongue, named};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::io::StreamReader;
@@ -202,7 +204,18 @@ impl Track {
             if over { "; given up" } else { "; it is tried again" },
         );
         if over {
-            self.give_up(&format!("cannot call {}: {error}", to.title), error.is_transient());
+            let trouble = error.trouble();
+            let asked = match trouble {
+                Trouble::Service => {
+                    let classes: BTreeSet<_> =
+                        self.proposals.iter().map(|(class, _)| named(class.as_str())).collect();
+                    format!(" for {}", classes.into_iter().collect::<Vec<_>>().join(", "))
+                }
+                _ => String::new(),
+            };
+            let advice = trouble.advice(Tongue::English);
+            let words = format!("cannot call {}: {error}{asked}. {advice}", to.title);
+            self.give_up(&words, error.is_transient());
         }
         over
     }
@@ -275,7 +288,7 @@ impl Track {
                 words: format!(
                     "{} takes {} in no transfer syntax that it can be sent in (it is in {})",
                     self.run.line.to.title,
-                    item.sop_class,
+                    named(item.sop_class.as_str()),
                     item.syntax.name()
                 ),
                 is_transient: false,

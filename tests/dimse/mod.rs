@@ -1,6 +1,7 @@
 //! DIMSE as peers see it: associations and storage.
 
 mod association;
+mod destinations;
 mod getting;
 mod granted;
 mod moving;

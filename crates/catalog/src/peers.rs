@@ -7,9 +7,10 @@ mod change;
 mod rows;
 mod seen;
 
-use qianli_model::incident::Incident;
+use qianli_model::incident::{Incident, Tongue};
 use qianli_model::peer::{CertificateRule, Network, PeerRule, TitlePattern};
 use qianli_model::{AeTitle, Permissions, TenantId};
+use serde_json::{Value, json};
 
 pub use seen::IncidentsOf;
 
@@ -102,6 +103,27 @@ pub struct Noted {
     pub first_ms: i64,
     /// The last (ms since 1970).
     pub last_ms: i64,
+}
+
+impl Noted {
+    /// As programs read it, with times as `time` writes them (ms since 1970). The same on the command
+    /// line and over HTTP.
+    pub fn to_json(&self, time: impl Fn(i64) -> String) -> Value {
+        let incident = &self.incident;
+        let proposed: Vec<&str> =
+            incident.proposed.split(' ').filter(|text| !text.is_empty()).collect();
+        json!({
+            "kind": incident.cause.kind().name(), "cause": incident.cause.name(),
+            "calling": incident.calling, "called": incident.called, "address": incident.address,
+            "certificate": incident.certificate, "implementation_class_uid": incident.class_uid,
+            "implementation_version": incident.version, "subject": incident.subject,
+            "proposed": proposed, "detail": incident.detail,
+            "status": (incident.status != 0).then(|| format!("{:04X}", incident.status)),
+            "what": incident.cause.what(Tongue::English),
+            "advice": incident.cause.advice(Tongue::English),
+            "times": self.times, "first": time(self.first_ms), "last": time(self.last_ms),
+        })
+    }
 }
 
 /// A row that an association was admitted by.

@@ -1,9 +1,14 @@
 //! Where a DICOM peer is reached, and how it wants to be called: what moving, routing and forwarding
 //! need to know of it. Who may call us is another matter, see [`crate::peer`].
 
+mod trouble;
+
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::{AeTitle, TransferSyntax};
+
+pub use trouble::Trouble;
 
 /// Most associations that may be open to one destination at a time.
 pub const MOST_ASSOCIATIONS: u32 = 32;
@@ -106,6 +111,30 @@ pub fn is_address(text: &str) -> bool {
     port.parse::<u16>().is_ok_and(|port| port > 0) && (named || (bracketed && literal()))
 }
 
+/// Whether a legal address is one of the machine itself, or of those that networks keep for
+/// themselves: what listens there is the operator's to offer. Names are judged as they are written.
+pub fn is_own_address(text: &str) -> bool {
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => {
+            address.is_loopback() || address.is_unspecified() || address.is_link_local()
+        }
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unspecified() || address.is_unicast_link_local()
+        }
+        Err(_) => {
+            let name = bare.trim_end_matches('.').to_ascii_lowercase();
+            // Some resolvers read numbers as addresses, in forms that are not read here.
+            name == "localhost"
+                || name.ends_with(".localhost")
+                || name.rsplit('.').next().is_some_and(|last| {
+                    last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit())
+                })
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +152,28 @@ mod tests {
         let title = AeTitle::parse("PACS").unwrap();
         assert_eq!(Destination::new(title.clone(), "[::1]:104").host(), "::1");
         assert_eq!(Destination::new(title, "h:104").host(), "h");
+    }
+
+    #[test]
+    fn addresses_of_the_machine_itself_are_known() {
+        for own in [
+            "127.0.0.1:104",
+            "127.9.9.9:104",
+            "[::1]:104",
+            "[::ffff:127.0.0.1]:104",
+            "0.0.0.0:104",
+            "169.254.169.254:80",
+            "LocalHost:104",
+            "x.localhost.:104",
+            "127.1:104",
+            "2130706433:104",
+            "0x7f.1:104",
+        ] {
+            assert!(is_own_address(own), "{own}");
+        }
+        for other in ["10.0.0.5:104", "pacs.example.org:104", "[2001:db8::1]:104", "ct1:104"] {
+            assert!(!is_own_address(other), "{other}");
+        }
     }
 
     #[test]

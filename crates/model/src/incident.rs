@@ -286,6 +286,30 @@ impl Incident {
         self
     }
 
+    /// What was refused, with the names of its UIDs.
+    pub fn subject_named(&self) -> String {
+        names(&self.subject, " ")
+    }
+
+    /// What was proposed or agreed on, each with its names: an encoding, or a SOP class in an encoding.
+    pub fn proposed_named(&self) -> Vec<String> {
+        let each = self.proposed.split(' ').filter(|text| !text.is_empty());
+        each.map(|text| names(&text.replace('=', " "), " · ")).collect()
+    }
+
+    /// The status of the response as people write it; empty for none.
+    pub fn status_shown(&self) -> String {
+        match self.status {
+            0 => String::new(),
+            status => format!("{status:04X}H"),
+        }
+    }
+
+    /// What the peer said of its software; empty for nothing.
+    pub fn software(&self) -> String {
+        format!("{} {}", self.version, self.class_uid).trim().to_owned()
+    }
+
     /// What makes two incidents the same.
     pub fn key(&self) -> (Cause, &str, &str, &str, &str, &str) {
         let Self { cause, calling, called, address, certificate, subject, .. } = self;
@@ -297,6 +321,12 @@ impl Incident {
 pub fn printable(text: &str) -> String {
     let text = text.trim_matches(['\0', ' ']);
     text.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
+}
+
+/// Words that may be UIDs, with their names.
+fn names(text: &str, between: &str) -> String {
+    let words = text.split(' ').filter(|word| !word.is_empty());
+    words.map(named).collect::<Vec<_>>().join(between)
 }
 
 /// A UID with the name that the standard gives it, or as it is.

@@ -8,6 +8,7 @@ mod around;
 mod audit;
 mod caller;
 mod dicomweb;
+mod echo;
 mod error;
 pub mod facts;
 mod forwarded;
@@ -35,6 +36,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 pub use access::Logins;
 pub use caller::{BaseUrl, Caller};
+pub use echo::{Echo, Echoed};
 pub use error::HttpError;
 pub use forwarded::TrustedProxies;
 
@@ -84,6 +86,8 @@ pub struct WebConfig {
     /// Writes a row of the audit trail as other systems read it, for exports. Without, there are none
     /// of that kind.
     pub audit_message: Option<AuditMessage>,
+    /// Asks a DICOM peer whether it is there. Without, pages and programs cannot.
+    pub echo: Option<Echo>,
     /// What the pages say about this node.
     pub node: NodeInfo,
 }
@@ -107,6 +111,7 @@ impl Default for WebConfig {
             trusted_proxies: TrustedProxies::default(),
             requests_per_second: PerAddress { remote: 1000, loopback: 0 },
             audit_message: None,
+            echo: None,
             node: NodeInfo::default(),
         }
     }

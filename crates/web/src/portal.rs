@@ -46,6 +46,7 @@ use axum::http::HeaderMap;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use qianli_model::Permission;
 
+use self::peers::{destinations, destinations_api};
 use crate::WebState;
 use crate::access::Needs;
 use crate::gate::Gate;
@@ -107,6 +108,19 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/orders/mismatches", ORDER, post(orders::decide)),
     page!("/api/peers", ADMINISTER, get(peers_api::list).post(peers_api::add)),
     page!("/api/peers/incidents", ADMINISTER, get(peers_api::incidents)),
+    page!(
+        "/api/peers/destinations",
+        ADMINISTER,
+        get(destinations_api::list).post(destinations_api::add)
+    ),
+    page!(
+        "/api/peers/destinations/{title}",
+        ADMINISTER,
+        get(destinations_api::show)
+            .patch(destinations_api::change)
+            .delete(destinations_api::remove)
+    ),
+    page!("/api/peers/destinations/{title}/echo", ADMINISTER, post(destinations_api::echo)),
     page!("/api/peers/{id}", ADMINISTER, patch(peers_api::change).delete(peers_api::remove)),
     page!("/audit", AUDIT, get(audit::show)),
     page!("/audit/export", AUDIT, get(audit::export)),
@@ -155,6 +169,14 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/peers/disabled", ADMINISTER, post(peers::disable)),
     page!("/peers/remove", ADMINISTER, post(peers::remove)),
     page!("/peers/of/{name}", ADMINISTER, get(peers::show_one)),
+    page!("/peers/destinations", ADMINISTER, post(destinations::add)),
+    page!("/peers/destinations/echo", ADMINISTER, post(destinations::echo)),
+    page!("/peers/destinations/remove", ADMINISTER, post(destinations::remove)),
+    page!(
+        "/peers/destinations/{title}",
+        ADMINISTER,
+        get(destinations::show).post(destinations::change)
+    ),
     page!("/peers/row/{id}", ADMINISTER, get(peers::edit::show).post(peers::edit::change)),
     page!("/routes", ADMINISTER, get(routes::show).post(routes::add)),
     page!("/routes/disabled", ADMINISTER, post(routes::disable)),

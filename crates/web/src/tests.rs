@@ -9,6 +9,7 @@ mod composite;
 mod convert;
 mod data;
 mod delete;
+mod destinations;
 mod door;
 mod factors;
 mod grants;

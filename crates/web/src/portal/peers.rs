@@ -1,7 +1,10 @@
 //! `/peers`: the DICOM peers of the tenant, what went wrong with them lately and what mends it;
 //! `/peers/of/{name}`: the same of one.
 
+pub(super) mod destinations;
+pub(super) mod destinations_api;
 pub(super) mod edit;
+pub(super) mod way;
 pub(super) mod wish;
 pub(super) mod words;
 
@@ -11,12 +14,14 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use qianli_catalog::CatalogError;
+use qianli_catalog::DestinationRow;
 use qianli_catalog::peers::{IncidentsOf, NewPeer, Noted, PeerAdded, PeerRow};
-use qianli_model::incident::{Kind, named};
+use qianli_model::incident::Kind;
 use qianli_model::peer::{Register, TitlePattern};
 use qianli_model::{AeTitle, Permission, TenantId};
 use serde::Deserialize;
 
+use self::destinations::Told;
 use self::wish::Wish;
 use self::words::Words;
 use super::format;
@@ -51,6 +56,9 @@ struct PeersPage<'a> {
     /// Name, label, and whether a new row has it.
     permissions: Vec<(&'static str, &'static str, bool)>,
     problem: Option<&'a str>,
+    destinations: Vec<destinations::Line>,
+    /// What came of asking one.
+    told: Option<Told>,
 }
 
 struct Line {
@@ -119,25 +127,49 @@ async fn answer(
     state: &WebState,
     caller: &Caller,
     frame: &Frame,
-    (status, only): (StatusCode, &str),
+    how: (StatusCode, &str),
     problem: Option<&str>,
 ) -> Response {
-    let Found { register, titles, peers, refused } = match found(state, caller, only).await {
-        Ok(found) => found,
-        Err(error) => return frame.failed(error),
-    };
+    answer_all(state, caller, frame, how, problem, None).await
+}
+
+async fn answer_with(
+    state: &WebState,
+    caller: &Caller,
+    frame: &Frame,
+    told: Option<Told>,
+) -> Response {
+    answer_all(state, caller, frame, (StatusCode::OK, ""), None, told).await
+}
+
+async fn answer_all(
+    state: &WebState,
+    caller: &Caller,
+    frame: &Frame,
+    (status, only): (StatusCode, &str),
+    problem: Option<&str>,
+    told: Option<Told>,
+) -> Response {
+    let Found { register, titles, peers, refused, destinations } =
+        match found(state, caller, only).await {
+            Ok(found) => found,
+            Err(error) => return frame.failed(error),
+        };
     let t = frame.t;
+    let w = Words::beside(t);
     let is_default = caller.scope.tenant() == TenantId::DEFAULT;
     let offered = |one: Permission| (one.name(), t.permission(one), one == Permission::Store);
     let page = PeersPage {
         frame,
-        w: Words::beside(t),
+        w,
         peers: peers.into_iter().map(|peer| line(t, &register, peer)).collect(),
         refused: refused.into_iter().map(|one| refused_line(t, one, is_default)).collect(),
         only,
         permissions: PERMISSIONS.into_iter().map(offered).collect(),
         titles,
         problem,
+        destinations: destinations.into_iter().map(|row| destinations::line(w, row)).collect(),
+        told,
     };
     frame.answer(status, &page)
 }
@@ -147,6 +179,7 @@ struct Found {
     titles: Vec<String>,
     peers: Vec<PeerRow>,
     refused: Vec<Noted>,
+    destinations: Vec<DestinationRow>,
 }
 
 async fn found(state: &WebState, caller: &Caller, only: &str) -> Result<Found, CatalogError> {
@@ -163,7 +196,9 @@ async fn found(state: &WebState, caller: &Caller, only: &str) -> Result<Found, C
     }
     let register = catalog.peer_register(0).await?.unwrap_or_default();
     let refused = catalog.incidents(scope, of, SHOWN).await?;
-    Ok(Found { register, titles, peers, refused })
+    let mut destinations = catalog.destinations(scope).await?;
+    destinations.retain(|row| only.is_empty() || row.destination.title.as_str() == only);
+    Ok(Found { register, titles, peers, refused, destinations })
 }
 
 fn line(t: &Texts, register: &Register, peer: PeerRow) -> Line {
@@ -190,12 +225,6 @@ fn refused_line(t: &Texts, one: Noted, is_default: bool) -> Refused {
     let incident = one.incident;
     let cause = incident.cause;
     let tongue = t.tongue();
-    let names = |text: &str, between: &str| {
-        let words = text.split(' ').filter(|word| !word.is_empty());
-        words.map(named).collect::<Vec<_>>().join(between)
-    };
-    let pair = |text: &str| names(&text.replace('=', " "), " · ");
-    let proposed = incident.proposed.split(' ').filter(|text| !text.is_empty()).map(pair);
     Refused {
         can_admit: cause.is_mended_by_registering(),
         // A row for the others would not help.
@@ -203,13 +232,10 @@ fn refused_line(t: &Texts, one: Noted, is_default: bool) -> Refused {
         what: cause.what(tongue),
         advice: cause.advice(tongue),
         fine: cause.kind() == Kind::Admitted,
-        subject: names(&incident.subject, " "),
-        proposed: proposed.collect(),
-        software: format!("{} {}", incident.version, incident.class_uid).trim().to_owned(),
-        status: match incident.status {
-            0 => String::new(),
-            status => format!("{status:04X}H"),
-        },
+        subject: incident.subject_named(),
+        proposed: incident.proposed_named(),
+        software: incident.software(),
+        status: incident.status_shown(),
         calling: incident.calling,
         called: incident.called,
         address: incident.address,

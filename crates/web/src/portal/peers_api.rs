@@ -24,13 +24,13 @@ use crate::origin::SameSite;
 /// Incidents that one answer holds at most.
 const MOST: u32 = 500;
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
     serde_json::from_slice(body).map_err(|cause| {
         HttpError::bad_request(format!("the body is not what is asked for: {cause}"))
     })
 }
 
-fn answer(status: StatusCode, value: &Value) -> Response {
+pub(super) fn answer(status: StatusCode, value: &Value) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (status, headers, value.to_string()).into_response()
 }
@@ -177,21 +177,6 @@ pub(super) async fn incidents(
 ) -> Result<Response, HttpError> {
     let of = of.peer.as_deref().map_or(IncidentsOf::Everybody, IncidentsOf::Peer);
     let found = state.archive().catalog().incidents(&caller.scope, of, MOST).await?;
-    let shown = |one: &Noted| {
-        let incident = &one.incident;
-        let proposed: Vec<&str> =
-            incident.proposed.split(' ').filter(|text| !text.is_empty()).collect();
-        json!({
-            "kind": incident.cause.kind().name(), "cause": incident.cause.name(),
-            "calling": incident.calling, "called": incident.called, "address": incident.address,
-            "certificate": incident.certificate, "implementation_class_uid": incident.class_uid,
-            "implementation_version": incident.version, "subject": incident.subject,
-            "proposed": proposed, "detail": incident.detail,
-            "status": (incident.status != 0).then(|| format!("{:04X}", incident.status)),
-            "what": incident.cause.what(Tongue::English),
-            "advice": incident.cause.advice(Tongue::English),
-            "times": one.times, "first": instant(one.first_ms), "last": instant(one.last_ms),
-        })
-    };
+    let shown = |one: &Noted| one.to_json(instant);
     Ok(answer(StatusCode::OK, &found.iter().map(shown).collect()))
 }

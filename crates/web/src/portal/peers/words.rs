@@ -41,6 +41,36 @@ words! {
     is_off: "Switched off: whom this row means is refused", "停用：拒绝该登记所指的设备";
     back: "All devices", "全部设备";
     bad_row: "A row needs at least one permission; its address is written as 10.1.2.3 or 10.1.0.0/16, and AE titles have 1 to 16 characters.", "登记至少需要一项权限；地址写作 10.1.2.3 或 10.1.0.0/16，AE 名称为 1 至 16 个字符。";
+    destination: "Destination", "目的地";
+    destinations: "Destinations", "目的地";
+    destinations_text: "Where devices are reached, by AE title: for moving studies, for routes and for forwarding. Who may call this server is above.", "按 AE 名称登记设备的地址，用于检索调阅（C-MOVE）、转发规则等。谁可以连接本服务器见上方。";
+    destinations_none: "No destinations are registered.", "尚未登记目的地。";
+    destination_add: "Add a destination", "添加目的地";
+    destination_title: "Its AE title", "目的地的 AE 名称";
+    destination_taken: "There is a destination of this title already: change it in the list.", "该 AE 名称的目的地已存在，请在列表中修改。";
+    destination_needed: "A route sends studies there: remove the route first.", "有转发规则发送到此目的地，请先移除规则。";
+    bad_destination: "A destination needs an AE title of 1 to 16 characters and an address such as 10.0.0.5:104, 1 to 32 associations, and UIDs of transfer syntaxes, if any. What listens on the server itself is registered by its operator.", "目的地需要 1 至 16 个字符的 AE 名称、形如 10.0.0.5:104 的地址、1 至 32 个关联；传输语法须填写 UID。服务器本机上的服务须由运维人员登记。";
+    address: "Host and port", "主机与端口";
+    associations: "Associations at a time", "并行关联数";
+    bandwidth: "Bytes per second", "每秒字节数";
+    bandwidth_hint: "0 for no limit", "0 表示不限";
+    tls: "Call it over TLS", "使用 TLS 连接";
+    tls_name: "Name in its certificate", "证书中的名称";
+    tls_hint: "Empty for the host", "留空表示主机名";
+    tls_own: "Empty for the host. Its authorities are those that the operator named.", "留空表示主机名。其证书颁发机构由运维人员指定。";
+    syntaxes: "Transfer syntaxes", "传输语法";
+    syntaxes_hint: "UIDs, the best first; empty for as stored", "UID，优先的在前；留空表示按存储的语法";
+    only: "Only these transfer syntaxes", "仅限传输语法";
+    only_hint: "Send it nothing in other transfer syntaxes", "不以其他传输语法发送";
+    identity: "User identity", "用户身份";
+    user: "User name that is shown to it", "向其出示的用户名";
+    user_hint: "Empty for none", "留空表示不出示";
+    password: "Password", "密码";
+    has_password: "A password is set; empty keeps it.", "已设置密码，留空则保持不变。";
+    has_token: "A token is set and stays; a user name takes its place.", "已设置令牌并保持不变；填写用户名则取而代之。";
+    echo: "Ask whether it is there", "测试连接";
+    answers: "answers", "已应答";
+    remove: "Remove", "移除";
     taken: "Another row is for the same devices already.", "已有另一条登记指向相同的设备。";
 }
 

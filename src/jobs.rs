@@ -145,6 +145,7 @@ async fn settle(app: &App, job: &Job) -> anyhow::Result<()> {
     let matched = catalog.match_study(&scope, &job.dedupe_key, now_ms()).await?;
     tell(&job.dedupe_key, &matched);
     crate::routing::settled(app, job.tenant, &job.dedupe_key).await?;
+    crate::reading::settled(app, job.tenant, &job.dedupe_key).await?;
     catalog.publish(&scope, &job.kind, &job.dedupe_key, "", "", now_ms()).await?;
     Ok(catalog.finish_job(job).await?)
 }

@@ -13,6 +13,7 @@ pub mod import;
 pub mod jobs;
 pub mod outbound;
 pub mod peers;
+mod reading;
 pub mod routing;
 pub mod services;
 pub mod tls;

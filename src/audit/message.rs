@@ -64,8 +64,11 @@ fn event_for(row: &AuditRow) -> Event {
         Action::ReadObjects => event(TRANSFERRED, 'R'),
         Action::Export => event(EXPORT, 'R'),
         Action::CreateWorkitem => event(PROCEDURE, 'C'),
-        Action::ChangeWorkitem | Action::ChangeOrder | Action::Subscribe => event(PROCEDURE, 'U'),
-        Action::ReadWorkitem | Action::ReadOrder => event(PROCEDURE, 'R'),
+        Action::ChangeWorkitem
+        | Action::ChangeOrder
+        | Action::ChangeReading
+        | Action::Subscribe => event(PROCEDURE, 'U'),
+        Action::ReadWorkitem | Action::ReadOrder | Action::ReadReading => event(PROCEDURE, 'R'),
         Action::Login | Action::LoginFailed => event_of(AUTHENTICATION, 'E', ("110122", "Login")),
         Action::Logout => event_of(AUTHENTICATION, 'E', ("110123", "Logout")),
         Action::AccessDenied => event_of(ALERT, 'E', ("110132", "Use of Restricted Function")),

@@ -144,6 +144,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut web_task = tokio::spawn(web);
     let mut jobs_task = tokio::spawn(crate::jobs::run(app.clone(), stop.clone()));
     let routing = tokio::spawn(crate::routing::run(app.clone(), stop.clone()));
+    let reading = tokio::spawn(crate::reading::run(app.clone(), stop.clone()));
     note(&app, Action::Start).await?;
     let shipper = config.audit_syslog.clone().map(|destination| {
         let catalog = app.archive.catalog().clone();
@@ -215,7 +216,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     tracing::info!("stopping: no new connections, work under way may finish");
     stop.cancel();
     let drained = tokio::time::timeout(config.drain_timeout, async {
-        let (scp, web, jobs, _, _) = tokio::join!(scp_task, web_task, jobs_task, shipping, routing);
+        let all = tokio::join!(scp_task, web_task, jobs_task, shipping, routing, reading);
+        let (scp, web, jobs, ..) = all;
         scp.context("the DIMSE listener")?;
         web.context("the web listener")?.context("the web listener")?;
         while hl7_tasks.join_next().await.is_some() {}

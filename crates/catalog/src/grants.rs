@@ -7,7 +7,7 @@
 mod links;
 pub(crate) mod reach;
 mod read;
-mod write;
+pub(crate) mod write;
 
 use qianli_model::TenantId;
 use qianli_model::grant::{Priors, Subject};

@@ -24,6 +24,7 @@ pub mod orders;
 mod pack;
 pub mod peers;
 mod query;
+pub mod reading;
 mod record;
 mod repair;
 mod retrieve;

@@ -119,6 +119,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0091_commitments.sql"),
     ),
     (
+        100,
+        "reading",
+        include_str!("../../../migrations/postgres/0100_reading.sql"),
+        include_str!("../../../migrations/sqlite/0100_reading.sql"),
+    ),
+    (
         110,
         "priority",
         include_str!("../../../migrations/postgres/0110_priority.sql"),

@@ -19,6 +19,7 @@ mod orders;
 mod peers;
 mod plans;
 mod querying;
+mod reading;
 mod recording;
 mod retrieval;
 mod routing;

@@ -5,10 +5,10 @@
 pub(crate) mod compile;
 mod follow;
 mod keys;
-mod read;
+pub(crate) mod read;
 mod retain;
 pub(crate) mod tx;
-mod write;
+pub(crate) mod write;
 
 use qianli_model::workitem::search::Search;
 use qianli_model::workitem::{Change, Event, Held, Refusal};

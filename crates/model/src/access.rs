@@ -21,6 +21,10 @@ pub enum Permission {
     Worklist,
     /// Enter, change and cancel orders, and settle which study belongs to which.
     Order,
+    /// Claim reading tasks and finish them.
+    Interpret,
+    /// Hand out reading tasks, make them urgent or cancel them, and keep the rules that make them.
+    Dispatch,
     /// Read who did what.
     Audit,
     /// Manage the accounts, tokens and settings of the tenant.
@@ -29,7 +33,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Read,
         Self::Share,
         Self::Store,
@@ -37,6 +41,8 @@ impl Permission {
         Self::Settle,
         Self::Worklist,
         Self::Order,
+        Self::Interpret,
+        Self::Dispatch,
         Self::Audit,
         Self::Administer,
     ];
@@ -51,6 +57,8 @@ impl Permission {
             Self::Settle => "settle",
             Self::Worklist => "worklist",
             Self::Order => "order",
+            Self::Interpret => "interpret",
+            Self::Dispatch => "dispatch",
             Self::Audit => "audit",
             Self::Administer => "administer",
         }
@@ -199,15 +207,17 @@ impl Role {
 
     /// What it permits.
     pub fn permissions(self) -> Permissions {
-        use Permission::{Audit, Delete, Order, Read, Settle, Share, Store, Worklist};
+        use Permission::{
+            Audit, Delete, Dispatch, Interpret, Order, Read, Settle, Share, Store, Worklist,
+        };
         match self {
             Self::Administrator => Permissions::ALL,
-            Self::Reader => Permissions::of(&[Read, Worklist]),
+            Self::Reader => Permissions::of(&[Read, Worklist, Interpret]),
             Self::Physician => Permissions::of(&[Read, Share]),
             Self::Technician => {
                 Permissions::of(&[Read, Share, Store, Delete, Settle, Worklist, Order])
             }
-            Self::Dispatcher => Permissions::of(&[Read, Share, Worklist, Order]),
+            Self::Dispatcher => Permissions::of(&[Read, Share, Worklist, Order, Dispatch]),
             Self::Auditor => Permissions::of(&[Audit]),
             Self::Modality => Permissions::of(&[Store]),
             // What is shared with somebody needs no permission in the tenant.

@@ -60,6 +60,10 @@ words! {
         ChangeOrder => "change order",
         /// Orders were read: a list, or the modality worklist.
         ReadOrder => "read order",
+        /// A reading task or a rule that makes them was made or changed.
+        ChangeReading => "change reading",
+        /// Reading tasks were read: a list, or one.
+        ReadReading => "read reading",
         /// A subscription to workitems was made, changed or ended.
         Subscribe => "subscribe",
         /// Somebody logged in.

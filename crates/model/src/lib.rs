@@ -24,6 +24,7 @@ pub mod order;
 pub mod peer;
 pub mod provenance;
 pub mod query;
+pub mod reading;
 pub mod refusal;
 pub mod routing;
 pub mod scope;

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const NAMED: usize = 16;
 
 /// What has a row of its transaction's own when it is done.
-const OWN_ROWS: [Action; 17] = [
+const OWN_ROWS: [Action; 18] = [
     Action::Store,
     Action::Delete,
     Action::Restore,
@@ -37,6 +37,7 @@ const OWN_ROWS: [Action; 17] = [
     Action::CreateWorkitem,
     Action::ChangeWorkitem,
     Action::ChangeOrder,
+    Action::ChangeReading,
     Action::ChangeUser,
     Action::ChangeRole,
     Action::ChangeToken,

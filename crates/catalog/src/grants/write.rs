@@ -16,14 +16,14 @@ use crate::error::CatalogError;
 use crate::keys::text_key;
 
 /// The columns of a subject, in the order of the table.
-pub(super) struct Columns {
-    pub(super) kind: &'static str,
-    pub(super) texts: [String; 6],
-    pub(super) since_ms: i64,
+pub(crate) struct Columns {
+    pub(crate) kind: &'static str,
+    pub(crate) texts: [String; 6],
+    pub(crate) since_ms: i64,
 }
 
 impl Columns {
-    pub(super) fn of(subject: &Subject) -> Self {
+    pub(crate) fn of(subject: &Subject) -> Self {
         let kind = subject.kind();
         let empty = String::new;
         let (texts, since_ms) = match subject {
@@ -41,7 +41,7 @@ impl Columns {
     }
 }
 
-pub(super) const INSERT: &str =
+pub(crate) const INSERT: &str =
     "INSERT INTO grants (tenant_id, kind, study_uid, patient_id, issuer,
         modality, body_part, priority, since_ms, priors, to_tenant, to_person, link_id, download, reshare,
         purpose, origin, parent_id, created_by, created_ms, expires_ms, project_id)
@@ -78,10 +78,10 @@ macro_rules! insert {
         id
     }};
 }
-pub(super) use insert;
+pub(crate) use insert;
 
 /// Keys of tenant, person and link; 0 for those that it is not.
-pub(super) fn keys(to: Recipient) -> (i64, i64, i64) {
+pub(crate) fn keys(to: Recipient) -> (i64, i64, i64) {
     match to {
         Recipient::Tenant(tenant) => (tenant.0, 0, 0),
         Recipient::Person(person) => (0, person, 0),

@@ -12,10 +12,10 @@ use crate::error::CatalogError;
 use crate::query::Dialect;
 
 /// Key and revision of a row that is here.
-pub(super) type Row = Option<(i64, i64)>;
+pub(crate) type Row = Option<(i64, i64)>;
 
 /// One workitem and its row.
-pub(super) async fn workitem(
+pub(crate) async fn workitem(
     db: &Db,
     scope: &Scope,
     uid: &SopInstanceUid,
@@ -90,7 +90,7 @@ pub(super) async fn count(db: &Db, scope: &Scope, search: &Search) -> Result<i64
 }
 
 /// Nothing is shown from the oldest running transaction of Postgres on: see `feed`.
-const SHOWN: &str = "sequence < ((SELECT base FROM feed WHERE id = 1)
+pub(crate) const SHOWN: &str = "sequence < ((SELECT base FROM feed WHERE id = 1)
     + pg_snapshot_xmin(pg_current_snapshot())::text::bigint) * 4096";
 
 pub(super) async fn events(

@@ -85,6 +85,11 @@ impl Tx {
         }
     }
 
+    /// Begins a transaction in which reading tasks of a tenant change, and their workitems with them.
+    pub(crate) async fn of_reading(db: &Db, tenant: i64) -> Result<Self, CatalogError> {
+        Self::begin(db, tenant, Subscriptions::Read).await
+    }
+
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
             Self::Postgres(_) => Dialect::Postgres,

@@ -11,6 +11,7 @@ use super::{Kept, follow, keys, read};
 use crate::audit::{Append, AuditEntry};
 use crate::db::{Db, on_db};
 use crate::error::{CatalogError, Cause};
+use crate::reading;
 
 /// How often a change is tried while others change the same workitem.
 const TRIES: usize = 32;
@@ -23,14 +24,31 @@ pub(super) async fn create(
     events: &[Event],
     now_ms: i64,
 ) -> Result<bool, CatalogError> {
+    let mut tx = Tx::begin(db, scope.tenant().0, Subscriptions::Read).await?;
+    if !insert(&mut tx, scope.tenant().0, uid, held, (1, events), now_ms).await? {
+        return Ok(false);
+    }
+    audit(&mut tx, scope, Action::CreateWorkitem, uid, held, now_ms).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Writes a new workitem in a transaction whose caller adds the audit row; `false` when it was here. `first` is the
+/// place of its first report among those of the transaction.
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    tenant: i64,
+    uid: &SopInstanceUid,
+    held: &Held,
+    (first, events): (i64, &[Event]),
+    now_ms: i64,
+) -> Result<bool, CatalogError> {
     const TEXT: &str =
         "INSERT INTO workitems (tenant_id, workitem_uid, state, readiness, start_key,
             transaction_uid, json, revision, created_ms, updated_ms, final_ms, removed_ms)
-        VALUES ($1, $2, $3, $4, $5, '', $6, 0, $7, $7, 0, 0)
+        VALUES ($1, $2, $3, $4, $5, $8, $6, 0, $7, $7, 0, 0)
         ON CONFLICT (tenant_id, workitem_uid) DO NOTHING RETURNING id";
-    let tenant = scope.tenant().0;
-    let mut tx = Tx::begin(db, tenant, Subscriptions::Read).await?;
-    let row: Option<(i64,)> = on_tx!(&mut tx, connection => {
+    let row: Option<(i64,)> = on_tx!(&mut *tx, connection => {
         sqlx::query_as(TEXT)
             .bind(tenant)
             .bind(uid.as_str())
@@ -39,15 +57,14 @@ pub(super) async fn create(
             .bind(start_key(&held.data))
             .bind(held.data.to_json())
             .bind(now_ms)
+            .bind(held.transaction.as_ref().map_or("", |uid| uid.as_str()))
             .fetch_optional(connection)
             .await?
     });
     let Some((id,)) = row else { return Ok(false) };
-    keys::write(&mut tx, tenant, id, &keys::Keys::new(), &keys::of(&held.data)).await?;
-    follow::new_workitem(&mut tx, tenant, id).await?;
-    report(&mut tx, tenant, id, uid, events, now_ms).await?;
-    audit(&mut tx, scope, Action::CreateWorkitem, uid, held, now_ms).await?;
-    tx.commit().await?;
+    keys::write(tx, tenant, id, &keys::Keys::new(), &keys::of(&held.data)).await?;
+    follow::new_workitem(tx, tenant, id).await?;
+    report(tx, tenant, (id, uid), (first, events), now_ms).await?;
     Ok(true)
 }
 
@@ -71,20 +88,27 @@ pub(super) async fn change(
         if change.held.is_none() && change.events.is_empty() {
             return Ok(Ok(change));
         }
-        if apply(db, scope, uid, row, &before, &change, now_ms).await? {
+        let mut tx = Tx::begin(db, scope.tenant().0, Subscriptions::Read).await?;
+        if update(&mut tx, scope.tenant().0, uid, (row, &before), &change, now_ms).await? {
+            let after = change.held.as_ref().unwrap_or(&before);
+            if let Err(refusal) = reading::heard(&mut tx, scope, uid, after, now_ms).await? {
+                return Ok(Err(refusal));
+            }
+            audit(&mut tx, scope, Action::ChangeWorkitem, uid, after, now_ms).await?;
+            tx.commit().await?;
             return Ok(Ok(change));
         }
     }
     Err(CatalogError::Unavailable(Cause::new("others keep changing the same workitem")))
 }
 
-/// Writes a change of the revision that was read; `false` when there is a later one by now.
-async fn apply(
-    db: &Db,
-    scope: &Scope,
+/// Writes a change of the revision that was read, in a transaction whose caller adds the audit row; `false` when
+/// there is a later one by now.
+pub(crate) async fn update(
+    tx: &mut Tx,
+    tenant: i64,
     uid: &SopInstanceUid,
-    (id, revision): (i64, i64),
-    before: &Held,
+    ((id, revision), before): ((i64, i64), &Held),
     change: &Change,
     now_ms: i64,
 ) -> Result<bool, CatalogError> {
@@ -92,11 +116,9 @@ async fn apply(
             transaction_uid = $6, json = $7, revision = revision + 1, updated_ms = $8,
             final_ms = $9
         WHERE id = $1 AND revision = $2 AND removed_ms = 0";
-    let tenant = scope.tenant().0;
     let after = change.held.as_ref().unwrap_or(before);
     let transaction = after.transaction.as_ref().map_or("", |uid| uid.as_str());
-    let mut tx = Tx::begin(db, tenant, Subscriptions::Read).await?;
-    let written = on_tx!(&mut tx, connection => {
+    let written = on_tx!(&mut *tx, connection => {
         sqlx::query(TEXT)
             .bind(id)
             .bind(revision)
@@ -114,14 +136,12 @@ async fn apply(
     if written == 0 {
         return Ok(false);
     }
-    keys::write(&mut tx, tenant, id, &keys::of(&before.data), &keys::of(&after.data)).await?;
-    report(&mut tx, tenant, id, uid, &change.events, now_ms).await?;
+    keys::write(tx, tenant, id, &keys::of(&before.data), &keys::of(&after.data)).await?;
+    report(tx, tenant, (id, uid), (1, &change.events), now_ms).await?;
     if change.held.is_some() {
         let place = i64::try_from(change.events.len()).unwrap_or(0);
-        follow::changed_workitem(&mut tx, tenant, id, place, now_ms).await?;
+        follow::changed_workitem(tx, tenant, id, place, now_ms).await?;
     }
-    audit(&mut tx, scope, Action::ChangeWorkitem, uid, after, now_ms).await?;
-    tx.commit().await?;
     Ok(true)
 }
 
@@ -145,9 +165,8 @@ async fn audit(
 async fn report(
     tx: &mut Tx,
     tenant: i64,
-    id: i64,
-    uid: &SopInstanceUid,
-    events: &[Event],
+    (id, uid): (i64, &SopInstanceUid),
+    (first, events): (i64, &[Event]),
     now_ms: i64,
 ) -> Result<(), CatalogError> {
     const POSTGRES: &str = "INSERT INTO workitem_events
@@ -163,7 +182,7 @@ async fn report(
         Tx::Postgres(_) => POSTGRES,
         Tx::Sqlite(_) => SQLITE,
     };
-    for (place, event) in (1_i64..).zip(events) {
+    for (place, event) in (first..).zip(events) {
         on_tx!(&mut *tx, connection => {
             sqlx::query(text)
                 .bind(tenant)

@@ -71,6 +71,9 @@ pub enum Refusal {
     /// Too late to be canceled.
     #[error("the workitem is COMPLETED already")]
     AlreadyCompleted,
+    /// It stands for a task whose rules do not let the caller do this.
+    #[error("the reading task does not allow this to whoever asks")]
+    NotYours,
 }
 
 /// Texts that PS3.18 section 11 prescribes for the Warning header of a refusal.
@@ -87,6 +90,7 @@ impl Refusal {
     pub fn code(&self) -> u16 {
         match self {
             Self::Invalid(_) | Self::NotAllowed(_) => 0x0106,
+            Self::NotYours => 0x0124,
             Self::Duplicate => 0x0111,
             Self::Missing(_) => 0x0120,
             Self::Empty(_) => 0x0121,
@@ -115,6 +119,7 @@ impl Refusal {
             | Self::TransactionWrong => 400,
             // 11.6.2 asks for 400 by name; 11.7.3.1 lists the same under both.
             Self::Final(_) if transaction == Transaction::Update => 400,
+            Self::NotYours => 403,
             Self::Absent => 404,
             Self::Removed => 410,
             Self::Duplicate
@@ -139,7 +144,7 @@ impl Refusal {
             Transaction::ChangeState | Transaction::RequestCancel => match self {
                 Self::TransactionMissing => Some(MISSING),
                 Self::TransactionWrong => Some(INCORRECT),
-                Self::Absent | Self::Removed | Self::Invalid(_) => None,
+                Self::Absent | Self::Removed | Self::Invalid(_) | Self::NotYours => None,
                 _ => Some(INCONSISTENT),
             },
             Transaction::Create | Transaction::Retrieve | Transaction::Subscribe => None,

@@ -1,9 +1,7 @@
 //! Every word of the pages in both languages. A key is a field, so a page that names a missing one
 //! does not compile, and a key without both translations cannot be written.
 
-use qianli_model::{Permission, Role};
-
-use crate::access::secret::WeakPassword;
+mod words;
 
 macro_rules! texts {
     ($texts:ident; $($key:ident: $english:literal, $chinese:literal;)*) => {
@@ -298,6 +296,8 @@ texts! {
     may_settle: "Settle patient conflicts", "处理患者冲突";
     may_worklist: "Worklist", "工作列表";
     may_order: "Orders", "检查申请";
+    may_interpret: "Read and report", "判读报告";
+    may_dispatch: "Hand out readings", "分配判读";
     may_audit: "Read the audit trail", "查看审计记录";
     may_administer: "Administer", "管理";
 
@@ -505,47 +505,6 @@ texts! {
     failed_title: "This did not work", "暂时无法显示";
     failed_text: "The server could not answer. Try again in a moment; the log of the server says why.", "服务器暂时无法响应，请稍后重试；原因记录在服务器日志中。";
     go_home: "To the overview", "返回概览";
-}
-
-impl Texts {
-    /// A role, as people call it.
-    pub(super) fn role(&self, role: Role) -> &'static str {
-        match role {
-            Role::Administrator => self.role_administrator,
-            Role::Reader => self.role_reader,
-            Role::Physician => self.role_physician,
-            Role::Technician => self.role_technician,
-            Role::Dispatcher => self.role_dispatcher,
-            Role::Auditor => self.role_auditor,
-            Role::Modality => self.role_modality,
-            Role::Patient => self.role_patient,
-        }
-    }
-
-    /// What is wrong with a password.
-    pub(super) fn weak(&self, weak: WeakPassword) -> &'static str {
-        match weak {
-            WeakPassword::Short => self.password_short,
-            WeakPassword::Long => self.password_long,
-            WeakPassword::Guessable => self.password_guessable,
-            WeakPassword::Common => self.password_common,
-        }
-    }
-
-    /// A permission, as people call it.
-    pub(super) fn permission(&self, permission: Permission) -> &'static str {
-        match permission {
-            Permission::Read => self.may_read,
-            Permission::Share => self.may_share,
-            Permission::Store => self.may_store,
-            Permission::Delete => self.may_delete,
-            Permission::Settle => self.may_settle,
-            Permission::Worklist => self.may_worklist,
-            Permission::Order => self.may_order,
-            Permission::Audit => self.may_audit,
-            Permission::Administer => self.may_administer,
-        }
-    }
 }
 
 #[cfg(test)]

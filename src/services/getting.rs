@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::models;
 use super::moving::{TELL, counts, ended};
-use super::retrieval::{IDENTIFIER_MISMATCH, NO_MATCHES_CALCULATED, RetrievalError, select};
+use super::retrieval::{IDENTIFIER_MISMATCH, NO_MATCHES_CALCULATED, RetrievalError, select, words};
 use crate::app::now_ms;
 use crate::outbound::source::{OpenError, Ready, Source, Stored, prepare};
 use crate::outbound::{Delivered, Failure, Fate, Progress, locate};
@@ -51,7 +51,7 @@ pub(super) async fn perform(
         duration_ms = started.elapsed().as_millis() as u64,
         "sent to {} what it asked for: {} ({} of {total} objects arrived)",
         request.association.calling,
-        reply.status,
+        words(reply.status),
         delivered.iter().filter(|one| one.fate.is_there()).count(),
     );
     exchange.reply(reply).await;
@@ -196,11 +196,16 @@ async fn open(source: &Arc<Stored>, at: usize, contexts: &[AcceptedContext]) -> 
         })
         .collect();
     fitting.sort_by_key(|context| context.transfer_syntax != item.syntax);
-    let mut why = format!(
-        "the peer takes no {} in {} nor in what it can be turned into",
-        item.sop_class,
-        item.syntax.name()
-    );
+    let of_class = || contexts.iter().filter(|one| one.abstract_syntax == item.sop_class.as_str());
+    let without_role = of_class().count() > 0 && !of_class().any(|one| one.requestor_is_scp);
+    let mut why = match without_role {
+        true => format!("without role selection (as SCP) nobody takes {} here", item.sop_class),
+        false => format!(
+            "the peer takes no {} in {} nor in what it can be turned into",
+            item.sop_class,
+            item.syntax.name()
+        ),
+    };
     for context in fitting {
         let source: Arc<dyn Source> = Arc::<Stored>::clone(source);
         match prepare(source, at, context.transfer_syntax).await {

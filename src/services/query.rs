@@ -139,7 +139,7 @@ impl Search {
             },
             keys: Vec::new(),
             form: identifier.form(request.context.transfer_syntax),
-            partial: false,
+            partial: identifier.is_partial,
             by: BTreeSet::new(),
             retrieve_from: request.association.called.to_string(),
         };

@@ -56,8 +56,9 @@ fn stored(node: &Node, number: u32) -> Instance {
 fn grant(node: &Node, instance: &Instance, download: bool) -> i64 {
     let wish = json!({
         "study": instance.place.study, "tenant": "centre", "days": 7, "download": download,
+        "purpose": "a second opinion",
     });
-    let answer = node.web().post("/api/grants", "application/json", wish.to_string()).send();
+    let answer = node.web().request("POST", "/api/grants").body(wish.to_string()).send();
     assert_eq!(answer.status, 201, "{}", answer.text());
     answer.json()["id"].as_i64().expect("a number")
 }
@@ -123,7 +124,7 @@ fn read(setup: &Setup) {
     let number = grant(&node, &ended, true);
     node.sql(&format!("UPDATE grants SET expires_ms = 1 WHERE id = {number}"));
     let number = grant(&node, &revoked, true);
-    node.web().request("DELETE", &format!("/api/grants/{number}")).send_ok();
+    node.web().request("DELETE", &format!("/api/grants/{number}")).send();
     let all = [&to_take, &to_look_at, &kept, &ended, &revoked];
     let asked = |calling: &str| -> Option<Value> {
         let uids: Vec<String> = all

@@ -26,13 +26,13 @@ def store(event):
 statuses = []
 
 
-def associate(contexts):
+def associate(contexts, role=True):
     ae = AE(ae_title="GETTER")
     ae.add_requested_context(PATIENT)
     ae.add_requested_context(STUDY)
     for sop_class, syntaxes in contexts:
         ae.add_requested_context(sop_class, syntaxes)
-    roles = [build_role(sop_class, scp_role=True) for sop_class in {c for c, _ in contexts}]
+    roles = [build_role(sop_class, scp_role=True) for sop_class in {c for c, _ in contexts} if role]
     association = ae.associate("127.0.0.1", PORT, ae_title=TITLE, ext_neg=roles,
                                evt_handlers=[(evt.EVT_C_STORE, store)])
     assert association.is_established
@@ -85,6 +85,12 @@ association.release()
 association = associate([("1.2.840.10008.5.1.4.1.1.4", [EXPLICIT])])
 status, data = get(association, STUDY, "STUDY", StudyInstanceUID=study)
 assert status.Status == 0xA702 and len(data.FailedSOPInstanceUIDList) == len(instances), status
+association.release()
+
+# A peer that forgot role selection is told so.
+association = associate([(CT, [EXPLICIT])], role=False)
+status, _ = get(association, STUDY, "STUDY", StudyInstanceUID=study)
+assert status.Status == 0xA702 and "role selection" in status.ErrorComment, status
 association.release()
 
 # A compressed object: as it is stored where that is proposed, else unpacked.

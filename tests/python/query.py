@@ -120,6 +120,12 @@ def wrong():
     status, matches = ask(identifier)
     assert (status, len(matches)) == (0, 2), (hex(status), len(matches))
     assert all(code == 0xFF00 for code, _ in matches)
+    # A binary value cannot be compared with: it filters nothing, and the peer is told so.
+    identifier = keys("IMAGE", PatientID="P1", SOPInstanceUID="")
+    identifier.add_new(0x00281201, "OW", b"\1\2\3\4")
+    status, matches = ask(identifier)
+    assert (status, len(matches)) == (0, 3), (hex(status), len(matches))
+    assert all(code == 0xFF01 for code, _ in matches), "the key was not supported"
     # A private key to be returned filters nothing.
     identifier = keys("IMAGE", PatientID="P1", SOPInstanceUID="")
     identifier.add_new(0x00091001, "LO", "")

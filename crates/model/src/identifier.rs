@@ -73,6 +73,8 @@ pub struct Identifier {
     pub attributes: Map<String, Value>,
     /// Specific Character Set (0008,0005) as the peer wrote it; empty for none.
     pub charset: String,
+    /// Whether binary values were left out, which nothing can be compared with.
+    pub is_partial: bool,
 }
 
 /// What cannot be read, without the values in it.
@@ -100,14 +102,17 @@ pub fn read(bytes: &[u8], syntax: TransferSyntax) -> Result<Identifier, Unreadab
         return Err(Unreadable);
     };
     let charset = found.charset.unwrap_or_default().trim_end_matches([' ', '\0']).to_owned();
-    Ok(Identifier { attributes: without_binary(attributes), charset })
+    let mut is_partial = false;
+    let attributes = without_binary(attributes, &mut is_partial);
+    Ok(Identifier { attributes, charset, is_partial })
 }
 
 /// Depth is bounded by what was read.
-fn without_binary(attributes: Map<String, Value>) -> Map<String, Value> {
+fn without_binary(attributes: Map<String, Value>, is_partial: &mut bool) -> Map<String, Value> {
     let keep = |(name, mut element): (String, Value)| {
         let object = element.as_object_mut()?;
         if object.contains_key("InlineBinary") || object.contains_key("BulkDataURI") {
+            *is_partial = true;
             return None;
         }
         if object.get("vr").and_then(Value::as_str) == Some("SQ")
@@ -115,7 +120,7 @@ fn without_binary(attributes: Map<String, Value>) -> Map<String, Value> {
         {
             for item in items {
                 if let Value::Object(attributes) = item {
-                    *attributes = without_binary(std::mem::take(attributes));
+                    *attributes = without_binary(std::mem::take(attributes), is_partial);
                 }
             }
         }

@@ -18,6 +18,8 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("read workitem", "read a workitem", "读取工作项"),
     ("change order", "changed orders", "修改检查申请"),
     ("read order", "read orders", "读取检查申请"),
+    ("change reading", "changed reading tasks", "修改判读任务"),
+    ("read reading", "read reading tasks", "读取判读任务"),
     ("subscribe", "subscribed", "订阅"),
     ("login", "logged in", "登录"),
     ("login failed", "could not log in", "登录失败"),

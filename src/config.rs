@@ -20,6 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use qianli_model::PerAddress;
 use qianli_model::charset::TextEncoding;
+use qianli_model::peer::Network;
 use qianli_model::query::Path as AttributePath;
 use qianli_web::TrustedProxies;
 use qianli_web::access::oidc::{Machines, Provider};
@@ -201,6 +202,22 @@ pub struct Settings {
     /// [default: 60s].
     #[arg(long, env = "QIANLI_SETTLE_AFTER", global = true, value_name = "TIME")]
     pub settle_after: Option<Span>,
+    /// Networks beyond the public internet in which administrators of tenants may register DICOMweb destinations
+    /// [default: none].
+    #[arg(
+        long,
+        env = "QIANLI_PRIVATE_DESTINATIONS",
+        value_delimiter = ',',
+        value_name = "NETWORK",
+        global = true
+    )]
+    pub private_destinations: Option<Vec<String>>,
+    /// How long it is remembered of single objects that they were sent on [default: 90d].
+    #[arg(long, env = "QIANLI_DELIVERY_RETENTION", value_name = "TIME", global = true)]
+    pub delivery_retention: Option<Span>,
+    /// How long orders are kept that did not change and of which no study is here [default: 365d].
+    #[arg(long, env = "QIANLI_ORDER_RETENTION", value_name = "TIME", global = true)]
+    pub order_retention: Option<Span>,
     /// How long a destination that rules ask for storage commitment gets for its first answer [default: 1h].
     #[arg(long, env = "QIANLI_COMMITMENT_WAIT", value_name = "TIME", global = true)]
     pub commitment_wait: Option<Span>,
@@ -339,6 +356,12 @@ pub struct Config {
     pub allow_delete: bool,
     /// See [`Settings::delete_grace`].
     pub delete_grace: Duration,
+    /// See [`Settings::private_destinations`].
+    pub private_destinations: Vec<Network>,
+    /// See [`Settings::delivery_retention`].
+    pub delivery_retention: Duration,
+    /// See [`Settings::order_retention`].
+    pub order_retention: Duration,
     /// See [`Settings::commitment_wait`].
     pub commitment_wait: Duration,
     /// See [`Settings::settle_after`].
@@ -528,6 +551,16 @@ impl Settings {
             duplicates: self.duplicates.or(file.duplicates).unwrap_or(Duplicates::KeepBoth),
             allow_delete: self.allow_delete.or(file.allow_delete).unwrap_or(false),
             delete_grace: second(self.delete_grace, file.delete_grace, 24 * 3600),
+            private_destinations: check::networks(
+                "private_destinations",
+                &self.private_destinations.or(file.private_destinations).unwrap_or_default(),
+            )?,
+            delivery_retention: second(
+                self.delivery_retention,
+                file.delivery_retention,
+                90 * 24 * 3600,
+            ),
+            order_retention: second(self.order_retention, file.order_retention, 365 * 24 * 3600),
             commitment_wait: second(self.commitment_wait, file.commitment_wait, 3600),
             settle_after: second(self.settle_after, file.settle_after, 60),
             audit_syslog: self

@@ -1,10 +1,12 @@
 //! HL7 v2 over MLLP: takes orders and news of patients, and acknowledges each message when its rows
 //! are committed. What messages mean is in [`qianli_model::hl7`].
 
+mod places;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use qianli_catalog::Catalog;
@@ -17,7 +19,6 @@ use qianli_model::{Permission, Permissions, Scope, TenantId};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -26,9 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, now_ms};
 use crate::config::Hl7Listener;
 use crate::tls::Tls;
-
-/// Connections at once; senders beyond them wait.
-const CONNECTIONS: usize = 64;
+use places::{Doing, Place, Places};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 16 << 10;
@@ -39,6 +38,9 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 /// How long a message may take to arrive once it has begun, a handshake to be done, and an answer to
 /// be taken.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long an answer may take when the node is told to stop.
+const LAST: Duration = Duration::from_secs(3);
 
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -86,27 +88,25 @@ impl Hl7 {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Serves until told to stop. Messages under way are finished first.
+    /// Serves until told to stop. Messages that are here as a whole are finished and answered first; of others their
+    /// senders hear nothing, and send them again.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
-        let turns = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Arc::new(Places::default());
         let mut tasks = JoinSet::new();
         loop {
             while tasks.try_join_next().is_some() {}
-            let turn = tokio::select! {
-                () = stop.cancelled() => break,
-                turn = Arc::clone(&turns).acquire_owned() => turn,
-            };
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    let Some(place) = places.take(peer.ip(), Instant::now()) else {
+                        tracing::warn!(peer = %peer.ip(), "too many HL7 connections at work; hung up");
+                        continue;
+                    };
                     let (this, stop) = (self.clone(), stop.clone());
-                    tasks.spawn(async move {
-                        this.inner.serve(stream, peer, &stop).await;
-                        drop(turn);
-                    });
+                    tasks.spawn(async move { this.inner.serve(stream, peer, &place, &stop).await });
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot accept HL7 connections");
@@ -120,7 +120,13 @@ impl Hl7 {
 }
 
 impl Inner {
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr, stop: &CancellationToken) {
+    async fn serve(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: &Place,
+        stop: &CancellationToken,
+    ) {
         let may = &self.settings.senders;
         if !may.is_empty() && !may.iter().any(|network| network.contains(peer.ip())) {
             tracing::warn!(peer = %peer.ip(), "an HL7 sender is not among `senders`; hung up");
@@ -130,11 +136,16 @@ impl Inner {
         }
         let _ = stream.set_nodelay(true);
         match &self.tls {
-            None => self.talk(stream, peer, stop).await,
+            None => self.talk(stream, peer, place, stop).await,
             Some(tls) => {
                 let acceptor = TlsAcceptor::from(tls.current());
-                match timeout(PATIENCE, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => self.talk(stream, peer, stop).await,
+                let done = tokio::select! {
+                    done = timeout(PATIENCE, acceptor.accept(stream)) => done,
+                    () = place.leave.cancelled() => return,
+                    () = stop.cancelled() => return,
+                };
+                match done {
+                    Ok(Ok(stream)) => self.talk(stream, peer, place, stop).await,
                     Ok(Err(error)) => {
                         tracing::warn!(peer = %peer.ip(), %error, "no TLS with an HL7 sender");
                     }
@@ -148,6 +159,7 @@ impl Inner {
         &self,
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: SocketAddr,
+        place: &Place,
         stop: &CancellationToken,
     ) {
         let mut frames = Frames::default();
@@ -156,8 +168,11 @@ impl Inner {
         let mut due = tokio::time::Instant::now() + IDLE;
         loop {
             let was_inside = frames.is_inside();
+            let doing = if was_inside { Doing::Moving } else { Doing::Waiting };
+            place.does(doing, Instant::now());
             let length = tokio::select! {
-                () = stop.cancelled(), if !was_inside => return,
+                () = stop.cancelled() => return,
+                () = place.leave.cancelled() => return,
                 read = tokio::time::timeout_at(due, stream.read(&mut buffer)) => match read {
                     Ok(Ok(0) | Err(_)) => return,
                     Ok(Ok(length)) => length,
@@ -176,7 +191,10 @@ impl Inner {
                 rest = rest.get(taken..).unwrap_or_default();
                 let answer = match frame {
                     None => continue,
-                    Some(Frame::Message(message)) => self.answer(&message, peer).await,
+                    Some(Frame::Message(message)) => {
+                        place.does(Doing::Working, Instant::now());
+                        self.answer(&message, peer).await
+                    }
                     Some(Frame::Broken(why)) => {
                         tracing::warn!(peer = %peer.ip(), "HL7 that is none: {why}; hung up");
                         let fault = Fault::reject(207, "", why);
@@ -185,8 +203,18 @@ impl Inner {
                     }
                 };
                 ended = true;
+                place.does(Doing::Moving, Instant::now());
                 let framed = enclose(&answer);
-                match timeout(PATIENCE, stream.write_all(&framed)).await {
+                let late = async {
+                    stop.cancelled().await;
+                    tokio::time::sleep(LAST).await;
+                };
+                let written = tokio::select! {
+                    written = timeout(PATIENCE, stream.write_all(&framed)) => written,
+                    () = place.leave.cancelled() => return,
+                    () = late => return,
+                };
+                match written {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) | Err(_) => return,
                 }
@@ -230,6 +258,7 @@ impl Inner {
         let scope = Scope::new(tenant, principal, may).at(&peer.ip().to_string());
         let id = MessageId {
             sender: envelope.sender(),
+            facility: envelope.sending_facility.clone(),
             control_id: envelope.control_id.clone(),
             digest: Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
         };

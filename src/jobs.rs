@@ -34,8 +34,14 @@ const CALLS: usize = 16;
 /// Removes workitems whose time is over; asks for itself again.
 const EXPIRE_JOB: &str = "workitems.expire";
 
+/// Forgets deliveries and orders whose time is over; asks for itself again.
+const FORGET_JOB: &str = "records.forget";
+
 /// How often that is done.
 const EXPIRE_EVERY_MS: i64 = 3_600_000;
+
+/// How long it is remembered that a device could not be told what is safe here.
+const UNTOLD_MS: i64 = 30 * 24 * 3_600_000;
 
 /// Batches of one run. The rest waits for the next, so that other jobs get their turn.
 const EXPIRE_BATCHES: u32 = 100;
@@ -69,6 +75,11 @@ pub async fn run(app: App, stop: CancellationToken) {
     let asked = app.archive.catalog().enqueue(&scope, EXPIRE_JOB, "", "", now_ms()).await;
     if let Err(error) = asked {
         tracing::warn!(%error, "the removal of finished workitems waits for the next start");
+    }
+    let scope = Scope::system(TenantId::DEFAULT, "deliveries and orders are kept for a time");
+    let asked = app.archive.catalog().enqueue(&scope, FORGET_JOB, "", "", now_ms()).await;
+    if let Err(error) = asked {
+        tracing::warn!(%error, "old deliveries and orders are kept until the next start");
     }
     let mut calls = JoinSet::new();
     while !stop.is_cancelled() {
@@ -110,6 +121,7 @@ async fn work(app: &App, job: &Job) {
         // The grace period of a deletion is over.
         PURGE_JOB => purge(app, job).await,
         EXPIRE_JOB => expire(app, job).await,
+        FORGET_JOB => forget(app, job).await,
         BACKFILL => backfill(app, job).await,
         // An order is new or changed: its images may have been here before it.
         MATCH_JOB => match_order(app, job).await,
@@ -212,6 +224,50 @@ async fn expire(app: &App, job: &Job) -> anyhow::Result<()> {
         tracing::info!(removed, "workitems whose time was over were removed");
     }
     let scope = Scope::system(job.tenant, "workitems are kept for a time");
+    let next = now_ms().saturating_add(EXPIRE_EVERY_MS);
+    catalog.enqueue(&scope, &job.kind, &job.dedupe_key, &job.payload, next).await?;
+    Ok(catalog.finish_job(job).await?)
+}
+
+/// Forgets what was sent long ago, orders that nobody needs, and reports that could not be given. Each batch is a
+/// transaction of its own; what is left comes with the next run.
+async fn forget(app: &App, job: &Job) -> anyhow::Result<()> {
+    let catalog = app.archive.catalog();
+    let before = |kept: Duration| {
+        now_ms().saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
+    };
+    let counted = |what: &'static str, number: u64| {
+        if number > 0 {
+            tracing::info!(number, what, "forgot what was kept for its time");
+            metrics::counter!("qianli_forgotten_total", "what" => what).increment(number);
+        }
+    };
+    let (mut deliveries, mut objects) = (0, 0);
+    for _ in 0..EXPIRE_BATCHES {
+        let done = catalog.forget_deliveries(before(app.config.delivery_retention)).await?;
+        deliveries += done.deliveries;
+        objects += done.objects;
+        if (done.deliveries, done.objects) == (0, 0) {
+            break;
+        }
+    }
+    counted("deliveries", deliveries);
+    counted("objects of deliveries", objects);
+    let mut orders = 0;
+    for tenant in catalog.tenants().await? {
+        for _ in 0..EXPIRE_BATCHES {
+            let done =
+                catalog.expire_orders(tenant.id, before(app.config.order_retention), now_ms());
+            match done.await? {
+                0 => break,
+                number => orders += number,
+            }
+        }
+    }
+    counted("orders and performed steps", orders);
+    let untold = now_ms().saturating_sub(UNTOLD_MS);
+    counted("reports of commitment", catalog.forget_dead_jobs(commitment::JOB, untold).await?);
+    let scope = Scope::system(job.tenant, "deliveries and orders are kept for a time");
     let next = now_ms().saturating_add(EXPIRE_EVERY_MS);
     catalog.enqueue(&scope, &job.kind, &job.dedupe_key, &job.payload, next).await?;
     Ok(catalog.finish_job(job).await?)

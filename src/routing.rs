@@ -7,6 +7,7 @@
 
 mod commit;
 mod dicom;
+mod reach;
 mod web;
 
 use std::collections::{BTreeMap, HashSet};
@@ -78,7 +79,7 @@ pub(crate) async fn settled(app: &App, tenant: TenantId, study: &str) -> anyhow:
 /// Works until told to stop. What is under way then is given back, and goes on with the next start.
 pub(crate) async fn run(app: App, stop: CancellationToken) {
     let worker = format!("{}-{}-{}", app.config.aet, std::process::id(), now_ms());
-    let web = match web::Client::new() {
+    let web = match web::Client::new(&app.config.private_destinations) {
         Ok(web) => web,
         Err(error) => {
             tracing::error!(%error, "no HTTP client: nothing is sent on");

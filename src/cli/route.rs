@@ -305,12 +305,14 @@ async fn web(catalog: &Catalog, command: WebCommand) -> anyhow::Result<()> {
                 (None, Some(login), Some(file)) => WebAuth::Basic(login, secret(&file)?),
                 _ => WebAuth::Nothing,
             };
-            catalog.set_web_goal(&scope, &name, &url, &auth).await?;
+            // Who may do this may reach those networks anyhow.
+            catalog.set_web_goal(&scope, &name, &url, &auth, true).await?;
         }
         WebCommand::List { tenant: of } => {
             let scope = Scope::local(tenant(catalog, &of).await?.id);
             for one in catalog.web_goals(&scope).await? {
-                say!("{:<32} {} {} {}", one.name, one.url, one.auth, one.login);
+                let trust = if one.trusted { "" } else { " (public addresses only)" };
+                say!("{:<32} {} {} {}{trust}", one.name, one.url, one.auth, one.login);
             }
         }
         WebCommand::Remove { name, tenant: of } => {

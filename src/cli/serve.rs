@@ -86,6 +86,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
             machines: config.machines.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             requests_per_second: config.requests_per_second,
+            private_destinations: config.private_destinations.clone(),
             audit_message: Some(crate::audit::message::message),
             echo: Some(crate::outbound::asking(&config)),
             node: NodeInfo {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use qianli_archive::Blobs;
 use qianli_model::address::is_loopback;
+use qianli_model::peer::Network;
 use qianli_model::query::Path as AttributePath;
 use qianli_web::{TrustedProxies, WebConfig};
 
@@ -60,6 +61,8 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     // With 0s objects go at the next turn of the worker.
     between("settle_after", Span(config.settle_after), SECOND, DAY, "60s")?;
     between("commitment_wait", Span(config.commitment_wait), SECOND, YEAR, "1h")?;
+    between("delivery_retention", Span(config.delivery_retention), DAY, CENTURY, "90d")?;
+    between("order_retention", Span(config.order_retention), DAY, CENTURY, "365d")?;
     between("delete_grace", Span(config.delete_grace), NO_TIME, CENTURY, "24h")?;
     between("workitem_retention", Span(config.workitem_retention), SECOND, CENTURY, "30d")?;
     between("max_object", Size(config.max_object), Size(1 << 10), Size(16 << 40), "64GiB")?;
@@ -200,6 +203,12 @@ pub(super) fn trusted_proxies(list: &[String]) -> anyhow::Result<TrustedProxies>
              trusted_proxies = [\"127.0.0.1\", \"10.1.0.0/16\"]"
         )
     })
+}
+
+/// Addresses and networks.
+pub(super) fn networks(setting: &str, list: &[String]) -> anyhow::Result<Vec<Network>> {
+    let read = |text: &String| text.parse().map_err(|error| anyhow::anyhow!("{setting}: {error}"));
+    list.iter().map(read).collect()
 }
 
 /// Attributes that can be indexed, or what is wrong with the first that cannot.

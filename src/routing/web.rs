@@ -1,19 +1,23 @@
 //! Deliveries to DICOMweb services: STOW-RS (PS3.18 10.5), several objects in one request, streamed from the store.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use qianli_archive::Archive;
 use qianli_catalog::AuditEntry;
-use qianli_catalog::routing::{Delivery, Said, WebAuth};
+use qianli_catalog::routing::{Delivery, Said, WebAddress, WebAuth};
 use qianli_catalog::types::{Location, Target};
 use qianli_model::audit::{Action, Outcome};
+use qianli_model::peer::Network;
 use qianli_model::{Scope, StudyUid};
+use reqwest::Url;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::{Value, json};
 
+use super::reach::Reach;
 use super::{BATCH, Router, Sent, Trouble};
 use crate::app::now_ms;
 
@@ -34,17 +38,38 @@ const LONGEST: usize = 4 << 20;
 
 /// Calls DICOMweb services.
 #[derive(Clone)]
-pub(super) struct Client(reqwest::Client);
+pub(super) struct Client {
+    /// For destinations that the operator registered.
+    trusted: reqwest::Client,
+    /// For those of tenants.
+    others: reqwest::Client,
+    reach: Reach,
+}
 
 impl Client {
-    /// No redirects: a request goes where an administrator said, with what is secret in it.
-    pub(super) fn new() -> reqwest::Result<Self> {
-        reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("qianli/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(Self)
+    /// No redirects: a request goes where an administrator said, with what is secret in it. `allowed` are networks beyond
+    /// the public internet that destinations of tenants may be in.
+    pub(super) fn new(allowed: &[Network]) -> reqwest::Result<Self> {
+        let builder = || {
+            reqwest::Client::builder()
+                .connect_timeout(CONNECT)
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("qianli/", env!("CARGO_PKG_VERSION")))
+        };
+        let reach = Reach::new(allowed);
+        // Behind a proxy nobody would know what is connected to.
+        let others = builder().no_proxy().dns_resolver(Arc::new(reach.clone())).build()?;
+        Ok(Self { trusted: builder().build()?, others, reach })
+    }
+
+    fn post(&self, to: &WebAddress) -> Result<reqwest::RequestBuilder, String> {
+        let url = format!("{}/studies", to.url.trim_end_matches('/'));
+        let url = Url::parse(&url).map_err(|error| error.to_string())?;
+        if to.trusted {
+            return Ok(self.trusted.post(url));
+        }
+        self.reach.check(&url).map_err(|error| error.to_string())?;
+        Ok(self.others.post(url))
     }
 }
 
@@ -77,13 +102,12 @@ pub(super) async fn send(
     objects: Vec<Location>,
 ) -> Result<Sent, Trouble> {
     let archive = &router.app.archive;
-    let Some((url, auth)) = archive.catalog().web_goal(scope, name).await? else {
+    let Some(to) = archive.catalog().web_goal(scope, name).await? else {
         return Ok(Sent::Later(format!("there is no DICOMweb destination {name}")));
     };
-    note_export(archive, scope, delivery, &url, objects.len()).await?;
+    note_export(archive, scope, delivery, &to.url, objects.len()).await?;
     for batch in batches(objects) {
-        let call =
-            |objects: Vec<Location>| call(&router.web, archive, scope, (&url, &auth), objects);
+        let call = |objects: Vec<Location>| call(&router.web, archive, scope, &to, objects);
         let groups = match call(batch.clone()).await {
             Answer::Each(fates) => vec![(batch, fates)],
             Answer::Later(words) => return Ok(Sent::Later(words)),
@@ -166,7 +190,7 @@ async fn call(
     client: &Client,
     archive: &Archive,
     scope: &Scope,
-    (url, auth): (&str, &WebAuth),
+    to: &WebAddress,
     objects: Vec<Location>,
 ) -> Answer {
     let bytes: u64 = objects.iter().map(|one| one.blob_size).sum();
@@ -175,14 +199,16 @@ async fn call(
     let hash = objects.first().map_or("", |one| one.content_hash.get(..32).unwrap_or_default());
     let boundary = format!("qianli-{hash}-{}", now_ms());
     let kind = format!("multipart/related; type=\"application/dicom\"; boundary={boundary}");
-    let request = client
-        .0
-        .post(format!("{}/studies", url.trim_end_matches('/')))
+    let request = match client.post(to) {
+        Ok(request) => request,
+        Err(words) => return Answer::Later(words),
+    };
+    let request = request
         .header(CONTENT_TYPE, kind)
         .header(ACCEPT, "application/dicom+json")
         .timeout(PATIENCE + Duration::from_secs(bytes / SLOWEST))
         .body(body(archive.clone(), scope.clone(), objects, boundary));
-    let request = match auth {
+    let request = match &to.auth {
         WebAuth::Nothing => request,
         WebAuth::Bearer(token) => request.bearer_auth(token),
         WebAuth::Basic(login, password) => request.basic_auth(login, Some(password)),

@@ -29,6 +29,7 @@ const ATTRIBUTE_LIST_ERROR: Status = Status::new(0x0107);
 const INVALID_ATTRIBUTE_VALUE: Status = Status::new(0x0106);
 const DUPLICATE_SOP_INSTANCE: Status = Status::new(0x0111);
 const NO_SUCH_SOP_INSTANCE: Status = Status::new(0x0112);
+const NOT_AUTHORISED: Status = Status::new(0x0124);
 const MISSING_ATTRIBUTE: Status = Status::new(0x0120);
 const MISSING_ATTRIBUTE_VALUE: Status = Status::new(0x0121);
 
@@ -140,6 +141,11 @@ impl NodeServices {
     async fn set_step(&self, scope: &Scope, request: &OperationRequest) -> Result<Reply, Reply> {
         let changes = attributes(request)?;
         let known = self.known_step(scope, request).await?;
+        // What one modality performs, no other ends.
+        if known.calling != request.association.calling.as_str() {
+            let comment = "the performed step is of another AE title";
+            return Err(Reply::with_comment(NOT_AUTHORISED, comment));
+        }
         if known.state != PerformedState::InProgress {
             return Err(no_longer());
         }

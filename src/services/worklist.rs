@@ -6,7 +6,7 @@ use qianli_dimse::Status;
 use qianli_dimse::exchange::{Exchange, OperationRequest, Reply};
 use qianli_dimse::message::Operation;
 use qianli_model::audit::{Action, Outcome};
-use qianli_model::identifier::{Identifier, items, read, text, texts, write};
+use qianli_model::identifier::{Identifier, has_value, items, read, text, texts, write};
 use qianli_model::order::{StepState, answer_to, worklist_item};
 use qianli_model::tag::{self, Tag, tag};
 use qianli_model::{Scope, TransferSyntax};
@@ -24,6 +24,10 @@ const PAGE: u32 = 200;
 /// Most steps of one answer. A worklist is what a modality can do in a while.
 const MOST: u32 = 10_000;
 
+/// Most values of one key: a list of stations is a department's.
+const MOST_VALUES: usize = 64;
+
+const STATION: Tag = tag(0x0040, 0x0001);
 const SCHEDULED: Tag = tag(0x0040, 0x0100);
 const STATUS: Tag = tag(0x0040, 0x0020);
 
@@ -55,11 +59,7 @@ impl NodeServices {
         };
         let mut search = match search(&asked.attributes) {
             Ok(search) => search,
-            Err(wrong) => {
-                let comment = "a date or time of the identifier is none";
-                let reply = Reply::with_comment(Status::DATA_SET_MISMATCH, comment);
-                return Reply { offending: vec![wrong], ..reply };
-            }
+            Err(wrong) => return wrong.reply(),
         };
         let catalog = self.archive.catalog();
         let calling = request.association.calling.as_str();
@@ -84,7 +84,8 @@ impl NodeServices {
                 if exchange.is_cancelled() {
                     return Reply::new(Status::CANCEL);
                 }
-                if let Some(known) = worklist_item(&step.row.order, step.step) {
+                if let Some(mut known) = worklist_item(&step.row.order, step.step) {
+                    for_whoever_asks(&mut known, calling);
                     exchange.reply(Reply::matched(answer(&asked, &known, syntax))).await;
                     sent = sent.saturating_add(1);
                 }
@@ -119,27 +120,73 @@ fn answer(asked: &Identifier, known: &Map<String, Value>, syntax: TransferSyntax
     write(&answer_to(&asked.attributes, known), syntax, &asked.charset)
 }
 
+/// A step without a station is offered to the one that asks: the attribute must have a value (PS3.4 table K.6-1).
+fn for_whoever_asks(known: &mut Map<String, Value>, calling: &str) {
+    let steps = known.get_mut(&SCHEDULED.to_string()).and_then(|one| one.get_mut("Value"));
+    for step in steps.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(step) = step.as_object_mut()
+            && !has_value(step, STATION)
+        {
+            step.insert(STATION.to_string(), json!({"vr": "AE", "Value": [calling]}));
+        }
+    }
+}
+
+/// Why an identifier cannot be searched for.
+#[derive(Debug, PartialEq, Eq)]
+enum Wrong {
+    /// A date or time is none.
+    Moment(Tag),
+    /// More values than anybody asks for.
+    Values(Tag),
+}
+
+impl Wrong {
+    fn reply(self) -> Reply {
+        let (status, comment, tag) = match self {
+            Self::Moment(tag) => {
+                let comment = "a date or time of the identifier is none".to_owned();
+                (Status::DATA_SET_MISMATCH, comment, tag)
+            }
+            Self::Values(tag) => {
+                let comment = format!("a key has more than {MOST_VALUES} values");
+                (Status::CANNOT_UNDERSTAND, comment, tag)
+            }
+        };
+        Reply { offending: vec![tag], ..Reply::with_comment(status, comment) }
+    }
+}
+
 /// What an identifier asks for. Keys that are no part of it do not narrow the answer.
-fn search(asked: &Map<String, Value>) -> Result<StepSearch, Tag> {
+fn search(asked: &Map<String, Value>) -> Result<StepSearch, Wrong> {
     let none = Map::new();
     let steps = items(asked, SCHEDULED);
     let step: &Map<String, Value> = steps.first().copied().unwrap_or(&none);
+    if texts(step, STATUS).len() > MOST_VALUES {
+        return Err(Wrong::Values(STATUS));
+    }
     let states: Vec<StepState> =
         texts(step, STATUS).iter().filter_map(|word| StepState::parse(word)).collect();
     // What is finished is on no worklist, unless somebody asks for it.
     let usual = [StepState::Scheduled, StepState::Arrived, StepState::Ready, StepState::Started];
     let value = |set: &Map<String, Value>, tag| universal(text(set, tag));
-    let values = |set: &Map<String, Value>, tag| -> Vec<String> {
-        let found: Vec<String> = texts(set, tag).into_iter().map(universal).collect();
-        if found.iter().any(String::is_empty) { Vec::new() } else { found }
+    let values = |set: &Map<String, Value>, tag| -> Result<Vec<String>, Wrong> {
+        let found = texts(set, tag);
+        if found.len() > MOST_VALUES {
+            return Err(Wrong::Values(tag));
+        }
+        let found: Vec<String> = found.into_iter().map(universal).collect();
+        Ok(if found.iter().any(String::is_empty) { Vec::new() } else { found })
     };
-    let days = |set: &Map<String, Value>, tag| range(&value(set, tag), 8).ok_or(tag);
+    let days = |set: &Map<String, Value>, tag| range(&value(set, tag), 8).ok_or(Wrong::Moment(tag));
     let start_time = tag(0x0040, 0x0003);
-    let times = range(&value(step, start_time).replace(':', ""), 2).ok_or(start_time)?;
+    let times =
+        range(&value(step, start_time).replace(':', ""), 2).ok_or(Wrong::Moment(start_time))?;
     Ok(StepSearch {
-        station_ae: values(step, tag(0x0040, 0x0001)),
+        station_ae: values(step, STATION)?,
+        unassigned: true,
         station_name: value(step, tag(0x0040, 0x0010)),
-        modality: values(step, tag::MODALITY),
+        modality: values(step, tag::MODALITY)?,
         days: days(step, tag(0x0040, 0x0002))?,
         times,
         performer: value(step, tag(0x0040, 0x0006)),
@@ -153,7 +200,7 @@ fn search(asked: &Map<String, Value>) -> Result<StepSearch, Tag> {
         sex: value(asked, tag::PATIENT_SEX),
         accession: value(asked, tag::ACCESSION_NUMBER),
         procedure_id: value(asked, tag(0x0040, 0x1001)),
-        study_uids: values(asked, tag::STUDY_INSTANCE_UID),
+        study_uids: values(asked, tag::STUDY_INSTANCE_UID)?,
         order: 0,
         limit: PAGE,
         offset: 0,
@@ -209,6 +256,10 @@ mod tests {
         assert_eq!((found.patient_name.as_str(), found.patient_id.as_str()), ("ZHANG*", ""));
         assert!(found.modality.is_empty() && !found.states.contains(&StepState::Completed));
         let wrong = json!({"00100030": {"vr": "DA", "Value": ["soon"]}});
-        assert_eq!(search(wrong.as_object().unwrap()), Err(tag::PATIENT_BIRTH_DATE));
+        assert_eq!(search(wrong.as_object().unwrap()), Err(Wrong::Moment(tag::PATIENT_BIRTH_DATE)));
+        let many: Vec<String> = (0..=MOST_VALUES).map(|n| n.to_string()).collect();
+        let wrong = json!({"0020000D": {"vr": "UI", "Value": many}});
+        let refused = search(wrong.as_object().unwrap());
+        assert_eq!(refused, Err(Wrong::Values(tag::STUDY_INSTANCE_UID)));
     }
 }

@@ -1,6 +1,8 @@
 //! Orders from end to end: HL7 in, the worklist out, performed, stored and matched; what does not
 //! agree; what is refused.
 
+mod limits;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;

@@ -35,8 +35,8 @@ def send(port, path, encoding):
     print("\n".join(mllp(int(port), text.encode(encoding))))
 
 
-def association(context):
-    ae = AE(ae_title="CT1")
+def association(context, title="CT1"):
+    ae = AE(ae_title=title)
     ae.add_requested_context(context)
     assoc = ae.associate("127.0.0.1", PORT, ae_title=TITLE)
     assert assoc.is_established
@@ -171,4 +171,66 @@ def store(study, series, name, patient, accession):
     assert status.Status == 0, status
 
 
-{"send": send, "worklist": show, "perform": perform, "store": store}[sys.argv[1]](*sys.argv[2:])
+def stations(station, modality=""):
+    """Accession numbers and stations of what a station is offered."""
+    query = asked("")
+    step = query.ScheduledProcedureStepSequence[0]
+    step.ScheduledStationAETitle = station
+    step.Modality = modality
+    assoc = association(ModalityWorklistInformationFind)
+    found = []
+    for status, item in assoc.send_c_find(query, ModalityWorklistInformationFind):
+        if item is not None:
+            step = item.ScheduledProcedureStepSequence[0]
+            found.append([item.AccessionNumber, step.ScheduledStationAETitle])
+    assoc.release()
+    print(json.dumps(found))
+
+
+def many(count):
+    """Status and comment for a query with so many stations."""
+    query = asked("")
+    query.ScheduledProcedureStepSequence[0].ScheduledStationAETitle = [f"S{n}" for n in range(int(count))]
+    assoc = association(ModalityWorklistInformationFind)
+    for status, _ in assoc.send_c_find(query, ModalityWorklistInformationFind):
+        print(json.dumps([f"{status.Status:04X}", str(status.get("ErrorComment", ""))]))
+    assoc.release()
+
+
+def steal():
+    """What another modality is told that ends a performed step, and then its own."""
+    create = Dataset()
+    reference = Dataset()
+    reference.StudyInstanceUID = generate_uid()
+    create.ScheduledStepAttributesSequence = [reference]
+    create.PerformedProcedureStepID = "PPS2"
+    create.PerformedStationAETitle = "CT1"
+    create.PerformedProcedureStepStartDate = "20261123"
+    create.PerformedProcedureStepStartTime = "093500"
+    create.PerformedProcedureStepStatus = "IN PROGRESS"
+    create.Modality = "CT"
+    kind, uid = ModalityPerformedProcedureStep, generate_uid()
+    assoc = association(kind)
+    statuses = [assoc.send_n_create(create, kind, uid)[0].Status]
+    change = Dataset()
+    change.PerformedProcedureStepStatus = "DISCONTINUED"
+    change.PerformedProcedureStepEndDate = "20261123"
+    change.PerformedProcedureStepEndTime = "094000"
+    other = association(kind, "CT2")
+    statuses.append(other.send_n_set(change, kind, uid)[0].Status)
+    other.release()
+    statuses.append(assoc.send_n_set(change, kind, uid)[0].Status)
+    assoc.release()
+    print(json.dumps([f"{status:04X}" for status in statuses]))
+
+
+COMMANDS = {
+    "send": send,
+    "worklist": show,
+    "perform": perform,
+    "store": store,
+    "stations": stations,
+    "many": many,
+    "steal": steal,
+}
+COMMANDS[sys.argv[1]](*sys.argv[2:])

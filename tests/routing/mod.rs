@@ -24,6 +24,10 @@ on_both_setups! {
     a_killed_node_goes_on_with_its_peer = killed_with_peer;
     /// A destination that is away gets its studies when it is back.
     a_destination_may_be_away = away;
+    /// Administrators of tenants reach no networks of the server's own, whatever a name leads to.
+    tenants_reach_public_addresses_only = reach_of_tenants;
+    /// What was sent long ago is forgotten, and a late object goes alone all the same.
+    what_was_sent_long_ago_is_forgotten = forgotten;
 }
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -294,4 +298,88 @@ fn away(setup: &Setup) {
     let delivered = ended(&node, "delivered");
     assert_eq!(delivered["taken"].as_u64(), Some(5));
     assert_eq!(count(&second, &place.study), 5);
+}
+
+fn reach_of_tenants(setup: &Setup) {
+    let node = plan(setup);
+    let set = |body: &str| {
+        let request = node.web().request("POST", "/api/routes/web").body(body.to_owned());
+        request.header("Content-Type", "application/json").send()
+    };
+    for host in ["127.0.0.1", "2130706433", "[::1]", "169.254.169.254", "10.0.0.1"] {
+        let answer = set(&format!(r#"{{"name": "inside", "url": "https://{host}:9/x"}}"#));
+        assert_eq!(answer.status, 400, "{host}");
+        assert!(answer.text().contains("private_destinations"), "{}", answer.text());
+    }
+    assert_eq!(set(r#"{"name": "inside", "url": "http://localhost:9/x"}"#).status, 400);
+    // A name is judged by where it leads.
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a port");
+    let url = format!("https://localhost:{}/x", free.port());
+    assert_eq!(set(&format!(r#"{{"name": "inside", "url": "{url}"}}"#)).status, 204);
+    route(&node, &["add", "--to", "web:inside"]);
+    stow(&node, &series(&Place::new(), 1));
+    let words = |node: &Node| {
+        let found = deliveries(node).into_iter().find(|one| one["tries"].as_u64() > Some(0));
+        found.map(|one| one["words"].as_str().unwrap_or_default().to_owned())
+    };
+    let said = eventually("it is not called", LIMIT, || words(&node));
+    assert!(said.contains("a network of the server's own"), "{said}");
+
+    // With the operator's leave it is called, and nobody is there.
+    let node =
+        Node::plan(setup).args(["--settle-after", "1s", "--private-destinations", "127.0.0.0/8"]);
+    let node = node.start();
+    let form = format!("name=inside&url={url}&token=very-secret&login=&password=");
+    let request = node.web().request("POST", "/routes/web").body(form);
+    let answer = request.header("Content-Type", "application/x-www-form-urlencoded").send();
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    route(&node, &["add", "--to", "web:inside"]);
+    stow(&node, &series(&Place::new(), 1));
+    let said = eventually("it is called", LIMIT, || words(&node));
+    assert!(said.contains("refused") && !said.contains("own"), "{said}");
+    for (language, word) in [("en", "DICOMweb services"), ("zh", "DICOMweb 服务")] {
+        let page = node.web().get(&format!("/routes?lang={language}")).send_ok().text();
+        assert!(page.contains(word) && page.contains(&url), "{page}");
+        assert!(!page.contains("very-secret"));
+    }
+    let wrong = "name=a&url=https%3A%2F%2F10.0.0.1%2F&token=&login=&password=";
+    let request = node.web().request("POST", "/routes/web").body(wrong);
+    let answer = request.header("Content-Type", "application/x-www-form-urlencoded").send();
+    assert_eq!(answer.status, 400);
+}
+
+fn forgotten(setup: &Setup) {
+    // The clock is set back from outside, where that is possible.
+    if !matches!(setup, Setup::Embedded) || !clients::has_sqlite() {
+        return;
+    }
+    let (second, mut node) = (plan(&Setup::Embedded), plan(setup));
+    register(&node, &second);
+    route(&node, &["add", "--to", "web:second"]);
+    let place = Place::new();
+    stow(&node, &series(&place, 3));
+    ended(&node, "delivered");
+    node.kill();
+    let year = 365_i64 * 24 * 3_600_000;
+    let back = format!(
+        "UPDATE deliveries SET updated_ms = updated_ms - {year};
+        UPDATE instances SET received_ms = received_ms - {year};
+        UPDATE jobs SET run_at_ms = 0, lease_until_ms = 0 WHERE kind = 'records.forget';"
+    );
+    let database = node.data().join("qianli.db");
+    let ran = Command::new("sqlite3").arg(&database).arg(&back).status().expect("run sqlite3");
+    assert!(ran.success());
+    node.restart();
+    eventually("it is forgotten", LIMIT, || {
+        let metrics = node.web().get("/metrics").send_ok().text();
+        let counted = "qianli_forgotten_total{what=\"objects of deliveries\"} 3";
+        metrics.contains(counted).then_some(())
+    });
+    let delivery = ended(&node, "delivered");
+    assert_eq!(delivery["taken"].as_u64(), Some(3), "it is still known how many");
+    stow(&node, &[synth::ct(&place, 4, 64)]);
+    eventually("the fourth object arrives", LIMIT, || {
+        (count(&second, &place.study) == 4).then_some(())
+    });
+    assert_eq!(exported(&node), [3, 1]);
 }

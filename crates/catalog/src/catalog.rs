@@ -467,6 +467,15 @@ impl Catalog {
         jobs::drop(&self.inner.db, scope, kind, dedupe_key).await
     }
 
+    /// Forgets jobs of a kind, of every tenant, that failed for good before a time (ms since 1970), and says how many.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn forget_dead_jobs(&self, kind: &str, before_ms: i64) -> Result<u64, CatalogError> {
+        jobs::forget_dead(&self.inner.db, kind, before_ms).await
+    }
+
     /// Gives a failed job back for `retry_at_ms`, or marks it dead once it was tried
     /// `max_attempts` times. Returns whether it is dead now.
     ///

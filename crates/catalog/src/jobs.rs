@@ -127,6 +127,14 @@ pub(crate) async fn drop(
     Ok(())
 }
 
+pub(crate) async fn forget_dead(db: &Db, kind: &str, before_ms: i64) -> Result<u64, CatalogError> {
+    const TEXT: &str = "DELETE FROM jobs WHERE state = 'dead' AND kind = $1 AND run_at_ms <= $2";
+    on_db!(db, pools => {
+        let gone = sqlx::query(TEXT).bind(kind).bind(before_ms).execute(&pools.write).await?;
+        Ok(gone.rows_affected())
+    })
+}
+
 pub(crate) async fn fail(
     db: &Db,
     job: &Job,

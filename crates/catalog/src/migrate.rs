@@ -119,6 +119,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0091_commitments.sql"),
     ),
     (
+        92,
+        "forgetting",
+        include_str!("../../../migrations/postgres/0092_forgetting.sql"),
+        include_str!("../../../migrations/sqlite/0092_forgetting.sql"),
+    ),
+    (
         100,
         "reading",
         include_str!("../../../migrations/postgres/0100_reading.sql"),

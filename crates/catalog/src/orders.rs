@@ -8,6 +8,7 @@ mod hl7;
 mod matching;
 mod performed;
 mod read;
+mod retain;
 mod write;
 
 use qianli_model::order::{MismatchKind, Order, OrderRefusal, Seen, StepState};
@@ -57,6 +58,8 @@ pub struct FoundStep {
 pub struct StepSearch {
     /// Scheduled Station AE Title.
     pub station_ae: Vec<String>,
+    /// Whether steps for which no station is named are any station's of their modality.
+    pub unassigned: bool,
     /// Scheduled Station Name.
     pub station_name: String,
     /// Modality.

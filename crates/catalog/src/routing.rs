@@ -6,6 +6,7 @@
 
 mod commitments;
 mod deliveries;
+mod forget;
 mod goals;
 mod rules;
 
@@ -15,6 +16,7 @@ use qianli_model::routing::{Goal, Rule, When, Which, Window};
 use crate::types::Location;
 
 pub use commitments::{Asking, Report};
+pub use forget::Forgotten;
 
 /// A row of the rules, as its tenant sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +77,17 @@ impl std::fmt::Debug for WebAuth {
     }
 }
 
+/// How a DICOMweb destination is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebAddress {
+    /// Address of the service, to which `/studies` is added.
+    pub url: String,
+    /// How it knows who calls.
+    pub auth: WebAuth,
+    /// Registered by the operator at the server, and may therefore be in its own networks.
+    pub trusted: bool,
+}
+
 /// A DICOMweb destination, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebGoal {
@@ -86,6 +99,8 @@ pub struct WebGoal {
     pub auth: String,
     /// The login of `basic`.
     pub login: String,
+    /// See [`WebAddress::trusted`].
+    pub trusted: bool,
     /// Name of whoever made it.
     pub created_by: String,
     /// When (ms since 1970).

@@ -23,6 +23,9 @@ pub const MAX_MESSAGE: usize = 1 << 20;
 /// Most delimiters of a message: what is parsed takes many times its bytes.
 const MAX_PARTS: usize = 50_000;
 
+/// Longest part of a header that is looked at when a message cannot be read (bytes).
+const LONGEST_HEADER: usize = 1024;
+
 /// Most orders of a message.
 const MAX_ORDERS: usize = 100;
 
@@ -115,13 +118,14 @@ pub fn read(
     bytes: &[u8],
     unlabelled: TextEncoding,
 ) -> Result<Message, Box<(Option<Envelope>, Fault)>> {
-    let text = text::decode(bytes, unlabelled).map_err(|fault| Box::new((None, fault)))?;
+    let text = text::decode(bytes, unlabelled).map_err(|fault| Box::new((glean(bytes), fault)))?;
+    let header = || glean(text.as_bytes());
     let delimiters = text.bytes().filter(|byte| b"|^~&\r\n".contains(byte)).count();
     if delimiters > MAX_PARTS {
         let fault = Fault::reject(207, "", "the message has too many parts");
-        return Err(Box::new((None, fault)));
+        return Err(Box::new((header(), fault)));
     }
-    let message = fields::Parsed::read(&text).map_err(|fault| Box::new((None, fault)))?;
+    let message = fields::Parsed::read(&text).map_err(|fault| Box::new((header(), fault)))?;
     let envelope = message.envelope();
     let understood = commands(&message, &envelope);
     match understood {
@@ -131,6 +135,39 @@ pub fn read(
         }
         Err(fault) => Err(Box::new((Some(envelope), fault))),
     }
+}
+
+/// The header of a message that cannot be read, as far as its first segment shows it: whoever sent it wants to know
+/// which message it was. Only what is ASCII, since the character set may be what is wrong.
+fn glean(bytes: &[u8]) -> Option<Envelope> {
+    let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let line = line.get(..line.len().min(LONGEST_HEADER))?;
+    let (separator, component) = (*line.get(3)?, *line.get(4)?);
+    if !line.starts_with(b"MSH") || !separator.is_ascii_punctuation() || !line.is_ascii() {
+        return None;
+    }
+    let fields: Vec<&[u8]> = line.split(|byte| *byte == separator).collect();
+    // MSH-1 is the separator itself, so that a field stands one place before its number.
+    let part = |number: usize, at: usize| -> String {
+        let field = fields.get(number.saturating_sub(1)).copied().unwrap_or_default();
+        let part = field.split(|byte| *byte == component).nth(at).unwrap_or_default();
+        let plain = part.iter().filter(|byte| byte.is_ascii_graphic() || **byte == b' ');
+        plain.map(|byte| char::from(*byte)).collect()
+    };
+    let kind = match part(9, 1) {
+        trigger if trigger.is_empty() => part(9, 0),
+        trigger => format!("{}^{trigger}", part(9, 0)),
+    };
+    Some(Envelope {
+        sending_application: part(3, 0),
+        sending_facility: part(4, 0),
+        receiving_application: part(5, 0),
+        receiving_facility: part(6, 0),
+        kind,
+        control_id: part(10, 0),
+        processing: part(11, 0),
+        version: part(12, 0),
+    })
 }
 
 fn commands(message: &fields::Parsed<'_>, envelope: &Envelope) -> Result<Vec<Command>, Fault> {

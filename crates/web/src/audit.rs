@@ -174,7 +174,7 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         (false, "/people/roles") => Some(Action::ChangeRole),
         (false, "/tokens" | "/tokens/revoke") => Some(Action::ChangeToken),
         (false, "/peers" | "/peers/disabled" | "/peers/remove") => Some(Action::ChangePeer),
-        (false, "/routes" | "/routes/disabled" | "/routes/remove" | "/routes/replay") => {
+        (false, route) if route == "/routes" || route.starts_with("/routes/") => {
             Some(Action::ChangeRoute)
         }
         (false, route) if route == "/api/routes" || route.starts_with("/api/routes/") => {

@@ -31,6 +31,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::routing::get;
 use qianli_archive::Archive;
 use qianli_model::PerAddress;
+use qianli_model::peer::Network;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -83,6 +84,8 @@ pub struct WebConfig {
     /// Requests per second from one address, of which a few seconds' worth may come at once; 0 for no
     /// limit.
     pub requests_per_second: PerAddress,
+    /// Networks beyond the public internet in which tenants may register DICOMweb destinations.
+    pub private_destinations: Vec<Network>,
     /// Writes a row of the audit trail as other systems read it, for exports. Without, there are none
     /// of that kind.
     pub audit_message: Option<AuditMessage>,
@@ -109,6 +112,7 @@ impl Default for WebConfig {
             providers: Vec::new(),
             machines: Vec::new(),
             trusted_proxies: TrustedProxies::default(),
+            private_destinations: Vec::new(),
             requests_per_second: PerAddress { remote: 1000, loopback: 0 },
             audit_message: None,
             echo: None,

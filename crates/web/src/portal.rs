@@ -29,6 +29,7 @@ mod qr;
 mod routes;
 mod routes_api;
 mod routes_text;
+mod routes_web;
 mod share;
 mod share_api;
 mod shared;
@@ -182,6 +183,8 @@ pub(crate) const PAGES: &[Page] = &[
     page!("/routes/disabled", ADMINISTER, post(routes::disable)),
     page!("/routes/remove", ADMINISTER, post(routes::remove)),
     page!("/routes/replay", ADMINISTER, post(routes::replay)),
+    page!("/routes/web", ADMINISTER, post(routes_web::set)),
+    page!("/routes/web/remove", ADMINISTER, post(routes_web::remove)),
     page!("/api/routes", ADMINISTER, get(routes_api::rules).post(routes_api::add_rule)),
     page!("/api/routes/{id}", ADMINISTER, delete(routes_api::remove_rule)),
     page!("/api/routes/web", ADMINISTER, get(routes_api::goals).post(routes_api::set_goal)),

@@ -36,14 +36,9 @@ impl Writer {
     /// The condition on `t`, the row of a step, and `o`, that of its order.
     pub(super) fn all(&mut self, search: &StepSearch) -> String {
         let mut parts = vec!["t.tenant_id = $1".to_owned()];
-        for (column, values) in
-            [("t.station_ae_key", &search.station_ae), ("t.modality_key", &search.modality)]
-        {
-            let any: Vec<String> =
-                values.iter().map(|value| self.folded(&[column], &text_key(value))).collect();
-            if !any.is_empty() {
-                parts.push(format!("({})", any.join(" OR ")));
-            }
+        self.stations(search, &mut parts);
+        if let Some(any) = self.any("t.modality_key", &search.modality) {
+            parts.push(any);
         }
         for (column, value) in [
             ("t.station_name_key", &search.station_name),
@@ -79,6 +74,36 @@ impl Writer {
             parts.push(format!("o.id = {id}"));
         }
         parts.join(" AND ")
+    }
+
+    /// One of several values; `None` for none.
+    fn any(&mut self, column: &str, values: &[String]) -> Option<String> {
+        let any: Vec<String> =
+            values.iter().map(|value| self.folded(&[column], &text_key(value))).collect();
+        (!any.is_empty()).then(|| format!("({})", any.join(" OR ")))
+    }
+
+    /// The stations that are asked for. A step without one is any station's of its modality: of the modality that is
+    /// asked for, else of one for which a station of that name has had orders, else, of a station that nobody knows,
+    /// of any.
+    fn stations(&mut self, search: &StepSearch, parts: &mut Vec<String>) {
+        let Some(named) = self.any("t.station_ae_key", &search.station_ae) else { return };
+        if !search.unassigned {
+            parts.push(named);
+            return;
+        }
+        let fits = match search.modality.is_empty() {
+            false => String::new(),
+            true => {
+                let known = self.any("k.station_ae_key", &search.station_ae).unwrap_or_default();
+                let theirs = format!("FROM order_steps k WHERE k.tenant_id = $1 AND {known}");
+                format!(
+                    " AND (t.modality_key IN (SELECT k.modality_key {theirs})
+                        OR NOT EXISTS (SELECT 1 {theirs}))"
+                )
+            }
+        };
+        parts.push(format!("({named} OR (t.station_ae_key = ''{fits}))"));
     }
 
     fn names(&mut self, search: &StepSearch, parts: &mut Vec<String>) {

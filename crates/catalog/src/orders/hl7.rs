@@ -19,6 +19,8 @@ const KEPT: i64 = 500;
 pub struct MessageId {
     /// Sending application and facility.
     pub sender: String,
+    /// Sending facility, whose numbers the orders have; empty where it does not say.
+    pub facility: String,
     /// Message control ID.
     pub control_id: String,
     /// Digest of its content: another message under the same control ID is another message.

@@ -81,6 +81,8 @@ pub struct Performed {
     pub order: i64,
     /// IDs of the scheduled steps, separated by backslashes.
     pub step_ids: String,
+    /// AE title of the modality that made it.
+    pub calling: String,
     /// How far it is.
     pub state: PerformedState,
     /// The whole step as a DICOM JSON object.
@@ -111,7 +113,7 @@ impl Catalog {
         let mut order = None;
         let mut steps = Vec::new();
         for (key, step) in &new.scheduled {
-            if let Some(found) = find(&mut tx, tenant, key).await?
+            if let Some(found) = find(&mut tx, tenant, key, "").await?
                 && order.as_ref().is_none_or(|known: &super::OrderRow| known.id == found.id)
             {
                 order = Some(found);
@@ -156,21 +158,28 @@ impl Catalog {
         scope: &Scope,
         sop_uid: &str,
     ) -> Result<Option<Performed>, CatalogError> {
-        const TEXT: &str = "SELECT id, order_id, step_ids, status, json, updated_ms
+        const TEXT: &str = "SELECT id, order_id, step_ids, calling, status, json, updated_ms
             FROM performed_steps WHERE tenant_id = $1 AND sop_uid = $2";
-        let row: Option<(i64, i64, String, String, String, i64)> = on_db!(self.db(), pools => {
+        let row: Option<(i64, i64, String, String, String, String, i64)> = on_db!(self.db(), pools => {
             sqlx::query_as(TEXT)
                 .bind(scope.tenant().0)
                 .bind(sop_uid)
                 .fetch_optional(&pools.read)
                 .await?
         });
-        let one =
-            |(id, order, step_ids, state, json, updated_ms): (i64, i64, _, String, _, i64)| {
-                let state = PerformedState::parse(&state)
-                    .ok_or(CatalogError::Corrupt("a performed step"))?;
-                Ok(Performed { id, order, step_ids, state, json, updated_ms })
-            };
+        let one = |(id, order, step_ids, calling, state, json, updated_ms): (
+            i64,
+            i64,
+            _,
+            _,
+            String,
+            _,
+            i64,
+        )| {
+            let state =
+                PerformedState::parse(&state).ok_or(CatalogError::Corrupt("a performed step"))?;
+            Ok(Performed { id, order, step_ids, calling, state, json, updated_ms })
+        };
         row.map(one).transpose()
     }
 

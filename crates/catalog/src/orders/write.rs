@@ -19,7 +19,8 @@ const MOST_OF_PATIENT: i64 = 1000;
 
 impl Catalog {
     /// Does what a message asks, all of it or nothing. A message with an identity that was taken before
-    /// does nothing again. `origin` is who brought it: `hl7`, `rest` or `page`; `random` makes the
+    /// does nothing again. Its numbers are its facility's: they mean orders of that facility, and those that
+    /// no facility has named yet. `origin` is who brought it: `hl7`, `rest` or `page`; `random` makes the
     /// numbers that a new order lacks.
     ///
     /// # Errors
@@ -40,10 +41,11 @@ impl Catalog {
         {
             return Ok(Applied::Before);
         }
+        let domain = message.map(|message| text_key(&message.facility)).unwrap_or_default();
         let mut touched = Vec::new();
         let mut did = Vec::new();
         for (index, command) in commands.iter().enumerate() {
-            let by = (scope, origin, now_ms);
+            let by = (scope, origin, domain.as_str(), now_ms);
             match one(&mut tx, by, command, &random).await? {
                 Ok((orders, word)) => {
                     touched.extend(orders);
@@ -78,7 +80,7 @@ type Did = Result<(Vec<i64>, &'static str), OrderRefusal>;
 
 async fn one(
     tx: &mut Tx,
-    (scope, origin, now_ms): (&Scope, &'static str, i64),
+    (scope, origin, domain, now_ms): (&Scope, &'static str, &str, i64),
     command: &Command,
     random: &(impl Fn() -> u128 + Sync),
 ) -> Result<Did, CatalogError> {
@@ -90,37 +92,67 @@ async fn one(
         Command::Cancel(key) => (key.clone(), "cancel"),
         Command::Discontinue(key) => (key.clone(), "discontinue"),
         Command::Patient(patient) => {
-            return news(tx, tenant, (patient, patient), false, now_ms).await;
+            return news(tx, (tenant, domain), (patient, patient), false, now_ms).await;
         }
         Command::Merge(gone, stays) => {
-            return news(tx, tenant, (gone, stays), true, now_ms).await;
+            return news(tx, (tenant, domain), (gone, stays), true, now_ms).await;
         }
     };
-    match (find(tx, tenant, &key).await?, command) {
+    match (find(tx, tenant, &key, domain).await?, command) {
         (Some(known), _) => match apply(&known.order, command) {
-            Ok(order) if order == known.order => Ok(Ok((vec![known.id], word))),
             Ok(order) => {
-                update(tx, tenant, known.id, &order, now_ms).await?;
+                if order != known.order {
+                    update(tx, tenant, known.id, &order, now_ms).await?;
+                }
+                adopt(tx, known.id, domain).await?;
                 Ok(Ok((vec![known.id], word)))
             }
             Err(refusal) => Ok(Err(refusal)),
         },
+        (None, _) if is_elsewhere(tx, tenant, &key).await? => Ok(Err(OrderRefusal::OtherFacility)),
         (None, Command::Put(new)) => {
             let mut order = (**new).clone();
             order.complete(random());
             let id = insert(tx, scope, origin, &order, now_ms).await?;
+            adopt(tx, id, domain).await?;
             Ok(Ok((vec![id], word)))
         }
         (None, _) => Ok(Err(OrderRefusal::Unknown)),
     }
 }
 
+/// An order that no facility has named yet becomes one of the facility that names it.
+async fn adopt(tx: &mut Tx, id: i64, domain: &str) -> Result<(), CatalogError> {
+    const TEXT: &str = "UPDATE orders SET domain_key = $2 WHERE id = $1 AND domain_key = ''";
+    if !domain.is_empty() {
+        on_tx!(tx, connection => {
+            sqlx::query(TEXT).bind(id).bind(domain).execute(connection).await?;
+        });
+    }
+    Ok(())
+}
+
+/// Whether the Study Instance UID of a key, which is one in the world, is that of some order.
+async fn is_elsewhere(tx: &mut Tx, tenant: i64, key: &OrderKey) -> Result<bool, CatalogError> {
+    const TEXT: &str = "SELECT id FROM orders WHERE tenant_id = $1 AND study_uid = $2";
+    if key.study_uid.is_empty() {
+        return Ok(false);
+    }
+    let uid = bounded(&key.study_uid);
+    let row: Option<(i64,)> = on_tx!(tx, connection => {
+        sqlx::query_as(TEXT).bind(tenant).bind(uid).fetch_optional(connection).await?
+    });
+    Ok(row.is_some())
+}
+
 /// The order that a key means: by Study Instance UID, by accession number and procedure, by the
-/// placer's and the filler's number, and by the accession number alone where it is that of one order.
+/// placer's and the filler's number, and by the accession number alone where it is that of one order. Of orders with
+/// the same numbers those of the facility `domain` (empty for any) come first, then those of none; others' do not count.
 pub(super) async fn find(
     tx: &mut Tx,
     tenant: i64,
     key: &OrderKey,
+    domain: &str,
 ) -> Result<Option<OrderRow>, CatalogError> {
     let text = |value: &str| text_key(value);
     let (accession, procedure) = (text(&key.accession), text(&key.procedure));
@@ -139,35 +171,43 @@ pub(super) async fn find(
         if index >= 2 && !procedure.is_empty() && !key.accession.is_empty() {
             continue;
         }
-        let statement = format!(
-            "SELECT {COLUMNS} FROM orders o
-            WHERE o.tenant_id = $1 AND o.{first} = $2 AND o.{second} = $3 ORDER BY o.id LIMIT 2"
-        );
-        let found: Vec<Row> = on_tx!(&mut *tx, connection => {
-            sqlx::query_as(AssertSqlSafe(statement))
-                .bind(tenant)
-                .bind(a)
-                .bind(b)
-                .fetch_all(connection)
-                .await?
-        });
-        if let Ok([found]) = <[Row; 1]>::try_from(found) {
-            return row(found).map(Some);
+        for whose in [domain, ""] {
+            // Without a domain any order counts.
+            let is_any = domain.is_empty();
+            let statement = format!(
+                "SELECT {COLUMNS} FROM orders o
+                WHERE o.tenant_id = $1 AND o.{first} = $2 AND o.{second} = $3
+                    AND ($4 OR o.domain_key = $5) ORDER BY o.id LIMIT 2"
+            );
+            let found: Vec<Row> = on_tx!(&mut *tx, connection => {
+                sqlx::query_as(AssertSqlSafe(statement))
+                    .bind(tenant)
+                    .bind(a.as_str())
+                    .bind(b.as_str())
+                    .bind(is_any)
+                    .bind(whose)
+                    .fetch_all(connection)
+                    .await?
+            });
+            if let Ok([found]) = <[Row; 1]>::try_from(found) {
+                return row(found).map(Some);
+            }
         }
     }
     Ok(None)
 }
 
-/// News of a patient, for orders that are not finished.
+/// News of a patient, for orders that are not finished. An ID without an issuer is the facility's own.
 async fn news(
     tx: &mut Tx,
-    tenant: i64,
+    (tenant, domain): (i64, &str),
     (of, says): (&OrderPatient, &OrderPatient),
     merged: bool,
     now_ms: i64,
 ) -> Result<Did, CatalogError> {
     const WHICH: &str = "FROM orders o WHERE o.tenant_id = $1 AND o.patient_id_key = $2
-        AND (o.issuer_key = $3 OR o.issuer_key = '' OR $3 = '')
+        AND ((o.issuer_key = $3 AND $3 <> '') OR ((o.issuer_key = '' OR $3 = '')
+            AND (o.domain_key = $5 OR o.domain_key = '' OR $5 = '')))
         AND o.state NOT IN ('COMPLETED', 'DISCONTINUED') ORDER BY o.id LIMIT $4";
     let statement = format!("SELECT {COLUMNS} {WHICH}");
     let rows: Vec<Row> = on_tx!(&mut *tx, connection => {
@@ -176,6 +216,7 @@ async fn news(
             .bind(text_key(&of.id))
             .bind(text_key(&of.issuer))
             .bind(MOST_OF_PATIENT)
+            .bind(domain)
             .fetch_all(connection)
             .await?
     });

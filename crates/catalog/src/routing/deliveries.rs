@@ -444,7 +444,7 @@ impl Catalog {
             "SELECT d.id, d.goal_kind, d.goal_name, d.study_uid, d.state, d.attempts,
                 d.due_ms,
                 (SELECT COUNT(*) FROM delivered o WHERE o.delivery_id = d.id
-                    AND o.outcome IN ('sent', 'committed')) AS sent,
+                    AND o.outcome IN ('sent', 'committed')) + d.forgotten AS sent,
                 (SELECT COUNT(*) FROM delivered o WHERE o.delivery_id = d.id
                     AND o.outcome = 'committed') AS committed,
                 (SELECT COUNT(*) FROM delivered o WHERE o.delivery_id = d.id
@@ -514,7 +514,8 @@ impl Catalog {
             "UPDATE deliveries SET revision = revision + 1, attempts = 0, due_ms = $3,
                 settled = TRUE, updated_ms = $3,
                 state = CASE WHEN state = 'sending' THEN 'sending' ELSE 'waiting' END,
-                forgotten_ms = CASE WHEN $4 THEN 0 ELSE forgotten_ms END
+                forgotten_ms = CASE WHEN $4 THEN 0 ELSE forgotten_ms END,
+                forgotten = CASE WHEN $4 THEN 0 ELSE forgotten END
             WHERE tenant_id = $1 AND id = $2 RETURNING study_uid, goal_kind, goal_name";
         const FORGET: &str = "DELETE FROM delivered WHERE delivery_id = $1
             AND (outcome = 'refused' OR $2)";

@@ -4,14 +4,14 @@ use qianli_model::Scope;
 use qianli_model::audit::{Action, Outcome};
 use serde_json::json;
 
-use super::{WebAuth, WebGoal};
+use super::{WebAddress, WebAuth, WebGoal};
 use crate::Catalog;
 use crate::audit::{Append, AuditEntry};
 use crate::db::on_db;
 use crate::deletion::{begin, now_ms};
 use crate::error::CatalogError;
 
-type Row = (String, String, String, String, String, i64);
+type Row = (String, String, String, String, bool, String, i64);
 
 impl Catalog {
     /// The DICOMweb destinations of the scope's tenant, by name.
@@ -20,16 +20,18 @@ impl Catalog {
     ///
     /// See [`CatalogError`].
     pub async fn web_goals(&self, scope: &Scope) -> Result<Vec<WebGoal>, CatalogError> {
-        const TEXT: &str = "SELECT name, url, auth, login, created_by, created_ms FROM web_goals
+        const TEXT: &str =
+            "SELECT name, url, auth, login, trusted, created_by, created_ms FROM web_goals
             WHERE tenant_id = $1 ORDER BY name";
         let rows: Vec<Row> = on_db!(self.db(), pools => {
             sqlx::query_as(TEXT).bind(scope.tenant().0).fetch_all(&pools.read).await?
         });
-        let goal = |(name, url, auth, login, created_by, created_ms)| WebGoal {
+        let goal = |(name, url, auth, login, trusted, created_by, created_ms)| WebGoal {
             name,
             url,
             auth,
             login,
+            trusted,
             created_by,
             created_ms,
         };
@@ -45,27 +47,27 @@ impl Catalog {
         &self,
         scope: &Scope,
         name: &str,
-    ) -> Result<Option<(String, WebAuth)>, CatalogError> {
-        const TEXT: &str =
-            "SELECT url, auth, login, secret FROM web_goals WHERE tenant_id = $1 AND name = $2";
-        let row: Option<(String, String, String, String)> = on_db!(self.db(), pools => {
+    ) -> Result<Option<WebAddress>, CatalogError> {
+        const TEXT: &str = "SELECT url, auth, login, secret, trusted FROM web_goals WHERE tenant_id = $1 AND name = $2";
+        let row: Option<(String, String, String, String, bool)> = on_db!(self.db(), pools => {
             sqlx::query_as(TEXT)
                 .bind(scope.tenant().0)
                 .bind(name)
                 .fetch_optional(&pools.read)
                 .await?
         });
-        let Some((url, auth, login, secret)) = row else { return Ok(None) };
+        let Some((url, auth, login, secret, trusted)) = row else { return Ok(None) };
         let auth = match auth.as_str() {
             "" => WebAuth::Nothing,
             "bearer" => WebAuth::Bearer(secret),
             "basic" => WebAuth::Basic(login, secret),
             _ => return Err(CatalogError::Corrupt("a DICOMweb destination")),
         };
-        Ok(Some((url, auth)))
+        Ok(Some(WebAddress { url, auth, trusted }))
     }
 
-    /// Adds a DICOMweb destination to the scope's tenant, or changes the one of that name.
+    /// Adds a DICOMweb destination to the scope's tenant, or changes the one of that name. What it becomes `trusted` by
+    /// is the caller's to decide, see [`WebAddress`].
     ///
     /// # Errors
     ///
@@ -76,12 +78,13 @@ impl Catalog {
         name: &str,
         url: &str,
         auth: &WebAuth,
+        trusted: bool,
     ) -> Result<(), CatalogError> {
         const TEXT: &str = "INSERT INTO web_goals
-                (tenant_id, name, url, auth, login, secret, created_by, created_ms)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                (tenant_id, name, url, auth, login, secret, created_by, created_ms, trusted)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
             ON CONFLICT (tenant_id, name) DO UPDATE SET url = excluded.url, auth = excluded.auth,
-                login = excluded.login, secret = excluded.secret,
+                login = excluded.login, secret = excluded.secret, trusted = excluded.trusted,
                 created_by = excluded.created_by, created_ms = excluded.created_ms";
         let (login, secret) = match auth {
             WebAuth::Nothing => ("", ""),
@@ -100,10 +103,12 @@ impl Catalog {
                 .bind(secret)
                 .bind(scope.principal().name())
                 .bind(at_ms)
+                .bind(trusted)
                 .execute(&mut *transaction)
                 .await?;
             let details = json!({
                 "did": "set destination", "name": name, "url": url, "credentials": auth.kind(),
+                "trusted": trusted,
             });
             let entry = AuditEntry::new(scope, Action::ChangeRoute, Outcome::Success, at_ms);
             transaction.append_audit(vec![entry.with(&details)]).await?;

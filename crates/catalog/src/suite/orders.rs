@@ -18,6 +18,9 @@ super::on_both!(
     studies_are_matched,
     a_person_decides_and_can_undo,
     refusals_are_kept_for_a_while,
+    numbers_are_those_of_a_facility,
+    unassigned_steps_are_any_stations_of_their_modality,
+    orders_are_kept_for_a_time,
 );
 
 fn order(accession: &str, patient: &str) -> Order {
@@ -47,8 +50,14 @@ fn put(order: Order) -> Command {
 }
 
 async fn take(catalog: &Catalog, control_id: &str, commands: &[Command]) -> Applied {
+    of(catalog, "COUNTY", control_id, commands).await
+}
+
+/// As [`take`], from any facility.
+async fn of(catalog: &Catalog, facility: &str, control_id: &str, commands: &[Command]) -> Applied {
     let id = MessageId {
-        sender: "HIS|COUNTY".into(),
+        sender: format!("HIS|{facility}"),
+        facility: facility.into(),
         control_id: control_id.into(),
         digest: format!("{commands:?}").len().to_string(),
     };
@@ -319,4 +328,93 @@ async fn refusals_are_kept_for_a_while(catalog: &Catalog) {
     }
     let kept = catalog.hl7_refusals(&scope(), 1000).await.unwrap();
     assert_eq!((kept.len(), kept[0].at_ms), (500, 509));
+}
+
+async fn numbers_are_those_of_a_facility(catalog: &Catalog) {
+    let ours = made(catalog, order("A1", "P1")).await;
+    let key = || OrderKey { accession: "A1".into(), ..OrderKey::default() };
+    let refused = Applied::Refused(0, OrderRefusal::Unknown);
+    let cancel = [Command::Cancel(key())];
+    assert_eq!(of(catalog, "OTHER", "1", &cancel).await, refused, "another's number");
+    let Applied::Done(theirs) = of(catalog, "OTHER", "2", &[put(order("A1", "P9"))]).await else {
+        panic!("two facilities may have the same number")
+    };
+    assert_ne!(theirs, [ours]);
+    // News of a patient whose ID has no issuer are of the facility's own patients.
+    let mut news = order("", "P1").patient;
+    news.name = "Other^Person".into();
+    let news = [Command::Patient(Box::new(news))];
+    assert_eq!(of(catalog, "OTHER", "3", &news).await, Applied::Done(vec![]));
+    assert_eq!(of(catalog, "COUNTY", "4", &news).await, Applied::Done(vec![ours]));
+    // A Study Instance UID is one in the world.
+    let row = catalog.order(&scope(), ours).await.unwrap().unwrap();
+    let mut same = order("A7", "P1");
+    same.procedure.study_uid = row.order.procedure.study_uid.clone();
+    let refused = Applied::Refused(0, OrderRefusal::OtherFacility);
+    assert_eq!(of(catalog, "OTHER", "5", &[put(same)]).await, refused);
+    // An order that was entered here becomes that of the facility which names it first.
+    let random = || 77;
+    let new = [put(order("A2", "P2"))];
+    let applied = catalog.apply_orders(&scope(), ("page", None), &new, random, NOW).await;
+    let Applied::Done(entered) = applied.unwrap() else { panic!("refused") };
+    assert_eq!(of(catalog, "COUNTY", "6", &[put(order("A2", "P2"))]).await, Applied::Done(entered));
+    let cancel = [Command::Cancel(OrderKey { accession: "A2".into(), ..OrderKey::default() })];
+    let refused = Applied::Refused(0, OrderRefusal::Unknown);
+    assert_eq!(of(catalog, "OTHER", "7", &cancel).await, refused);
+    // A modality knows numbers only.
+    let new = performed("1.9.1", OrderKey { accession: "A2".into(), ..OrderKey::default() }, "");
+    assert!(catalog.create_performed(&scope(), &new, NOW).await.unwrap());
+}
+
+async fn unassigned_steps_are_any_stations_of_their_modality(catalog: &Catalog) {
+    made(catalog, order("A1", "P1")).await;
+    for (accession, modality) in [("A2", "CT"), ("A3", "MR")] {
+        let mut new = order(accession, "P2");
+        new.steps[0].station_ae = String::new();
+        new.steps[0].modality = modality.into();
+        made(catalog, new).await;
+    }
+    let asks = |station: &str, modality: &[&str]| StepSearch {
+        station_ae: vec![station.into()],
+        modality: modality.iter().map(|one| (*one).to_owned()).collect(),
+        unassigned: true,
+        ..StepSearch::default()
+    };
+    assert_eq!(found(catalog, asks("CT1", &[])).await, ["A1", "A2"], "it does CT, as is known");
+    assert_eq!(found(catalog, asks("CT2", &["CT"])).await, ["A2"]);
+    assert_eq!(found(catalog, asks("NEW", &[])).await, ["A2", "A3"], "nobody knows what it does");
+    let strict = StepSearch { unassigned: false, ..asks("CT1", &[]) };
+    assert_eq!(found(catalog, strict).await, ["A1"]);
+}
+
+async fn orders_are_kept_for_a_time(catalog: &Catalog) {
+    let old = made(catalog, order("A1", "P1")).await;
+    let mut planned = order("A2", "P2");
+    planned.steps[0].start_date = "29991231".into();
+    let planned = made(catalog, planned).await;
+    let here = made(catalog, order("A3", "P3")).await;
+    study(catalog, 4, ["A3", "P3", "ZHANG^XIAODONG"]).await;
+    assert_eq!(catalog.match_study(&scope(), "1.2.4", NOW).await.unwrap().orders, [here]);
+    let key = OrderKey { accession: "A1".into(), ..OrderKey::default() };
+    for (uid, key) in [("1.9.1", key), ("1.9.2", OrderKey::default())] {
+        catalog.create_performed(&scope(), &performed(uid, key, ""), NOW).await.unwrap();
+    }
+    // The date of the steps lies before the cut as well.
+    let year = 365 * 24 * 3_600_000;
+    execute(catalog, "UPDATE order_steps SET start_date = '20010101' WHERE start_date < '2900'")
+        .await;
+    let tenant = scope().tenant();
+    assert_eq!(catalog.expire_orders(tenant, NOW - 1, NOW).await.unwrap(), 0, "too young");
+    let other = other_tenant(catalog).await.tenant();
+    assert_eq!(catalog.expire_orders(other, NOW + year, NOW).await.unwrap(), 0);
+    assert_eq!(catalog.expire_orders(tenant, NOW + year, NOW).await.unwrap(), 2);
+    assert_eq!(catalog.expire_orders(tenant, NOW + year, NOW).await.unwrap(), 0);
+    assert!(catalog.order(&scope(), old).await.unwrap().is_none());
+    for kept in [planned, here] {
+        assert!(catalog.order(&scope(), kept).await.unwrap().is_some());
+    }
+    assert_eq!(number(catalog, "SELECT COUNT(*) FROM performed_steps").await, 0);
+    assert_eq!(number(catalog, "SELECT COUNT(*) FROM order_steps").await, 2);
+    let audited = "SELECT COUNT(*) FROM audit WHERE details LIKE '%expire%'";
+    assert_eq!(number(catalog, audited).await, 1);
 }

@@ -4,8 +4,11 @@ use qianli_model::destination::Destination;
 use qianli_model::routing::{Goal, When, Which};
 use qianli_model::{AeTitle, Scope};
 
-use super::fixture::{NOW, instance, number, other_tenant, scope};
-use crate::routing::{Asking, DeliveriesOf, Delivery, Ended, NewRule, Report, Said, WebAuth};
+use super::fixture::{NOW, instance, number, other_tenant, scope, study_target};
+use crate::routing::{
+    Asking, DeliveriesOf, Delivery, Ended, NewRule, Report, Said, WebAddress, WebAuth,
+};
+use crate::types::NewDeletion;
 use crate::{Catalog, NewInstance};
 
 super::on_both!(
@@ -16,6 +19,7 @@ super::on_both!(
     refusals_wait_for_a_person_and_are_replayed,
     one_at_a_time_goes_to_a_destination,
     commitment_is_asked_heard_and_remembered,
+    what_was_sent_long_ago_is_forgotten,
 );
 
 fn rule(to: &str, which: Which) -> NewRule {
@@ -93,12 +97,13 @@ async fn secrets_are_not_listed(catalog: &Catalog) {
     let nowhere = catalog.add_route_rule(&scope(), &rule("web:cloud", Which::default())).await;
     assert_eq!(nowhere.unwrap(), None, "there is no such destination");
     let auth = WebAuth::Basic("ward".into(), "hidden".into());
-    catalog.set_web_goal(&scope(), "cloud", "https://a.example/dicom-web", &auth).await.unwrap();
+    let url = "https://a.example/dicom-web";
+    catalog.set_web_goal(&scope(), "cloud", url, &auth, false).await.unwrap();
     let listed = catalog.web_goals(&scope()).await.unwrap();
     assert_eq!((listed[0].auth.as_str(), listed[0].login.as_str()), ("basic", "ward"));
     assert!(!format!("{listed:?} {auth:?}").contains("hidden"));
     let found = catalog.web_goal(&scope(), "cloud").await.unwrap().unwrap();
-    assert_eq!(found, ("https://a.example/dicom-web".to_owned(), auth));
+    assert_eq!(found, WebAddress { url: url.to_owned(), auth, trusted: false });
     let other = other_tenant(catalog).await;
     assert_eq!(catalog.web_goal(&other, "cloud").await.unwrap(), None);
     let new = rule("web:cloud", Which::default());
@@ -255,4 +260,52 @@ async fn commitment_is_asked_heard_and_remembered(catalog: &Catalog) {
     assert_eq!(left.words, "not committed: it is of another class");
     let rows = catalog.deliveries(&scope(), &DeliveriesOf::default(), 10).await.unwrap();
     assert_eq!((rows[0].sent, rows[0].committed, rows[0].refused), (1, 1, 1));
+}
+
+async fn what_was_sent_long_ago_is_forgotten(catalog: &Catalog) {
+    let delivery = planned(catalog).await;
+    let left = catalog.left_of(&delivery, NOW).await.unwrap();
+    let both = [said(&left, 0, None), said(&left, 1, None)];
+    catalog.note_delivered(&delivery, &both, NOW).await.unwrap();
+    catalog.end_delivery(&delivery, "a", &Ended::Delivered, NOW + 5).await.unwrap();
+    let forget = async |before| {
+        let done = catalog.forget_deliveries(before).await.unwrap();
+        (done.deliveries, done.objects)
+    };
+    assert_eq!(forget(NOW + 4).await, (0, 0), "it is too young");
+    assert_eq!(forget(NOW + 5).await, (0, 2));
+    assert_eq!(forget(NOW + 5).await, (0, 0));
+    let rows = catalog.deliveries(&scope(), &DeliveriesOf::default(), 10).await.unwrap();
+    assert_eq!(
+        (rows[0].sent, rows[0].state.as_str(), rows[0].updated_ms),
+        (2, "delivered", NOW + 5)
+    );
+    // A late object goes alone.
+    let late = NewInstance { received_ms: NOW + 6, ..instance(1, 1, 3) };
+    record(catalog, late).await;
+    catalog.plan_deliveries(&scope(), "1.2.1", true, NOW + 7).await.unwrap();
+    let again = claim(catalog, NOW + 7).await.unwrap();
+    let left = catalog.left_of(&again, NOW + 7).await.unwrap();
+    assert_eq!(left.now.len(), 1);
+    catalog.note_delivered(&again, &[said(&left, 0, None)], NOW + 7).await.unwrap();
+    catalog.end_delivery(&again, "a", &Ended::Delivered, NOW + 8).await.unwrap();
+    let rows = catalog.deliveries(&scope(), &DeliveriesOf::default(), 10).await.unwrap();
+    assert_eq!(rows[0].sent, 3);
+    // Unless a person wants everything.
+    assert!(catalog.replay_delivery(&scope(), delivery.id, true, NOW + 9).await.unwrap());
+    let all = claim(catalog, NOW + 9).await.unwrap();
+    assert_eq!(catalog.left_of(&all, NOW + 9).await.unwrap().now.len(), 3);
+    catalog.end_delivery(&all, "a", &Ended::Failed("refused".into()), NOW + 9).await.unwrap();
+    assert_eq!(forget(NOW + 99).await, (0, 0), "a person has to look at it");
+    // Of a study that is gone nothing stays.
+    let new = NewDeletion {
+        by: "a test".into(),
+        peer: String::new(),
+        at_ms: NOW + 10,
+        purge_at_ms: NOW + 10,
+    };
+    catalog.delete(&scope(), &study_target(1), &new).await.unwrap().unwrap();
+    assert_eq!(forget(NOW + 99).await.0, 1);
+    let rows = catalog.deliveries(&scope(), &DeliveriesOf::default(), 10).await.unwrap();
+    assert_eq!(rows, []);
 }

@@ -238,3 +238,21 @@ fn acknowledgements_say_what_and_where() {
     let nobody = acknowledge(None, &Answer::Refused(&Fault::reject(100, "", "no MSH")), "", "Q2");
     assert!(String::from_utf8(nobody).unwrap().contains("\rMSA|AR||no MSH\r"));
 }
+
+#[test]
+fn what_cannot_be_read_is_answered_by_its_number() {
+    let check = |bytes: &[u8], number: &str| {
+        let (header, fault) = *read(bytes, latin()).unwrap_err();
+        let answer = acknowledge(header.as_ref(), &Answer::Refused(&fault), "20261123", "X1");
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.contains(&format!("\rMSA|AR|{number}|")), "{answer}");
+    };
+    let head = "MSH|^~\\&|HIS|COUNTY|QIANLI|RAD|20261123||ORM^O01|M7|P|2.5";
+    let parts = format!("{head}\rNTE|{}", "|".repeat(50_001));
+    check(parts.as_bytes(), "M7");
+    check(format!("{head}\rno segment").as_bytes(), "M7");
+    check(format!("{head}||||||UNICODE UTF-16\r").as_bytes(), "M7");
+    check(b"nonsense", "");
+    check(b"MSH", "");
+    check(b"MSH|^~\\&|\xE5|COUNTY|QIANLI|RAD|1||ORM^O01|M7|P|2.5||||||LATIN9\r", "");
+}

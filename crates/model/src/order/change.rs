@@ -64,6 +64,9 @@ pub enum OrderRefusal {
     /// The same numbers under another Study Instance UID.
     #[error("the order with these numbers has another Study Instance UID")]
     OtherStudy,
+    /// The same Study Instance UID under an order of another sending facility.
+    #[error("the order with this Study Instance UID is another facility's")]
+    OtherFacility,
     /// More steps than an order can have.
     #[error("the order would have too many steps")]
     TooManySteps,

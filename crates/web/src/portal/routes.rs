@@ -1,5 +1,5 @@
-//! `/routes`: rules by which studies are sent on, and what became of each study. DICOMweb services and their
-//! secrets are registered elsewhere (`qianli route web`, `/api/routes/web`).
+//! `/routes`: rules by which studies are sent on, the DICOMweb services that they name (see `routes_web`), and what
+//! became of each study.
 
 use askama::Template;
 use axum::Form;
@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use qianli_catalog::CatalogError;
-use qianli_catalog::routing::{DeliveriesOf, DeliveryRow, NewRule, RuleRow};
+use qianli_catalog::routing::{DeliveriesOf, DeliveryRow, NewRule, RuleRow, WebGoal};
 use qianli_model::peer::TitlePattern;
 use qianli_model::routing::{Goal, LONGEST, When, Which};
 use serde::Deserialize;
@@ -33,6 +33,7 @@ struct RoutesPage<'a> {
     deliveries: Vec<DeliveryLine>,
     /// Destinations that can be written into a new rule.
     goals: Vec<String>,
+    services: Vec<WebGoal>,
     problem: Option<&'a str>,
 }
 
@@ -144,14 +145,14 @@ pub(super) async fn show(State(state): State<WebState>, caller: Caller, frame: F
     answer(&state, &caller, &frame.at("routes"), StatusCode::OK, None).await
 }
 
-async fn answer(
+pub(super) async fn answer(
     state: &WebState,
     caller: &Caller,
     frame: &Frame,
     status: StatusCode,
     problem: Option<&str>,
 ) -> Response {
-    let (rules, deliveries, goals) = match found(state, caller).await {
+    let (rules, deliveries, goals, services) = match found(state, caller).await {
         Ok(found) => found,
         Err(error) => return frame.failed(error),
     };
@@ -162,21 +163,22 @@ async fn answer(
         rules: rules.into_iter().map(|row| rule_line(t, row)).collect(),
         deliveries: deliveries.into_iter().map(|row| delivery_line(t, row)).collect(),
         goals,
+        services,
         problem,
     };
     frame.answer(status, &page)
 }
 
-type Found = (Vec<RuleRow>, Vec<DeliveryRow>, Vec<String>);
+type Found = (Vec<RuleRow>, Vec<DeliveryRow>, Vec<String>, Vec<WebGoal>);
 
 async fn found(state: &WebState, caller: &Caller) -> Result<Found, CatalogError> {
     let (catalog, scope) = (state.archive().catalog(), &caller.scope);
-    let goals = catalog.web_goals(scope).await?;
+    let services = catalog.web_goals(scope).await?;
     let peers = catalog.destinations(scope).await?;
     let peers = peers.into_iter().map(|row| format!("dicom:{}", row.destination.title));
-    let goals = goals.into_iter().map(|goal| format!("web:{}", goal.name)).chain(peers).collect();
+    let goals = services.iter().map(|goal| format!("web:{}", goal.name)).chain(peers).collect();
     let deliveries = catalog.deliveries(scope, &DeliveriesOf::default(), SHOWN).await?;
-    Ok((catalog.route_rules(scope).await?, deliveries, goals))
+    Ok((catalog.route_rules(scope).await?, deliveries, goals, services))
 }
 
 fn rule_line(t: &RouteTexts, row: RuleRow) -> RuleLine {

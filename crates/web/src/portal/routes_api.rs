@@ -4,15 +4,15 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use qianli_catalog::routing::{DeliveriesOf, DeliveryRow, RuleRow, WebAuth};
+use qianli_catalog::routing::{DeliveriesOf, DeliveryRow, RuleRow};
 use qianli_model::peer::TitlePattern;
-use qianli_model::routing::{is_name, is_safe_url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::format::instant;
 use super::routes::Wish;
+use super::routes_web::{NewGoal, Wrong};
 use crate::WebState;
 use crate::access::now_ms;
 use crate::caller::Caller;
@@ -21,9 +21,6 @@ use crate::origin::SameSite;
 
 /// Deliveries of one answer.
 const LISTED: u32 = 1000;
-
-/// Longest login and secret (bytes).
-const LONGEST: usize = 16 << 10;
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
     serde_json::from_slice(body).map_err(|cause| {
@@ -104,25 +101,11 @@ pub(super) async fn goals(
     let shown = goals.iter().map(|one| {
         json!({
             "name": one.name, "url": one.url, "auth": one.auth, "login": one.login,
+            "trusted": one.trusted,
             "by": one.created_by, "made": instant(one.created_ms),
         })
     });
     Ok(answer(StatusCode::OK, &shown.collect()))
-}
-
-/// A DICOMweb destination that is asked for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewGoal {
-    name: String,
-    url: String,
-    /// A bearer token.
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    login: String,
-    #[serde(default)]
-    password: String,
 }
 
 /// `POST /api/routes/web`: adds a DICOMweb destination, or changes the one of that name.
@@ -132,31 +115,20 @@ pub(super) async fn set_goal(
     _: SameSite,
     body: Bytes,
 ) -> Result<StatusCode, HttpError> {
-    let NewGoal { name, url, token, login, password } = read(&body)?;
-    if !is_name(&name) {
-        return Err(HttpError::bad_request("a name is 1 to 32 letters, digits, - and _"));
-    }
-    // What listens on the server itself is the operator's, who registers it on the command line.
-    if !is_safe_url(&url) || !url.starts_with("https://") {
-        return Err(HttpError::bad_request(
-            "url is an https address without credentials and query",
-        ));
-    }
-    let legal = |text: &String| {
-        text.len() <= LONGEST && text.chars().all(|c| c.is_ascii_graphic() || c == ' ')
-    };
-    if ![&token, &login, &password].into_iter().all(legal) {
-        return Err(HttpError::bad_request("secrets are printable ASCII characters"));
-    }
-    let auth = match (token.is_empty(), login.is_empty()) {
-        (true, true) => WebAuth::Nothing,
-        (false, true) => WebAuth::Bearer(token),
-        (true, false) => WebAuth::Basic(login, password),
-        (false, false) => {
-            return Err(HttpError::bad_request("either a token, or login and password"));
-        }
-    };
-    state.archive().catalog().set_web_goal(&caller.scope, &name, &url, &auth).await?;
+    let new: NewGoal = read(&body)?;
+    let auth = new.read(&state.config().private_destinations).map_err(|wrong| {
+        HttpError::bad_request(match wrong {
+            Wrong::Name => "a name is 1 to 32 letters, digits, - and _",
+            Wrong::Url => "url is an https address without credentials and query",
+            Wrong::Inside => {
+                "url is in a network of the server's own; its operator may allow that \
+                 (private_destinations), or register it there (qianli route web add)"
+            }
+            Wrong::Secret => "either a token, or login and password, of printable ASCII characters",
+        })
+    })?;
+    let catalog = state.archive().catalog();
+    catalog.set_web_goal(&caller.scope, &new.name, &new.url, &auth, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -9,7 +9,7 @@ texts! {
     what: "Which", "范围";
     all: "Everything", "全部";
     to: "Destination", "目的地";
-    to_hint: "dicom:AE_TITLE or web:NAME; they are registered by qianli peer add NAME HOST:PORT and qianli route web add NAME URL", "dicom:AE名称 或 web:名称；用 qianli peer add 名称 主机:端口 和 qianli route web add 名称 网址 登记";
+    to_hint: "dicom:AE_TITLE or web:NAME; both are registered first, DICOMweb services on this page", "dicom:AE名称 或 web:名称；须先登记，DICOMweb 服务在本页登记";
     when: "When", "时机";
     settled: "when the study is complete", "检查收齐后";
     at_once: "as objects come", "收到即转发";
@@ -43,6 +43,24 @@ texts! {
     changed: "Changed", "更新时间";
     again: "Send again", "重新发送";
     next: "Next try", "下次尝试";
+    web_title: "DICOMweb services", "DICOMweb 服务";
+    web_none: "No service is registered.", "尚未登记服务。";
+    web_name: "Name", "名称";
+    web_url: "Address", "网址";
+    web_url_hint: "https, to which /studies is added; addresses in networks of the server's own only as far as its operator allows", "https 网址，其后会加上 /studies；服务器自身网络内的地址须由运维人员允许";
+    web_credentials: "Credentials", "凭据";
+    web_open: "none", "无";
+    web_token: "Token", "令牌";
+    web_token_hint: "or login and password; they are kept and never shown", "或用户名与密码；保存后不再显示";
+    web_login: "Login", "用户名";
+    web_password: "Password", "密码";
+    web_add: "Add or change a service", "添加或修改服务";
+    web_trusted: "registered by the operator", "由运维人员登记";
+    web_bad_name: "A name has 1 to 32 letters, digits, - and _.", "名称为 1 至 32 个字母、数字、- 或 _。";
+    web_bad_url: "The address begins with https:// and has neither credentials nor a query.", "网址须以 https:// 开头，且不含凭据和查询部分。";
+    web_inside: "The address is in a network of the server's own. Its operator may allow that (private_destinations).", "该地址位于服务器自身的网络内，须由运维人员允许（private_destinations）。";
+    web_bad_secret: "Write either a token, or login and password, in printable ASCII characters.", "请填写令牌，或者用户名与密码，仅限可见 ASCII 字符。";
+    web_needed: "There is no such service, or a rule needs it.", "没有此服务，或有规则正在使用它。";
 }
 
 impl RouteTexts {

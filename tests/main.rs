@@ -18,6 +18,7 @@ mod ingest;
 mod oidc;
 mod orders;
 mod portal;
+mod reading;
 mod routing;
 mod secure;
 mod support;

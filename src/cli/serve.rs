@@ -131,6 +131,12 @@ pub(super) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let keeper = tokio::spawn(keeper.run(keeping.clone()));
     let mut scp_task = tokio::spawn(scp.run(stop.clone()));
     let render = metrics.clone();
+    let lines = state.clone();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        stopping.cancelled().await;
+        lines.close_live();
+    });
     let web = qianli_web::server::serve(
         http,
         qianli_web::router(state),

@@ -1,7 +1,7 @@
 //! Reading tasks: a study that somebody is to read, in which state it is and who may change it, the rules that make
 //! tasks of studies, and their face as workitems (`docs/decisions/0023-reading.md`).
 //!
-//! Pure: the catalog reads a task, asks [`change`] what becomes of it, and writes the answer down.
+//! Pure: the catalog reads a task, asks [`change()`] what becomes of it, and writes the answer down.
 
 use crate::routing::{Facts, Which};
 use crate::scope::TenantId;

@@ -145,6 +145,17 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         (false, path) if path.starts_with("/orders") || path.starts_with("/api/orders") => {
             Some(Action::ChangeOrder)
         }
+        // These name nobody: who reads what is asked for by what they lead to.
+        (true, "/reading/live" | "/api/reading/events" | "/api/reading/workload") => None,
+        (true, "/reading/rules" | "/api/reading/rules" | "/studies/{study}/reading") => None,
+        (true, path) if path.starts_with("/reading") || path.starts_with("/api/reading") => {
+            Some(Action::ReadReading)
+        }
+        (false, "/reading/views") => None,
+        (false, "/studies/{study}/reading") => Some(Action::ChangeReading),
+        (false, path) if path.starts_with("/reading") || path.starts_with("/api/reading") => {
+            Some(Action::ChangeReading)
+        }
         (true, "/links/{link}") => Some(Action::ReadPage),
         (true, "/links/{link}/pseudonyms/{project}/{uid}" | "/shared/{tenant}/{project}/{uid}") => {
             Some(Action::Export)
@@ -173,7 +184,8 @@ pub(crate) fn action(method: &Method, route: &str) -> Option<Action> {
         (false, "/people/factors") => Some(Action::ChangeTenant),
         (false, "/people/roles") => Some(Action::ChangeRole),
         (false, "/tokens" | "/tokens/revoke") => Some(Action::ChangeToken),
-        (false, "/peers" | "/peers/disabled" | "/peers/remove") => Some(Action::ChangePeer),
+        (false, "/peers/of/{name}") => None,
+        (false, path) if path.starts_with("/peers") => Some(Action::ChangePeer),
         (false, route) if route == "/routes" || route.starts_with("/routes/") => {
             Some(Action::ChangeRoute)
         }
@@ -308,6 +320,8 @@ mod tests {
                 || page.path.starts_with("/api/links")
                 || page.path.starts_with("/api/grants")
                 || page.path.starts_with("/audit")
+                || (page.path.starts_with("/reading") && page.path != "/reading/views")
+                || page.path.starts_with("/api/reading")
                 || page.path.starts_with("/orders")
                 || page.path.starts_with("/api/orders")
                 || ["/shared/pass-on", "/shared/take-back"].contains(&page.path)

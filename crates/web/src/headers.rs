@@ -15,6 +15,11 @@ use sha2::{Digest, Sha256};
 pub(crate) const PAGE: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
     img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// Pages that stay true by themselves: their script asks this server what happened.
+pub(crate) const LIVE: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+    img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+    frame-ancestors 'none'";
+
 /// The page that a share link opens: its script asks this server what there is to show.
 pub(crate) const SHARED: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
     img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; \

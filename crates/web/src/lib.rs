@@ -192,6 +192,7 @@ struct Inner {
     per_address: rate::PerAddress,
     guesses: access::Guesses,
     channels: Channels,
+    live: portal::Live,
     door: Door,
     audit_check: portal::Check,
     issuers: Issuers,
@@ -215,6 +216,7 @@ impl WebState {
         let per_address = rate::PerAddress::new(config.requests_per_second);
         let guesses = access::Guesses::new();
         let channels = Channels::new();
+        let live = portal::Live::new();
         let hashing = Arc::new(Semaphore::new(PASSWORDS_AT_ONCE));
         let door = Door::new();
         let audit_check = portal::Check::default();
@@ -227,6 +229,7 @@ impl WebState {
             per_address,
             guesses,
             channels,
+            live,
             door,
             audit_check,
             issuers,
@@ -252,6 +255,16 @@ impl WebState {
     /// Where receivers of event reports are connected.
     pub(crate) fn channels(&self) -> &Channels {
         &self.0.channels
+    }
+
+    /// Where worklists are open.
+    pub(crate) fn live(&self) -> &portal::Live {
+        &self.0.live
+    }
+
+    /// Ends the lines of open worklists, so that a node that stops need not wait for them.
+    pub fn close_live(&self) {
+        self.0.live.close();
     }
 
     /// What is remembered of those who were let in.

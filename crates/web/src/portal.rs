@@ -26,6 +26,8 @@ mod peers_api;
 mod people;
 mod pseudonyms;
 mod qr;
+mod reading;
+mod reading_text;
 mod routes;
 mod routes_api;
 mod routes_text;
@@ -41,6 +43,7 @@ mod viewer;
 mod viewer_tag;
 
 pub(crate) use audit::Check;
+pub(crate) use reading::live::Live;
 
 use axum::Router;
 use axum::http::HeaderMap;
@@ -81,6 +84,8 @@ macro_rules! page {
 const READ: Needs = Needs::Permission(Permission::Read);
 const SHARE: Needs = Needs::Permission(Permission::Share);
 const ORDER: Needs = Needs::Permission(Permission::Order);
+const WORKLIST: Needs = Needs::Permission(Permission::Worklist);
+const DISPATCH: Needs = Needs::Permission(Permission::Dispatch);
 const AUDIT: Needs = Needs::Permission(Permission::Audit);
 const ADMINISTER: Needs = Needs::Permission(Permission::Administer);
 
@@ -104,6 +109,26 @@ pub(crate) const PAGES: &[Page] = &[
         get(orders_api::show).put(orders_api::change).delete(orders_api::cancel)
     ),
     page!("/api/orders/{id}/state", ORDER, post(orders_api::set_state)),
+    page!("/api/reading", WORKLIST, get(reading::api::list)),
+    page!("/api/reading/requests", SHARE, post(reading::api::add)),
+    page!("/api/reading/events", WORKLIST, get(reading::live::open)),
+    page!("/api/reading/workload", WORKLIST, get(reading::api::workload)),
+    page!("/api/reading/rules", DISPATCH, get(reading::api::rules).post(reading::api::add_rule)),
+    page!("/api/reading/rules/{id}", DISPATCH, delete(reading::api::remove_rule)),
+    page!("/api/reading/{id}", WORKLIST, get(reading::api::show).post(reading::api::change)),
+    page!("/reading", WORKLIST, get(reading::show)),
+    page!("/reading/rows", WORKLIST, get(reading::show_rows)),
+    page!("/reading/live", WORKLIST, get(reading::live::open)),
+    page!("/reading/views", WORKLIST, post(reading::views)),
+    page!("/reading/tasks/{id}", WORKLIST, get(reading::task::show).post(reading::task::change)),
+    page!("/reading/rules", DISPATCH, get(reading::rules::show).post(reading::rules::add)),
+    page!("/reading/rules/disabled", DISPATCH, post(reading::rules::disable)),
+    page!("/reading/rules/remove", DISPATCH, post(reading::rules::remove)),
+    page!(
+        "/studies/{study}/reading",
+        SHARE,
+        get(reading::task::ask).post(reading::task::requested)
+    ),
     page!("/orders", ORDER, get(orders::show).post(orders::add)),
     page!("/orders/state", ORDER, post(orders::set_state)),
     page!("/orders/mismatches", ORDER, post(orders::decide)),

@@ -18,6 +18,7 @@ mod links;
 mod node;
 mod pages;
 mod peers;
+mod reading;
 mod rendered;
 mod retrieve;
 mod search;

@@ -40,14 +40,21 @@ pub(super) static SCRIPT: Asset = Asset::new(
 /// The script of the viewer that a share link opens.
 pub(super) static LINK_SCRIPT: Asset =
     Asset::new("link.js", "text/javascript; charset=utf-8", include_bytes!("../../static/link.js"));
+/// The script of the live worklist.
+pub(super) static READING_SCRIPT: Asset = Asset::new(
+    "reading.js",
+    "text/javascript; charset=utf-8",
+    include_bytes!("../../static/reading.js"),
+);
 /// The icon.
 pub(super) static ICON: Asset =
     Asset::new("icon.svg", "image/svg+xml", include_bytes!("../../static/icon.svg"));
 
 /// `GET /static/{hash}/{name}`.
 pub(super) async fn serve(Path((hash, name)): Path<(String, String)>) -> Response {
-    let Some(asset) =
-        [&STYLE, &SCRIPT, &LINK_SCRIPT, &ICON].into_iter().find(|asset| asset.name == name)
+    let Some(asset) = [&STYLE, &SCRIPT, &LINK_SCRIPT, &READING_SCRIPT, &ICON]
+        .into_iter()
+        .find(|asset| asset.name == name)
     else {
         return StatusCode::NOT_FOUND.into_response();
     };

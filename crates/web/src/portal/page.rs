@@ -11,6 +11,7 @@ use qianli_model::{Permission, Permissions};
 
 use super::assets::{Asset, ICON, LINK_SCRIPT, SCRIPT, STYLE};
 use super::language::{self, Language};
+use super::reading_text::{self, Texts as ReadingTexts};
 use super::text::Texts;
 use crate::caller::{Caller, Person};
 use crate::dicomweb::params;
@@ -90,6 +91,24 @@ impl Frame {
     /// Whether the reader may enter and settle orders.
     pub fn orders(&self) -> bool {
         self.may.allow(Permission::Order)
+    }
+
+    /// Whether the reader may see what is to be read.
+    pub fn has_worklist(&self) -> bool {
+        self.may.allow(Permission::Worklist)
+    }
+
+    /// Whether the reader may ask for a reading.
+    pub fn asks_readings(&self) -> bool {
+        self.may.allow(Permission::Share) && !self.by_grant
+    }
+
+    /// Words of the pages about reading.
+    pub fn r(&self) -> &'static ReadingTexts {
+        match self.language {
+            Language::English => &reading_text::ENGLISH,
+            Language::Chinese => &reading_text::CHINESE,
+        }
     }
 
     /// Whether the reader may see who did what.

@@ -49,6 +49,8 @@ impl Node {
         let spool = ArchiveConfig::new(folder.path().join("spool"));
         let archive = Archive::new(catalog.clone(), blobs.expect("a blob store"), spool);
         let state = WebState::new(archive.expect("an archive"), config).expect("legal settings");
+        // Answers are read to their end: the live worklist says what it has, and ends.
+        state.close_live();
         Self { router: router(state), catalog, folder }
     }
 

@@ -158,6 +158,10 @@ class Bench:
                    "--dimse", f"127.0.0.1:{self.dimse}", "--aet", AET, "--no-auth"]
         self.node = self.start(command, "qianli", self.dimse)
         eventually("the node is ready", 60, lambda: self.status("/readyz") == 200)
+        # Worklists name patients: they are for registered devices, also where nobody logs in.
+        for title in ("FINDSCU", "JSCLIENT", "CTPY2"):
+            self.operate("peer", "add", title, "--may", "store,read,worklist")
+        time.sleep(6)
 
     def data(self):
         return str(self.folder / "data")

@@ -325,9 +325,8 @@ def get(bench):
 def commit(bench):
     study = only_there(bench)
     said = bench.qianli("commit", "DCMQRSCP", study.folder, ok=False)
-    expect(bench.code == 1 and "none of the proposed presentation contexts" in said, tail(said))
-    raise Explained("dcmqrscp offers no storage commitment. `qianli commit` ends with 1 and says that the peer accepted none "
-                    "of the proposed presentation contexts.")
+    expect(bench.code == 1 and "does not offer that service" in said, tail(said))
+    raise Explained("dcmqrscp offers no storage commitment. `qianli commit` ends with 1 and says so.")
 
 
 explained(PEER, IS_CALLED, "Worklist", "wlmscpfs",

@@ -3,13 +3,16 @@
 
 use qianli_model::dataset::{Limits, SliceSource};
 use qianli_model::{TransferSyntax, json};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
 
 /// Storage Commitment Push Model SOP Class (PS3.4 section J.3.5).
 pub(crate) const COMMITMENT: &str = "1.2.840.10008.1.20.1";
 
 /// Its one SOP instance.
 pub(crate) const WELL_KNOWN: &str = "1.2.840.10008.1.20.1.1";
+
+/// Longest list as JSON (bytes): that of 50,000 objects has about nine million.
+const LONGEST_JSON: usize = 16 << 20;
 
 /// A Transaction UID that nobody can guess (PS3.5 annex B.2).
 pub(crate) fn new_transaction() -> String {
@@ -65,27 +68,76 @@ pub(crate) struct Outcome {
     pub(crate) failed: Vec<(String, Option<u64>)>,
 }
 
+/// What requests and reports hold, as far as it is looked at: they are long lists, of which a tree of values would take
+/// a hundred times their bytes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Lists {
+    /// Transaction UID.
+    #[serde(rename = "00081195", deserialize_with = "first")]
+    pub(crate) transaction: Option<String>,
+    /// Referenced SOP Sequence.
+    #[serde(rename = "00081199")]
+    referenced: Sequence,
+    /// Failed SOP Sequence.
+    #[serde(rename = "00081198")]
+    failed: Sequence,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Sequence {
+    #[serde(rename = "Value")]
+    items: Vec<Reference>,
+}
+
+/// An item of either sequence.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Reference {
+    /// Referenced SOP Class UID.
+    #[serde(rename = "00081150", deserialize_with = "first")]
+    pub(crate) class: Option<String>,
+    /// Referenced SOP Instance UID.
+    #[serde(rename = "00081155", deserialize_with = "first")]
+    pub(crate) instance: Option<String>,
+    /// Failure Reason.
+    #[serde(rename = "00081197", deserialize_with = "first")]
+    reason: Option<u64>,
+}
+
+/// The first value of an attribute.
+fn first<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    #[derive(Deserialize)]
+    struct Element<T> {
+        #[serde(rename = "Value", default = "Vec::new")]
+        values: Vec<Option<T>>,
+    }
+    Ok(Element::<T>::deserialize(from)?.values.into_iter().next().flatten())
+}
+
+impl Lists {
+    /// Reads a data set.
+    pub(crate) fn read(data: &[u8], syntax: TransferSyntax) -> anyhow::Result<Self> {
+        let limits = Limits { max_depth: 4, max_json: LONGEST_JSON, ..Limits::default() };
+        let document = json::document(&mut SliceSource::new(data), syntax, &limits)?;
+        Ok(serde_json::from_slice(&document.json)?)
+    }
+
+    /// What a request asks about.
+    pub(crate) fn into_referenced(self) -> Vec<Reference> {
+        self.referenced.items
+    }
+}
+
 impl Outcome {
     /// Reads the data set of a report.
     pub(crate) fn read(data: &[u8], syntax: TransferSyntax) -> anyhow::Result<Self> {
-        let limits = Limits { max_depth: 4, max_json: 64 << 20, ..Limits::default() };
-        let document = json::document(&mut SliceSource::new(data), syntax, &limits)?;
-        let object: Value = serde_json::from_slice(&document.json)?;
-        let text = |object: &Value, tag: &str| {
-            object.pointer(&format!("/{tag}/Value/0")).and_then(Value::as_str).map(str::to_owned)
-        };
-        let items = |tag: &str| {
-            let items = object.get(tag).and_then(|one| one.get("Value")).and_then(Value::as_array);
-            items.map(Vec::as_slice).unwrap_or_default()
-        };
-        let committed =
-            items("00081199").iter().filter_map(|item| text(item, "00081155")).collect();
-        let reason = |item: &Value| item.pointer("/00081197/Value/0").and_then(Value::as_u64);
-        let failed = items("00081198")
-            .iter()
-            .filter_map(|item| Some((text(item, "00081155")?, reason(item))))
-            .collect();
-        Ok(Self { transaction: text(&object, "00081195").unwrap_or_default(), committed, failed })
+        let Lists { transaction, referenced, failed } = Lists::read(data, syntax)?;
+        let committed = referenced.items.into_iter().filter_map(|item| item.instance).collect();
+        let lost = |item: Reference| Some((item.instance?, item.reason));
+        let failed = failed.items.into_iter().filter_map(lost).collect();
+        Ok(Self { transaction: transaction.unwrap_or_default(), committed, failed })
     }
 }
 

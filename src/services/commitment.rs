@@ -18,15 +18,13 @@ use qianli_dimse::{ProposedContext, Status};
 use qianli_model::charset::Repertoire;
 use qianli_model::identifier::{Answer, RETRIEVE_AE_TITLE};
 use qianli_model::write::Form;
-use qianli_model::{
-    AeTitle, Scope, SopClassUid, SopInstanceUid, Tag, TransferSyntax, identifier, tag,
-};
+use qianli_model::{AeTitle, Scope, SopClassUid, SopInstanceUid, Tag, TransferSyntax, tag};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::app::{App, now_ms};
-use crate::commitment::Outcome;
+use crate::commitment::{Lists, Outcome};
 use crate::outbound::connect::Caller;
 
 /// Storage Commitment Push Model SOP Class.
@@ -248,18 +246,16 @@ impl Waiting {
             return refuse(0x0123, "the only action is 1, request storage commitment");
         }
         let data = request.data.as_deref().unwrap_or_default();
-        let Ok(asked) = identifier::read(data, request.context.transfer_syntax) else {
+        let Ok(mut asked) = Lists::read(data, request.context.transfer_syntax) else {
             return refuse(0x0115, "the data set cannot be read");
         };
-        let Some(transaction) = asked.text(TRANSACTION_UID) else {
+        let Some(transaction) = asked.transaction.take().filter(|uid| !uid.is_empty()) else {
             return refuse(0x0115, "Transaction UID is missing");
         };
         if SopInstanceUid::parse(&transaction).is_err() {
             return refuse(0x0115, "Transaction UID is not a UID");
         }
-        let sequence = asked.attributes.get(&REFERENCED_SOP_SEQUENCE.to_string());
-        let items = sequence.and_then(|value| value.get("Value")).and_then(Value::as_array);
-        let items = items.map(Vec::as_slice).unwrap_or_default();
+        let items = asked.into_referenced();
         if items.is_empty() {
             return refuse(0x0115, "Referenced SOP Sequence is missing or empty");
         }
@@ -268,9 +264,8 @@ impl Waiting {
         }
         let mut instances = Vec::with_capacity(items.len());
         for item in items {
-            let text = |tag: Tag| item.get(tag.to_string()).map(identifier::joined);
-            let class = text(REFERENCED_SOP_CLASS).unwrap_or_default();
-            let instance = text(REFERENCED_SOP_INSTANCE).unwrap_or_default();
+            let class = item.class.unwrap_or_default().trim().to_owned();
+            let instance = item.instance.unwrap_or_default().trim().to_owned();
             if SopClassUid::parse(&class).is_err() || SopInstanceUid::parse(&instance).is_err() {
                 return refuse(0x0115, "a reference without SOP class or instance UID");
             }

@@ -86,7 +86,13 @@ impl NodeServices {
                 }
                 if let Some(mut known) = worklist_item(&step.row.order, step.step) {
                     for_whoever_asks(&mut known, calling);
-                    exchange.reply(Reply::matched(answer(&asked, &known, syntax))).await;
+                    let matched = Reply::matched(answer(&asked, &known, syntax));
+                    // A key with a binary value is not even there in the answer (PS3.4 table K.4-1).
+                    let status = match asked.is_partial {
+                        true => Status::PENDING_WITH_WARNING,
+                        false => matched.status,
+                    };
+                    exchange.reply(Reply { status, ..matched }).await;
                     sent = sent.saturating_add(1);
                 }
             }

@@ -144,7 +144,7 @@ fn archive_config(config: &Config) -> ArchiveConfig {
         },
         delete_grace: config.delete_grace,
         limits: Limits {
-            text: Knowledge { unlabelled: config.unlabelled_charset, mislabelled: None },
+            text: Knowledge { unlabelled: config.unlabelled_charset, ..Knowledge::default() },
             ..Limits::default()
         },
         mislabelled: config

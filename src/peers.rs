@@ -13,7 +13,7 @@ use qianli_dimse::association::{
     AssociationInfo, AssociationRequest, IdentityKind, Rejection, RejectionReason,
 };
 use qianli_model::incident::{Cause, Incident};
-use qianli_model::peer::{Admission, Calling, Certificate, Known, Register};
+use qianli_model::peer::{Admission, Calling, Certificate, Coercions, Known, Register};
 use qianli_model::{AeTitle, Permission, Permissions, Role, TenantId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -139,6 +139,13 @@ impl Gate {
         let now = self.policy.decide(&register, &who).ok()?;
         let before = info.admission;
         (now.tenant == before.tenant && now.through == before.through).then_some(now)
+    }
+
+    /// How the objects of a peer are read now, when not as they are.
+    pub fn coercions(&self, info: &AssociationInfo) -> Option<Arc<Coercions>> {
+        // A row of another tenant says nothing of what is stored here.
+        let rule = self.still(info).filter(|now| now.through.is_none())?.rule?;
+        self.register().coercions(rule)
     }
 
     fn note(&self, note: Note) {

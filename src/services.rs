@@ -236,6 +236,7 @@ impl Services for NodeServices {
                 peer: association.peer.to_string(),
                 calling_ae: Some(association.calling.to_string()),
                 called_ae: Some(association.called.to_string()),
+                coercions: self.gate.coercions(association),
             },
             spool: self.archive.spool(),
             format: Format::DataSet {

@@ -126,6 +126,9 @@ fn tell(name: &str, rows: &[PeerRow], verdict: Option<&Verdict>, noted: &[Noted]
             }
         );
     }
+    for row in rows.iter().filter(|row| !row.rule.coercions.is_none()) {
+        say!("row {} reads its objects so: {}", row.rule.id, row.rule.coercions);
+    }
     if noted.iter().all(|one| one.incident.cause.kind() == Kind::Admitted) {
         say!("nothing went wrong in the last 30 days");
     }
@@ -169,7 +172,7 @@ fn told(name: &str, rows: &[PeerRow], verdict: Option<&Verdict>, noted: &[Noted]
             "row": rule.id, "calling": rule.calling.as_str(), "disabled": rule.disabled,
             "called": rule.called.as_ref().map(ToString::to_string),
             "network": rule.network.as_ref().map(ToString::to_string),
-            "permissions": rule.permissions.names(),
+            "permissions": rule.permissions.names(), "coercions": rule.coercions.to_json(),
             "seen": (row.seen_ms > 0).then(|| time(row.seen_ms)), "seen_from": row.seen_from,
         })
     };

@@ -1,6 +1,7 @@
 //! `qianli peer`: the register of DICOM peers, as the operator of the server sees it.
 
 mod edit;
+mod reading;
 mod way;
 
 use std::process::ExitCode;
@@ -101,6 +102,9 @@ pub(super) async fn run(config: Config, command: PeerCommand) -> anyhow::Result<
                         .map(|one| format!("  certificate {}", one.as_str()))
                         .unwrap_or_default(),
                 );
+                if !rule.coercions.is_none() {
+                    say!("       {}", rule.coercions);
+                }
                 for concern in concerns {
                     say!("       {}", concern.words(Tongue::English));
                 }

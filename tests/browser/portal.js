@@ -4,7 +4,7 @@
 const { artefact, http, open, run } = require("./common.js");
 
 const sizes = { desk: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
-const pages = { start: "/", studies: "/studies", api: "/api" };
+const pages = { start: "/", studies: "/studies", api: "/api", devices: "/peers", device: "/peers/row/1", destination: "/peers/destinations/CT1" };
 const markers = { "zh-CN": /[\u4e00-\u9fff]/, en: /[A-Za-z]{3}/ };
 
 run(async () => {

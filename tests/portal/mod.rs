@@ -8,11 +8,13 @@ use crate::support::web::value;
 use crate::support::{artifacts, external, skip};
 use std::path::PathBuf;
 
-/// The start page and the study list, in both languages, on a desk and on a phone.
+/// The start page, the study list and the devices, in both languages, on a desk and on a phone.
 #[test]
 fn pages_open_without_errors() {
     let node = Node::start(&Setup::Embedded);
     import_samples(&node);
+    let row = ["add", "CT1", "10.0.0.5:104", "--charset", "gb18030", "--without", "ACME 1.0,-"];
+    assert!(node.operator("peer", &row).status.success());
     if let Some(ran) = clients::browser(&node, "portal.js", &[]) {
         println!("{}", ran.ok());
     }

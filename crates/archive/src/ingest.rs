@@ -1,6 +1,7 @@
 //! The one way in: spool, header, admit, blob, record, acknowledge (DESIGN section 4).
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -10,9 +11,10 @@ use qianli_model::charset::{Knowledge, TextEncoding};
 use qianli_model::dataset::{DataSetError, Limits, ReaderSource, Source};
 use qianli_model::file_meta::{self, FileMeta};
 use qianli_model::header::{HeaderError, Warning};
+use qianli_model::peer::Coercions;
 use qianli_model::{
-    InstanceHeader, Provenance, Refusal, Scope, SeriesUid, SopClassUid, SopInstanceUid, StudyUid,
-    TransferSyntax,
+    InstanceHeader, Provenance, Refusal, Route, Scope, SeriesUid, SopClassUid, SopInstanceUid,
+    StudyUid, TransferSyntax,
 };
 
 use crate::admit::admit;
@@ -188,11 +190,14 @@ impl Archive {
         }
 
         let source_ae = from.calling_ae.as_deref().or(source_ae.as_deref());
-        let meta = Bytes::from(file_meta::write(
+        // Beside the bytes of the data set, so that the index can be made again of the object alone.
+        let coerced = from.coercions.as_ref().map(|known| known.to_text()).unwrap_or_default();
+        let meta = Bytes::from(file_meta::write_with(
             class.as_str(),
             instance.as_str(),
             header.transfer_syntax,
             source_ae,
+            &coerced,
         ));
         let meta_length = meta.len() as u64;
         let key = blob_key(scope, &header, &content_hash);
@@ -289,6 +294,9 @@ pub(crate) struct Reading {
     mislabelled: Vec<(Sender, TextEncoding)>,
     calling_ae: Option<String>,
     peer: String,
+    coercions: Option<Arc<Coercions>>,
+    /// What our own file meta information says of coercions counts: the object comes from our store.
+    is_ours: bool,
 }
 
 impl Reading {
@@ -298,18 +306,42 @@ impl Reading {
             mislabelled: config.mislabelled.clone(),
             calling_ae: from.calling_ae.clone(),
             peer: from.peer.clone(),
+            coercions: from.coercions.clone(),
+            is_ours: from.route == Route::Rebuild,
         }
     }
 
     /// The limits, with what is known of the sender's text. `source_ae` is what a file says of its
     /// origin; a caller's own title counts before it.
-    fn limits(&self, source_ae: Option<&str>) -> Limits {
+    fn limits(&self, meta: Option<&FileMeta>) -> Limits {
+        let source_ae = meta.and_then(|meta| meta.source_ae.as_deref());
         let ae = self.calling_ae.as_deref().or(source_ae);
+        let known = match meta {
+            Some(meta) if self.is_ours => kept(meta).map(Arc::new),
+            _ => self.coercions.clone(),
+        };
         let rule = self.mislabelled.iter().find(|(sender, _)| sender.is(ae, &self.peer));
-        let text =
-            Knowledge { mislabelled: rule.map(|&(_, encoding)| encoding), ..self.limits.text };
-        Limits { text, ..self.limits.clone() }
+        // What the register says of a peer goes before the settings.
+        let (undeclared, instead) =
+            known.as_ref().map_or((None, None), |one| (one.charset, one.charset_instead));
+        let text = Knowledge {
+            undeclared,
+            mislabelled: instead.or(rule.map(|&(_, encoding)| encoding)),
+            ..self.limits.text
+        };
+        Limits { text, known, ..self.limits.clone() }
     }
+}
+
+/// How an object of our store was read when it came.
+fn kept(meta: &FileMeta) -> Option<Coercions> {
+    let ours = meta.private_creator.as_deref() == Some(file_meta::IMPLEMENTATION_CLASS_UID);
+    let text = meta.private.as_deref().filter(|_| ours)?;
+    let read = Coercions::from_text(text);
+    if read.is_none() {
+        tracing::warn!("an object says in a way that is not known here how it is to be read");
+    }
+    read
 }
 
 /// Reads header and hash, on a blocking thread where it may take long. Most headers are small; one
@@ -379,7 +411,7 @@ fn read(spooled: &Spooled, format: &Format, reading: &Reading) -> Result<Parsed,
             (syntax.map_err(|refusal| meta_uids(refusal, &meta))?, meta.data_set_offset, Some(meta))
         }
     };
-    let limits = reading.limits(meta.as_ref().and_then(|meta| meta.source_ae.as_deref()));
+    let limits = reading.limits(meta.as_ref());
     let header = read_header(spooled, data_set_offset, syntax, &limits).map_err(|error| {
         let is_limit = matches!(error, HeaderError::DataSet(DataSetError::Limit { .. }));
         let refusal = match error {

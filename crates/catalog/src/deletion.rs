@@ -221,6 +221,7 @@ fn deleted_instance(row: InstanceTuple) -> Result<DeletedInstance, CatalogError>
             peer,
             calling_ae: title(calling_ae),
             called_ae: title(called_ae),
+            coercions: None,
         },
         received_ms,
     })

@@ -101,6 +101,12 @@ pub(crate) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0072_incidents.sql"),
     ),
     (
+        73,
+        "coercions",
+        include_str!("../../../migrations/postgres/0073_coercions.sql"),
+        include_str!("../../../migrations/sqlite/0073_coercions.sql"),
+    ),
+    (
         80,
         "orders",
         include_str!("../../../migrations/postgres/0080_orders.sql"),

@@ -8,7 +8,7 @@ mod rows;
 mod seen;
 
 use qianli_model::incident::{Incident, Tongue};
-use qianli_model::peer::{CertificateRule, Network, PeerRule, TitlePattern};
+use qianli_model::peer::{CertificateRule, Coercions, Network, PeerRule, TitlePattern};
 use qianli_model::{AeTitle, Permissions, TenantId};
 use serde_json::{Value, json};
 
@@ -44,6 +44,8 @@ pub struct NewPeer {
     pub certificate: Option<CertificateRule>,
     /// What it may do.
     pub permissions: Permissions,
+    /// How its objects are read.
+    pub coercions: Coercions,
     /// Now (ms since 1970).
     pub at_ms: i64,
 }
@@ -75,6 +77,8 @@ pub struct PeerChange {
     pub permissions: Option<Permissions>,
     /// Whether it is switched off.
     pub disabled: Option<bool>,
+    /// How its objects are read.
+    pub coercions: Option<Coercions>,
 }
 
 /// What became of a change.

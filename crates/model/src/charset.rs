@@ -47,6 +47,13 @@ pub static DEFINED_TERMS: &[(&str, &str)] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextEncoding(&'static Encoding);
 
+impl TextEncoding {
+    /// Its name, in lower case.
+    pub fn name(self) -> String {
+        self.0.name().to_ascii_lowercase()
+    }
+}
+
 /// No such encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -69,6 +76,9 @@ pub struct Knowledge {
     /// How bytes beyond ASCII are read when no character set that we know is declared and they are
     /// not valid UTF-8; Latin-1 where they do not fit it either.
     pub unlabelled: TextEncoding,
+    /// What bytes beyond ASCII are where nothing is declared, of a sender whose text is known. Text that
+    /// does not fit is guessed.
+    pub undeclared: Option<TextEncoding>,
     /// What bytes beyond ASCII really are where nothing, an unknown or a single-byte character set
     /// is declared. Text that does not fit is read as declared.
     pub mislabelled: Option<TextEncoding>,
@@ -76,7 +86,7 @@ pub struct Knowledge {
 
 impl Default for Knowledge {
     fn default() -> Self {
-        Self { unlabelled: TextEncoding(WINDOWS_1252), mislabelled: None }
+        Self { unlabelled: TextEncoding(WINDOWS_1252), undeclared: None, mislabelled: None }
     }
 }
 
@@ -216,7 +226,9 @@ impl Charset {
             }
             Scheme::Utf8 | Scheme::Gb18030 => false,
         };
-        let encoding = self.knowledge.mislabelled.filter(|_| doubtful)?;
+        let undeclared =
+            self.knowledge.undeclared.filter(|_| self.known && self.scheme == Scheme::Undeclared);
+        let encoding = undeclared.or(self.knowledge.mislabelled.filter(|_| doubtful))?;
         match whole(encoding.0, bytes) {
             (text, Certainty::Exact) => Some(text),
             _ => None,

@@ -4,8 +4,10 @@
 //! the elements mean is not decided here: [`crate::json`] consumes the events.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::charset::Knowledge;
+use crate::peer::Coercions;
 
 mod inflate;
 mod rewrite;
@@ -85,6 +87,8 @@ pub struct Limits {
     /// What the operator knows of the sender's text (GBK without a label, or with a wrong one, is
     /// common).
     pub text: Knowledge,
+    /// What the register of peers knows of the sender beside that.
+    pub known: Option<Arc<Coercions>>,
 }
 
 impl Default for Limits {
@@ -97,6 +101,7 @@ impl Default for Limits {
             max_fragments: 1_000_000,
             max_inflated: 8 << 30,
             text: Knowledge::default(),
+            known: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::syntax::TransferSyntax;
 mod sniff;
 mod write;
 
-pub use write::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, write};
+pub use write::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, write, write_with};
 
 /// Length of the preamble (PS3.10 section 7.1).
 const PREAMBLE: usize = 128;
@@ -37,6 +37,10 @@ pub struct FileMeta {
     pub implementation_version: Option<String>,
     /// (0002,0016), if there.
     pub source_ae: Option<String>,
+    /// (0002,0100) Private Information Creator UID, if there.
+    pub private_creator: Option<String>,
+    /// (0002,0102) Private Information, if there: text only when its creator writes text.
+    pub private: Option<String>,
     /// Offset of the data set's first byte from where reading began.
     pub data_set_offset: u64,
 }
@@ -170,6 +174,8 @@ impl FileMeta {
             0x0012 => self.implementation_class = filled(),
             0x0013 => self.implementation_version = filled(),
             0x0016 => self.source_ae = filled(),
+            0x0100 => self.private_creator = filled(),
+            0x0102 => self.private = filled(),
             _ => {}
         }
     }

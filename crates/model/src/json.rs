@@ -9,6 +9,7 @@ use crate::header::{BulkValue, HeaderError, InstanceHeader, Warning};
 use crate::syntax::TransferSyntax;
 
 mod capture;
+mod coerce;
 pub(crate) mod cursor;
 pub(crate) mod number;
 pub(crate) mod text;

@@ -4,17 +4,20 @@
 //! A called AE title belongs to one tenant: the one that claimed it, else the default one. Rows of
 //! another tenant count for it only when an operator of the server made them without a called title.
 
+mod coercion;
 mod concern;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::{AeTitle, Permission, Permissions, TenantId};
 
+pub use coercion::{Coercions, Creator};
 pub use concern::Concern;
 
 /// Longest label and longest subject of a certificate (characters).
@@ -183,6 +186,8 @@ pub struct PeerRule {
     pub permissions: Permissions,
     /// Whether it was switched off: whom it means is refused.
     pub disabled: bool,
+    /// How its objects are read.
+    pub coercions: Coercions,
 }
 
 impl PeerRule {
@@ -272,6 +277,8 @@ pub struct Register {
     exact: HashMap<AeTitle, Vec<PeerRule>>,
     patterns: Vec<PeerRule>,
     titles: HashMap<AeTitle, TenantId>,
+    /// Of rows that have any.
+    coercions: HashMap<i64, Arc<Coercions>>,
 }
 
 impl Register {
@@ -280,6 +287,9 @@ impl Register {
         let mut register =
             Self { version, titles: titles.into_iter().collect(), ..Self::default() };
         for rule in rules {
+            if !rule.coercions.is_none() {
+                register.coercions.insert(rule.id, Arc::new(rule.coercions.clone()));
+            }
             match rule.calling.is_exact() {
                 true => register.exact.entry(rule.calling.0.clone()).or_default().push(rule),
                 false => register.patterns.push(rule),
@@ -296,6 +306,11 @@ impl Register {
     /// The tenant that claimed a called AE title.
     pub fn owner(&self, called: &AeTitle) -> Option<TenantId> {
         self.titles.get(called).copied()
+    }
+
+    /// How the objects of a row's peers are read, when not as they are.
+    pub fn coercions(&self, rule: i64) -> Option<Arc<Coercions>> {
+        self.coercions.get(&rule).cloned()
     }
 
     /// What is known of a peer.

@@ -1,5 +1,9 @@
 //! Where an instance came from: kept with its row, so that a lost image can be traced.
 
+use std::sync::Arc;
+
+use crate::peer::Coercions;
+
 /// The door through which an instance came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
@@ -36,11 +40,13 @@ pub struct Provenance {
     pub calling_ae: Option<String>,
     /// The AE title that was called.
     pub called_ae: Option<String>,
+    /// How its objects are read, as the register of peers said when it came.
+    pub coercions: Option<Arc<Coercions>>,
 }
 
 impl Provenance {
     /// An instance that came by `route` from a sender without AE titles.
     pub fn new(route: Route, peer: impl Into<String>) -> Self {
-        Self { route, peer: peer.into(), calling_ae: None, called_ae: None }
+        Self { route, peer: peer.into(), calling_ae: None, called_ae: None, coercions: None }
     }
 }

@@ -10,6 +10,7 @@ use qianli_model::incident::Tongue;
 use qianli_model::peer::{CertificateRule, Network, PeerRule, TitlePattern};
 use qianli_model::{AeTitle, Permissions, Scope};
 
+use super::reading::ReadAs;
 use super::way::{Way, address};
 use crate::app::now_ms;
 use crate::cli::people::{permissions, plain, tenant};
@@ -69,6 +70,8 @@ pub(in crate::cli) struct AddArguments {
     certificate: Option<CertificateRule>,
     #[arg(long, value_name = "PERMISSION", value_parser = permissions, help = format!("{MAY} [default: {USUAL}]"))]
     may: Option<Permissions>,
+    #[command(flatten)]
+    reading: ReadAs,
     /// What people call it.
     #[arg(long, default_value = "")]
     label: String,
@@ -102,6 +105,8 @@ pub(in crate::cli) struct ChangeArguments {
     /// Only with this certificate, by SHA-256 or subject; any: with any or none.
     #[arg(long, value_name = "SHA256|SUBJECT|any")]
     certificate: Option<String>,
+    #[command(flatten)]
+    reading: ReadAs,
     /// What people call it.
     #[arg(long)]
     label: Option<String>,
@@ -145,7 +150,7 @@ async fn row(catalog: &Catalog, scope: &Scope, id: i64) -> anyhow::Result<Option
 /// Registers a peer and prints the number of its row.
 pub(super) async fn add(catalog: &Catalog, arguments: AddArguments) -> anyhow::Result<()> {
     let AddArguments { calling, address, way, called, mut from, .. } = arguments;
-    let AddArguments { certificate, may, label, tenant: of, .. } = arguments;
+    let AddArguments { certificate, may, reading, label, tenant: of, .. } = arguments;
     plain("the label", &label)?;
     let scope = Scope::local(tenant(catalog, &of).await?.id);
     let option = option_of(&of);
@@ -181,7 +186,17 @@ pub(super) async fn add(catalog: &Catalog, arguments: AddArguments) -> anyhow::R
     };
     let asked = called.clone();
     let at_ms = now_ms();
-    let new = NewPeer { label, calling, called, network: from, certificate, permissions, at_ms };
+    let coercions = reading.apply(None)?;
+    let new = NewPeer {
+        label,
+        calling,
+        called,
+        network: from,
+        certificate,
+        permissions,
+        coercions,
+        at_ms,
+    };
     match catalog.add_peer(&scope, &new).await? {
         PeerAdded::Made(number) => {
             say!("{number}");
@@ -242,11 +257,12 @@ fn which(rows: &[PeerRow], name: &str) -> anyhow::Result<Option<PeerRule>> {
 /// Changes a row, a destination, or both.
 pub(super) async fn change(catalog: &Catalog, arguments: ChangeArguments) -> anyhow::Result<()> {
     let ChangeArguments { row: name, address, way, no_tls, may, called, from, .. } = arguments;
-    let ChangeArguments { certificate: shown, label, tenant: of, .. } = arguments;
+    let ChangeArguments { certificate: shown, reading, label, tenant: of, .. } = arguments;
     let scope = Scope::local(tenant(catalog, &of).await?.id);
     if let Some(label) = &label {
         plain("the label", label)?;
     }
+    let rule = which(&catalog.peers(&scope).await?, &name)?;
     let change = PeerChange {
         label,
         called: called.map(|Any(title)| title),
@@ -258,13 +274,16 @@ pub(super) async fn change(catalog: &Catalog, arguments: ChangeArguments) -> any
         },
         permissions: may,
         disabled: None,
+        coercions: match reading.is_said() {
+            true => Some(reading.apply(rule.as_ref().map(|rule| rule.coercions.clone()))?),
+            false => None,
+        },
     };
     let of_row = change != PeerChange::default();
     let of_destination = address.is_some() || way.is_said() || no_tls;
     if !of_row && !of_destination {
         bail!("say what is to change; `qianli peer change --help` lists it");
     }
-    let rule = which(&catalog.peers(&scope).await?, &name)?;
     if of_row {
         let Some(rule) = &rule else {
             bail!("tenant {of:?} has no row {name}; `qianli peer list` names those it has");

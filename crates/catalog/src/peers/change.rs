@@ -15,7 +15,7 @@ use crate::deletion::{begin, now_ms};
 use crate::error::CatalogError;
 
 /// What the catalog and the audit trail hold of a row that can be changed, by name.
-fn parts(rule: &PeerRule) -> [(&'static str, Value); 6] {
+fn parts(rule: &PeerRule) -> [(&'static str, Value); 7] {
     let text = |text: Option<String>| json!(text.unwrap_or_default());
     [
         ("label", json!(rule.label)),
@@ -24,6 +24,7 @@ fn parts(rule: &PeerRule) -> [(&'static str, Value); 6] {
         ("certificate", json!(rule.certificate.as_ref().map_or("", CertificateRule::as_str))),
         ("permissions", json!(rule.permissions.names())),
         ("disabled", json!(rule.disabled)),
+        ("coercions", rule.coercions.to_json()),
     ]
 }
 
@@ -37,13 +38,15 @@ fn means_the_same(one: &PeerRule, other: &PeerRule) -> bool {
 impl PeerChange {
     fn apply(&self, to: &PeerRule) -> PeerRule {
         let mut rule = to.clone();
-        let Self { label, called, network, certificate, permissions, disabled } = self.clone();
+        let Self { label, called, network, certificate, permissions, disabled, coercions } =
+            self.clone();
         rule.label = label.unwrap_or(rule.label);
         rule.called = called.unwrap_or(rule.called);
         rule.network = network.unwrap_or(rule.network);
         rule.certificate = certificate.unwrap_or(rule.certificate);
         rule.permissions = permissions.unwrap_or(rule.permissions);
         rule.disabled = disabled.unwrap_or(rule.disabled);
+        rule.coercions = coercions.unwrap_or(rule.coercions);
         rule
     }
 }
@@ -66,7 +69,7 @@ impl Catalog {
         const THERE: &str = "SELECT id FROM peers WHERE tenant_id = $1 AND calling = $2
             AND called = $3 AND network = $4 AND certificate = $5 AND id <> $6";
         const UPDATE: &str = "UPDATE peers SET label = $3, called = $4, network = $5,
-            certificate = $6, permissions = $7, disabled = $8 WHERE tenant_id = $1 AND id = $2";
+            certificate = $6, permissions = $7, disabled = $8, coercions = $9 WHERE tenant_id = $1 AND id = $2";
         let tenant = scope.tenant().0;
         let find = format!("{COLUMNS} WHERE tenant_id = $1 AND id = $2");
         let now = on_db!(self.db(), pools => {
@@ -118,6 +121,7 @@ impl Catalog {
                 .bind(certificate)
                 .bind(now.permissions.names())
                 .bind(now.disabled)
+                .bind(now.coercions.to_text())
                 .execute(&mut *transaction)
                 .await?;
             if !now.disabled {

@@ -1,7 +1,7 @@
 //! Rows of the register and called AE titles of tenants.
 
 use qianli_model::audit::{Action, Outcome};
-use qianli_model::peer::{CertificateRule, PeerRule, Register, TitlePattern};
+use qianli_model::peer::{CertificateRule, Coercions, PeerRule, Register, TitlePattern};
 use qianli_model::scope::Principal;
 use qianli_model::{AeTitle, Permissions, Scope, TenantId};
 use serde_json::json;
@@ -27,15 +27,16 @@ pub(super) const SETTLED: &str = "DELETE FROM peer_incidents WHERE tenant_id = $
 
 pub(super) const COLUMNS: &str =
     "SELECT id, tenant_id, label, calling, called, network, certificate,
-    permissions, disabled FROM peers";
+    permissions, disabled, coercions FROM peers";
 
-pub(super) type Row = (i64, i64, String, String, String, String, String, String, bool);
+pub(super) type Row = (i64, i64, String, String, String, String, String, String, bool, String);
 type Seen = (i64, String, i64, i64, String);
 
 /// A row that was stored. One that this version cannot read would admit or refuse the wrong peers.
 pub(super) fn rule(row: Row) -> Result<PeerRule, CatalogError> {
     const CORRUPT: CatalogError = CatalogError::Corrupt("a row of the register of peers");
-    let (id, tenant, label, calling, called, network, certificate, permissions, disabled) = row;
+    let (id, tenant, label, calling, called, network, certificate, permissions, ..) = row;
+    let (disabled, coercions) = (row.8, row.9);
     let some = |text: String| (!text.is_empty()).then_some(text);
     Ok(PeerRule {
         id,
@@ -52,6 +53,7 @@ pub(super) fn rule(row: Row) -> Result<PeerRule, CatalogError> {
             &permissions.split(',').filter_map(qianli_model::Permission::parse).collect::<Vec<_>>(),
         ),
         disabled,
+        coercions: Coercions::from_text(&coercions).ok_or(CORRUPT)?,
     })
 }
 
@@ -126,8 +128,8 @@ impl Catalog {
     /// See [`CatalogError`].
     pub async fn add_peer(&self, scope: &Scope, new: &NewPeer) -> Result<PeerAdded, CatalogError> {
         const INSERT: &str = "INSERT INTO peers (tenant_id, label, calling, called, network,
-                certificate, permissions, created_by, created_ms)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                certificate, permissions, coercions, created_by, created_ms)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
             ON CONFLICT (tenant_id, calling, called, network, certificate) DO NOTHING RETURNING id";
         const THERE: &str = "SELECT id FROM peers WHERE tenant_id = $1 AND calling = $2
             AND called = $3 AND network = $4 AND certificate = $5";
@@ -156,6 +158,7 @@ impl Catalog {
                 .bind(&network)
                 .bind(certificate)
                 .bind(new.permissions.names())
+                .bind(new.coercions.to_text())
                 .bind(scope.principal().name())
                 .bind(new.at_ms)
                 .fetch_optional(&mut *transaction)
@@ -180,7 +183,7 @@ impl Catalog {
             let details = json!({
                 "did": "add", "peer": id, "calling": new.calling.as_str(), "called": called,
                 "network": network, "certificate": certificate,
-                "permissions": new.permissions.names(),
+                "permissions": new.permissions.names(), "coercions": new.coercions.to_json(),
             });
             let entry = AuditEntry::new(scope, Action::ChangePeer, Outcome::Success, new.at_ms);
             transaction.append_audit(vec![entry.with(&details)]).await?;

@@ -1,7 +1,7 @@
 //! The register of peers: rows of one tenant, titles of one tenant, refusals that are remembered.
 
 use qianli_model::incident::{Cause, Incident};
-use qianli_model::peer::{Calling, Known, TitlePattern};
+use qianli_model::peer::{Calling, Coercions, Known, TitlePattern};
 use qianli_model::scope::Principal;
 use qianli_model::{AeTitle, Permission, Permissions, Scope, TenantId};
 
@@ -29,6 +29,7 @@ fn peer(calling: &str, called: Option<&str>) -> NewPeer {
         network: Some("10.1.0.0/16".parse().unwrap()),
         certificate: None,
         permissions: Permissions::of(&[Permission::Store]),
+        coercions: Coercions::default(),
         at_ms: 1000,
     }
 }
@@ -80,6 +81,7 @@ async fn rows_are_changed_with_a_trail(catalog: &Catalog) {
         permissions: Some(Permissions::of(&[Permission::Store, Permission::Read])),
         network: Some(None),
         label: Some("MR".into()),
+        coercions: Coercions::from_text(r#"{"charset":"gbk","issuer":"A"}"#),
         ..PeerChange::default()
     };
     let missing = catalog.change_peer(&other, id, &wider, 6).await.unwrap();
@@ -92,6 +94,8 @@ async fn rows_are_changed_with_a_trail(catalog: &Catalog) {
     assert_eq!((now.network, now.label.as_str()), (None, "MR"));
     assert_eq!(now.permissions.names(), "read,store");
     assert_eq!(catalog.peer_register(0).await.unwrap().unwrap().version(), before + 1);
+    let register = catalog.peer_register(0).await.unwrap().unwrap();
+    assert_eq!(register.coercions(id).unwrap().issuer, "A");
     let second = made(catalog.add_peer(&scope(), &peer("CT1", None)).await.unwrap());
     let alike = PeerChange { network: Some(None), ..PeerChange::default() };
     let taken = catalog.change_peer(&scope(), second, &alike, 7).await.unwrap();
@@ -104,6 +108,7 @@ async fn rows_are_changed_with_a_trail(catalog: &Catalog) {
     assert_eq!(change["was"]["permissions"], "store");
     assert_eq!(change["is"]["permissions"], "read,store");
     assert_eq!(change["was"]["network"], "10.1.0.0/16");
+    assert_eq!(change["is"]["coercions"]["charset"], "gbk");
     assert!(change["is"].get("certificate").is_none(), "only what is different: {change}");
 }
 

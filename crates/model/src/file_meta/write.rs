@@ -21,6 +21,18 @@ pub fn write(
     syntax: TransferSyntax,
     source_ae: Option<&str>,
 ) -> Vec<u8> {
+    write_with(sop_class, sop_instance, syntax, source_ae, "")
+}
+
+/// The same with (0002,0102) Private Information of ours, unless it is empty: what has to be known of
+/// the data set beside itself.
+pub fn write_with(
+    sop_class: &str,
+    sop_instance: &str,
+    syntax: TransferSyntax,
+    source_ae: Option<&str>,
+    private: &str,
+) -> Vec<u8> {
     let mut elements = Vec::with_capacity(256);
     // File Meta Information Version, the only OB: two reserved bytes and a 32-bit length.
     elements.extend_from_slice(b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01");
@@ -31,6 +43,15 @@ pub fn write(
     push(&mut elements, 0x0013, b"SH", IMPLEMENTATION_VERSION_NAME, b' ');
     if let Some(title) = source_ae {
         push(&mut elements, 0x0016, b"AE", title, b' ');
+    }
+    if !private.is_empty() {
+        push(&mut elements, 0x0100, b"UI", IMPLEMENTATION_CLASS_UID, 0);
+        let odd = private.len() % 2;
+        elements.extend_from_slice(b"\x02\x00\x02\x01OB\x00\x00");
+        // Texts of ours are far from 4 GiB.
+        elements.extend_from_slice(&((private.len() + odd) as u32).to_le_bytes());
+        elements.extend_from_slice(private.as_bytes());
+        elements.extend(std::iter::repeat_n(0, odd));
     }
     let mut file = vec![0; PREAMBLE];
     file.extend_from_slice(MAGIC);

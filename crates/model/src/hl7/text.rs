@@ -38,7 +38,7 @@ pub(super) fn decode(bytes: &[u8], unlabelled: TextEncoding) -> Result<String, F
         }
         (Set::Utf8, _) => std::str::from_utf8(bytes).map_err(|_| wrong())?.to_owned(),
         (Set::Undeclared, _) => {
-            let knowledge = Knowledge { unlabelled, mislabelled: None };
+            let knowledge = Knowledge { unlabelled, ..Knowledge::default() };
             Charset::undeclared(knowledge).decode(bytes, TextKind::Text).0.into_owned()
         }
         (Set::Table(encoding), _) => {

@@ -186,7 +186,7 @@ pub(super) struct Capture {
     sop_instance: String,
     study_uid: String,
     series_uid: String,
-    patient: PatientFields,
+    pub(super) patient: PatientFields,
     study: StudyFields,
     series: SeriesFields,
     instance: InstanceFields,

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::capture::Capture;
+use super::coerce::{Blocks, Issuer, is_creator};
 use super::value::{self, Form};
 use crate::charset::{Certainty, Charset, TextKind};
 use crate::dataset::vr::{self, VR};
@@ -42,6 +43,7 @@ struct Set {
     highest: Option<Tag>,
     /// The same tags, once they turn out not to be in order.
     index: Option<HashSet<Tag>>,
+    blocks: Blocks,
 }
 
 /// An open sequence; the set above it on the stack is its current item.
@@ -93,6 +95,7 @@ pub(super) struct Walk<'l> {
     fragments: Vec<Fragment>,
     tables: Tables,
     value: Vec<u8>,
+    issuer: Issuer,
 }
 
 impl<'l> Walk<'l> {
@@ -111,6 +114,7 @@ impl<'l> Walk<'l> {
             fragments: Vec::new(),
             tables: Tables::default(),
             value: Vec::with_capacity(1 << 10),
+            issuer: Issuer::default(),
         }
     }
 
@@ -137,6 +141,7 @@ impl<'l> Walk<'l> {
                 return Err(self.too_long(scanner.position()));
             }
         }
+        self.write_issuer();
         self.json.push(b'}');
         self.sets.pop();
         for oddity in scanner.oddities() {
@@ -172,7 +177,8 @@ impl<'l> Walk<'l> {
 
     fn open_set(&mut self, charset: Charset) {
         self.json.push(b'{');
-        self.sets.push(Set { charset, seen: Vec::new(), highest: None, index: None });
+        let blocks = Blocks::default();
+        self.sets.push(Set { charset, seen: Vec::new(), highest: None, index: None, blocks });
     }
 
     /// Notes a tag of the current data set; false if it was there before.
@@ -202,6 +208,9 @@ impl<'l> Walk<'l> {
             self.json.push(b',');
         }
         let start = self.json.len();
+        if self.sets.len() == 1 {
+            self.issuer.passes(tag, start);
+        }
         self.json.push(b'"');
         for byte in tag.group.to_be_bytes().into_iter().chain(tag.element.to_be_bytes()) {
             super::text::push_hex(&mut self.json, byte);
@@ -228,6 +237,7 @@ impl<'l> Walk<'l> {
                 tag,
                 tag::PIXEL_DATA | tag::FLOAT_PIXEL_DATA | tag::DOUBLE_FLOAT_PIXEL_DATA
             );
+        let before = self.json.len();
         let start = self.open_member(tag, vr);
         let bulk_before = self.bulk.len();
         let range = ByteRange { offset, length };
@@ -242,6 +252,9 @@ impl<'l> Walk<'l> {
         let apart = pixels || (root && tag == tag::ENCAPSULATED_DOCUMENT);
         if length == 0 {
             // Attributes without a value have neither Value nor InlineBinary (PS3.18 F.2.5).
+            if root && tag == tag::ISSUER_OF_PATIENT_ID {
+                self.issuer_value("");
+            }
         } else if apart || (!is_text && length > BULK_THRESHOLD) {
             self.write_bulk(tag, vr, range);
         } else {
@@ -253,8 +266,16 @@ impl<'l> Walk<'l> {
                 scanner.value(&mut self.value)?;
             }
             self.inline(scanner, element, root);
+            if is_creator(tag) {
+                self.reserve(tag);
+            }
         }
         self.json.push(b'}');
+        if self.leaves_out(tag) {
+            self.json.truncate(before);
+            self.bulk.truncate(bulk_before);
+            return Ok(());
+        }
         if root && self.bulk.len() == bulk_before {
             self.capture.member(tag, self.json.get(start..).unwrap_or(&[]));
         }
@@ -302,6 +323,10 @@ impl<'l> Walk<'l> {
                 self.warnings.add(Some(tag), "text does not fit its declared character set");
             }
         }
+        if root && tag == tag::ISSUER_OF_PATIENT_ID {
+            let text = text.into_owned();
+            return self.issuer_value(&text);
+        }
         if !value::write_text(&mut self.json, vr, &text) {
             self.warnings.add(Some(tag), "a decimal string is not a number");
         }
@@ -344,7 +369,7 @@ impl<'l> Walk<'l> {
     }
 
     fn start_sequence(&mut self, element: Element) {
-        let repeated = !self.admit(element.tag);
+        let repeated = !self.admit(element.tag) || self.leaves_out(element.tag);
         let before = self.json.len();
         let member = self.open_member(element.tag, VR::SQ);
         let start = if repeated { before } else { member };
@@ -384,7 +409,7 @@ impl<'l> Walk<'l> {
     }
 
     fn start_fragments(&mut self, element: Element) {
-        let repeated = !self.admit(element.tag);
+        let repeated = !self.admit(element.tag) || self.leaves_out(element.tag);
         let vr = if element.vr == VR::UN { VR::OB } else { element.vr };
         let start = self.json.len();
         if !repeated {
@@ -450,6 +475,54 @@ impl<'l> Walk<'l> {
             self.write_bulk(tag, open.element.vr, ByteRange { offset: open.first, length });
         }
         self.json.push(b'}');
+    }
+
+    /// Notes whose block of private elements is, by the value that was just read.
+    fn reserve(&mut self, tag: Tag) {
+        if let (Some(known), Some(set)) = (&self.limits.known, self.sets.last_mut()) {
+            set.blocks.reserve(known, tag, &self.value);
+        }
+    }
+
+    /// Whether the register says that an element is left out.
+    fn leaves_out(&self, tag: Tag) -> bool {
+        let known = self.limits.known.as_ref().zip(self.sets.last());
+        known.is_some_and(|(known, set)| set.blocks.leave_out(known, tag))
+    }
+
+    /// The issuer that the register knows, where there is a patient ID.
+    fn known_issuer(&self) -> Option<&'l str> {
+        let issuer = self.limits.known.as_ref().map_or("", |known| known.issuer.as_str());
+        (!issuer.is_empty() && !self.capture.patient.id.is_empty()).then_some(issuer)
+    }
+
+    /// Writes the value of Issuer of Patient ID: the one that is there, else the one that is known.
+    fn issuer_value(&mut self, text: &str) {
+        let blank = value::trim(text).is_empty();
+        let text = self.known_issuer().filter(|_| blank).unwrap_or(text);
+        value::write_text(&mut self.json, VR::LO, text);
+        self.capture.text(tag::ISSUER_OF_PATIENT_ID, text);
+    }
+
+    /// Writes Issuer of Patient ID into the root, at its place, where it is not there and is known.
+    fn write_issuer(&mut self) {
+        let Some(issuer) = self.known_issuer().filter(|_| !self.issuer.done) else { return };
+        let end = self.json.len();
+        let start = self.open_member(tag::ISSUER_OF_PATIENT_ID, VR::LO);
+        value::write_text(&mut self.json, VR::LO, issuer);
+        self.json.push(b'}');
+        self.capture.text(tag::ISSUER_OF_PATIENT_ID, issuer);
+        let mut member = self.json.split_off(start);
+        self.capture.member(tag::ISSUER_OF_PATIENT_ID, &member);
+        match self.issuer.place.filter(|place| *place < end) {
+            Some(place) => {
+                // Without the comma that was written for the end.
+                self.json.truncate(end);
+                member.push(b',');
+                self.json.splice(place..place, member);
+            }
+            None => self.json.append(&mut member),
+        }
     }
 
     /// Writes the BulkDataURI and notes where the value lies.

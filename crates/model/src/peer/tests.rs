@@ -25,6 +25,7 @@ fn rule(id: i64, tenant: TenantId, text: &str) -> PeerRule {
         certificate: part(3).and_then(CertificateRule::parse),
         permissions: Permissions::of(&[Permission::Store]),
         disabled: part(4).is_some(),
+        coercions: Coercions::default(),
     }
 }
 
@@ -140,4 +141,10 @@ fn what_is_perhaps_not_meant_is_said() {
     check(A, "* B_AE", &[Concern::OthersTitle]);
     check(B, "CT1 B_AE", &[]);
     check(B, "CT1 C_AE", &[]);
+    let reads = |text: &str| PeerRule {
+        permissions: Permissions::of(&[Permission::Read]),
+        ..rule(1, A, text)
+    };
+    assert_eq!(register.concerns(&reads("CT1 B_AE")), [], "it reads what was granted");
+    assert_eq!(register.concerns(&reads("CT* B_AE")), [Concern::OthersTitle]);
 }

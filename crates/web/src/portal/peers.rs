@@ -16,8 +16,9 @@ use axum::response::Response;
 use qianli_catalog::CatalogError;
 use qianli_catalog::DestinationRow;
 use qianli_catalog::peers::{IncidentsOf, NewPeer, Noted, PeerAdded, PeerRow};
+use qianli_model::charset::TextEncoding;
 use qianli_model::incident::Kind;
-use qianli_model::peer::{Register, TitlePattern};
+use qianli_model::peer::{Coercions, Creator, Register, TitlePattern};
 use qianli_model::{AeTitle, Permission, TenantId};
 use serde::Deserialize;
 
@@ -77,6 +78,8 @@ struct Line {
     unseen: bool,
     /// What is perhaps not meant.
     concerns: Vec<&'static str>,
+    /// How its objects are read, name and value.
+    coercions: Vec<(&'static str, String)>,
 }
 
 struct Refused {
@@ -206,6 +209,7 @@ fn line(t: &Texts, register: &Register, peer: PeerRow) -> Line {
     let concerns = register.concerns(&rule);
     Line {
         concerns: concerns.into_iter().map(|one| one.words(t.tongue())).collect(),
+        coercions: coercions(Words::beside(t), &rule.coercions),
         id: rule.id,
         exact: rule.calling.is_exact(),
         calling: rule.calling.to_string(),
@@ -219,6 +223,20 @@ fn line(t: &Texts, register: &Register, peer: PeerRow) -> Line {
         seen_from: peer.seen_from,
         label: rule.label,
     }
+}
+
+/// Coercions with their names, those that are there.
+fn coercions(w: &'static Words, known: &Coercions) -> Vec<(&'static str, String)> {
+    let name =
+        |encoding: Option<TextEncoding>| encoding.map(TextEncoding::name).unwrap_or_default();
+    let creators: Vec<&str> = known.without.iter().map(Creator::as_str).collect();
+    let all = [
+        (w.charset, name(known.charset)),
+        (w.charset_instead, name(known.charset_instead)),
+        (w.issuer, known.issuer.clone()),
+        (w.without, creators.join(", ")),
+    ];
+    all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
 fn refused_line(t: &Texts, one: Noted, is_default: bool) -> Refused {
@@ -262,6 +280,7 @@ pub(super) fn new_peer(calling: TitlePattern, wish: Wish) -> Result<NewPeer, &'s
         network: change.network.flatten(),
         certificate: change.certificate.flatten(),
         permissions: change.permissions.ok_or("permissions are missing")?,
+        coercions: change.coercions.unwrap_or_default(),
         at_ms: now_ms(),
     })
 }

@@ -53,6 +53,7 @@ pub(super) struct NewRow {
     permissions: Vec<String>,
     #[serde(default)]
     label: String,
+    coercions: Option<Value>,
 }
 
 /// What a row is made of, or what is wrong with it.
@@ -66,6 +67,7 @@ fn row(new: NewRow) -> Result<NewPeer, &'static str> {
         certificate: Some(new.certificate),
         permissions: Some(new.permissions),
         disabled: None,
+        coercions: new.coercions,
     };
     new_peer(calling, wish)
 }
@@ -83,6 +85,7 @@ fn rule_told(register: &Register, rule: &PeerRule) -> Value {
         "network": rule.network.as_ref().map(ToString::to_string),
         "certificate": rule.certificate.as_ref().map(CertificateRule::as_str),
         "permissions": permissions, "disabled": rule.disabled,
+        "coercions": rule.coercions.to_json(),
         "warnings": warnings.collect::<Value>(),
     })
 }

@@ -4,7 +4,7 @@ use axum::http::{Method, header};
 use qianli_catalog::AuditFilter;
 use qianli_catalog::peers::{NewPeer, Noted, PeerAdded};
 use qianli_model::incident::{Cause, Incident};
-use qianli_model::peer::{Calling, Known, TitlePattern};
+use qianli_model::peer::{Calling, Coercions, Known, TitlePattern};
 use qianli_model::{AeTitle, Permission, Permissions, Role, Scope, TenantId};
 
 use super::access::{PASSWORD, form, get, log_in, person, start};
@@ -143,6 +143,9 @@ async fn scripts_keep_the_register_and_read_what_went_wrong() {
     let changed = changed.json();
     assert_eq!(changed["permissions"], serde_json::json!(["read", "store"]));
     assert_eq!((&changed["network"], &changed["label"]), (&().into(), &"CT".into()));
+    let known = serde_json::json!({"charset": "gb18030", "issuer": "A", "without": ["-"]});
+    let body = serde_json::json!({ "coercions": known }).to_string();
+    assert_eq!(ask(Method::PATCH, &path, &body).await.json()["coercions"], known);
     let other = ask(Method::POST, "/api/peers", new).await;
     assert_eq!(other.status, 201, "the first row is for any address now");
     let narrower = r#"{"network": "10.1.2.3"}"#;
@@ -154,6 +157,8 @@ async fn scripts_keep_the_register_and_read_what_went_wrong() {
         r#"{"permissions": ["administer"]}"#,
         r#"{"network": "10.1"}"#,
         r#"{"calling": "CT2"}"#,
+        r#"{"coercions": {"charset": "utf-16"}}"#,
+        r#"{"coercions": {"without": "*"}}"#,
     ] {
         assert_eq!(ask(Method::PATCH, &path, wrong).await.status, 400, "{wrong}");
     }
@@ -188,10 +193,19 @@ async fn what_a_device_may_do_is_changed_on_its_page() {
     let page = get(&node, &format!("{path}?lang=zh-CN"), header::COOKIE, &chief).await;
     assert_eq!(page.status, 200);
     assert!(page.text().contains("停用：") && page.text().contains("CT1"), "{}", page.text());
-    let wish = "label=CT+room&called=COUNTY&network=10.0.0.0/8&permission=store&permission=read";
+    let wish = "label=CT+room&called=COUNTY&network=10.0.0.0/8&permission=store&permission=worklist\
+        &charset=gbk&issuer=County+1&without=ACME+1.0,-";
     assert_eq!(form(&node, &path, &chief, wish).await.status, 303);
     let page = get(&node, "/peers", header::COOKIE, &chief).await.text();
-    for words in ["CT room", "Search and read", "10.0.0.0/8", "This row never counts"] {
+    for words in [
+        "County 1",
+        "ACME 1.0, -",
+        "gbk",
+        "CT room",
+        "Worklist",
+        "10.0.0.0/8",
+        "This row never counts",
+    ] {
         assert!(page.contains(words), "{words}: {page}");
     }
     for wrong in ["label=CT", "permission=administer", "permission=store&network=10.1"] {
@@ -201,7 +215,7 @@ async fn what_a_device_may_do_is_changed_on_its_page() {
     let trail = node.catalog.audit(&scope, &AuditFilter::default(), 50).await.expect("a trail");
     let said: Vec<_> = trail.iter().map(|row| row.entry.details.as_str()).collect();
     let change = said.iter().find(|text| text.contains("\"change\"")).expect("an audit row");
-    assert!(change.contains("read,store") && change.contains("10.0.0.0/8"), "{change}");
+    assert!(change.contains("store,worklist") && change.contains("10.0.0.0/8"), "{change}");
 
     // An administrator of another hospital neither sees nor changes it.
     person(&node, county.tenant(), "theirs", &[Role::Administrator]).await;
@@ -222,6 +236,7 @@ async fn an_operators_row_is_not_widened_by_the_hospital() {
         network: Some("10.1.2.3".parse().expect("an address")),
         certificate: None,
         permissions: Permissions::of(&[Permission::Store]),
+        coercions: Coercions::default(),
         at_ms: 1,
     };
     let added = node.catalog.add_peer(&Scope::local(county), &new).await.expect("a catalog");

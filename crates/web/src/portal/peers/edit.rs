@@ -6,7 +6,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use qianli_catalog::peers::PeerChanged;
-use qianli_model::peer::PeerRule;
+use qianli_model::charset::TextEncoding;
+use qianli_model::peer::{Creator, PeerRule};
 
 use super::PERMISSIONS;
 use super::wish::Wish;
@@ -33,6 +34,10 @@ struct RowPage<'a> {
     /// Name, label, and whether the row has it.
     permissions: Vec<(&'static str, &'static str, bool)>,
     concerns: Vec<&'static str>,
+    charset: String,
+    charset_instead: String,
+    issuer: &'a str,
+    without: String,
     problem: Option<&'a str>,
 }
 
@@ -68,6 +73,8 @@ async fn answer(
     let t = frame.t;
     let PeerRule { calling, label, called, network, certificate, .. } = &rule;
     let concerns = register.concerns(&rule);
+    let known = &rule.coercions;
+    let creators: Vec<&str> = known.without.iter().map(Creator::as_str).collect();
     let page = RowPage {
         frame,
         w: Words::beside(t),
@@ -83,6 +90,10 @@ async fn answer(
             .map(|one| (one.name(), t.permission(one), rule.permissions.allow(one)))
             .collect(),
         concerns: concerns.into_iter().map(|one| one.words(t.tongue())).collect(),
+        charset: known.charset.map(TextEncoding::name).unwrap_or_default(),
+        charset_instead: known.charset_instead.map(TextEncoding::name).unwrap_or_default(),
+        issuer: &known.issuer,
+        without: creators.join(", "),
         problem,
     };
     let status = if problem.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };

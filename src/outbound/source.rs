@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use qianli_archive::{Archive, ArchiveError, ConvertError, can_convert};
-use qianli_catalog::types::Location;
+use qianli_catalog::types::{Location, Target};
 use qianli_model::{Scope, SopClassUid, SopInstanceUid, TransferSyntax};
 
 use super::rate::Rate;
@@ -104,6 +104,21 @@ impl Source for Stored {
         let Some(location) = self.locations.get(at) else {
             return Err(OpenError::Unreadable("it is not in the list".into()));
         };
+        // What is read through a grant is asked for each time: a grant may end on the way.
+        if self.scope.viewer().is_some() {
+            let target = Target {
+                study: location.study.clone(),
+                series: Some(location.series.clone()),
+                instance: Some(location.instance.clone()),
+            };
+            match self.archive.locate(&self.scope, &target).await {
+                Ok(found) if found.is_empty() => {
+                    return Err(OpenError::Unreadable("it is shared no longer".into()));
+                }
+                Ok(_) => {}
+                Err(error) => return Err(OpenError::Unreadable(error.to_string())),
+            }
+        }
         match self.archive.open_data_set(&self.scope, location, syntax).await {
             Ok(opened) => Ok(Body {
                 content: opened.content.map(|chunk| chunk.map_err(std::io::Error::other)).boxed(),

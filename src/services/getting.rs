@@ -18,7 +18,10 @@ use tokio::time::Instant;
 
 use super::models;
 use super::moving::{TELL, counts, ended};
-use super::retrieval::{IDENTIFIER_MISMATCH, NO_MATCHES_CALCULATED, RetrievalError, select, words};
+use super::retrieval::{
+    IDENTIFIER_MISMATCH, NO_MATCHES_CALCULATED, ONLY_TO_LOOK_AT, RetrievalError, may_look, select,
+    words,
+};
 use crate::app::now_ms;
 use crate::outbound::source::{OpenError, Ready, Source, Stored, prepare};
 use crate::outbound::{Delivered, Failure, Fate, Progress, locate};
@@ -73,6 +76,10 @@ async fn find(
         RetrievalError::Identifier(words) => Reply::with_comment(IDENTIFIER_MISMATCH, words),
         RetrievalError::Archive(error) => failed(error),
     })?;
+    let syntax = request.context.transfer_syntax;
+    if what.is_empty() && may_look(archive, scope, root, identifier, syntax).await {
+        return Err(Reply::with_comment(ONLY_TO_LOOK_AT.0, ONLY_TO_LOOK_AT.1));
+    }
     locate(archive, scope, &what).await.map_err(failed)
 }
 

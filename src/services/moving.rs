@@ -14,8 +14,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::models::{self, Root};
 use super::retrieval::{
-    DESTINATION_UNKNOWN, IDENTIFIER_MISMATCH, NO_MATCHES_CALCULATED, NOT_PERFORMED, RetrievalError,
-    WITH_FAILURES, failed_list, select, words,
+    DESTINATION_UNKNOWN, IDENTIFIER_MISMATCH, NO_MATCHES_CALCULATED, NOT_PERFORMED,
+    ONLY_TO_LOOK_AT, RetrievalError, WITH_FAILURES, failed_list, may_look, select, words,
 };
 use crate::outbound::{Delivered, Fate, Outbound, Progress, Sending};
 
@@ -126,6 +126,9 @@ async fn run(
             return Reply::new(NO_MATCHES_CALCULATED);
         }
     };
+    if what.is_empty() && may_look(archive, scope, root, identifier, syntax).await {
+        return Reply::with_comment(ONLY_TO_LOOK_AT.0, ONLY_TO_LOOK_AT.1);
+    }
     sending.cancel = exchange.cancellation();
     let title = sending.destination.title.clone();
     let mut progress = sending.progress.subscribe();

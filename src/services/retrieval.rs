@@ -8,6 +8,7 @@ use qianli_archive::{Archive, ArchiveError};
 use qianli_catalog::types::Target;
 use qianli_dimse::Status;
 use qianli_model::dataset::{Limits, SliceSource};
+use qianli_model::grant::Viewer;
 use qianli_model::query::{Indexed, Level, Query, Rule};
 use qianli_model::syntax::Encoding;
 use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TransferSyntax, json};
@@ -114,6 +115,24 @@ fn uids<T>(
     let texts = texts.into_iter().filter(|text| seen.insert(*text));
     let parsed: Option<Vec<T>> = texts.map(parse).collect();
     parsed.ok_or(RetrievalError::Identifier("a unique key that is no UID"))
+}
+
+/// Shared, but not to be taken away: "Refused: Not Authorized" (PS3.7 annex C).
+pub(crate) const ONLY_TO_LOOK_AT: (Status, &str) =
+    (Status::new(0x0124), "it is shared to be looked at, not to be taken away");
+
+/// Whether objects that nothing was found of for taking away may be looked at.
+pub(crate) async fn may_look(
+    archive: &Archive,
+    scope: &Scope,
+    root: Root,
+    identifier: &[u8],
+    syntax: TransferSyntax,
+) -> bool {
+    let Some(viewer) = scope.viewer() else { return false };
+    let viewer = Viewer { to_download: false, ..*viewer };
+    let scope = scope.clone().through(viewer);
+    matches!(select(archive, &scope, root, identifier, syntax).await, Ok(found) if !found.is_empty())
 }
 
 /// Which objects an identifier means, as far as the scope sees them.

@@ -154,9 +154,10 @@ fn read(setup: &Setup) {
         of(&to_take),
         json!({ "found": [1, 1, 1], "get": twice(&one), "move": twice(&one) })
     );
+    let refused = json!({ "objects": 0, "status": "0124" });
     assert_eq!(
         of(&to_look_at),
-        json!({ "found": [1, 1, 1], "get": twice(&none), "move": twice(&none) })
+        json!({ "found": [1, 1, 1], "get": twice(&refused), "move": twice(&refused) })
     );
     for hidden in [&kept, &ended, &revoked] {
         assert_eq!(

@@ -4,7 +4,7 @@
 mod trouble;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{AeTitle, TransferSyntax};
 
@@ -111,18 +111,37 @@ pub fn is_address(text: &str) -> bool {
     port.parse::<u16>().is_ok_and(|port| port > 0) && (named || (bracketed && literal()))
 }
 
+/// Whether an address is the machine's own, of its network segment, or one at which clouds tell machines
+/// their secrets; however it is written.
+pub fn is_own_ip(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_loopback()
+                || v4.is_unspecified()
+                || v4.is_link_local()
+                || v4.octets() == [100, 100, 100, 200]
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, e, f, ..] = v6.segments();
+            // ::a.b.c.d, and 64:ff9b::/96, which translates to IPv4.
+            let has_v4 = matches!([a, b, c, d, e, f], [0 | 0x64, 0 | 0xff9b, 0, 0, 0, 0]);
+            let inside = u32::try_from(v6.to_bits() & u128::from(u32::MAX)).unwrap_or_default();
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_unicast_link_local()
+                || [a, b] == [0xfd00, 0x0ec2]
+                || (has_v4 && is_own_ip(Ipv4Addr::from_bits(inside).into()))
+        }
+    }
+}
+
 /// Whether a legal address is one of the machine itself, or of those that networks keep for
 /// themselves: what listens there is the operator's to offer. Names are judged as they are written.
 pub fn is_own_address(text: &str) -> bool {
     let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => {
-            address.is_loopback() || address.is_unspecified() || address.is_link_local()
-        }
-        Ok(IpAddr::V6(address)) => {
-            address.is_loopback() || address.is_unspecified() || address.is_unicast_link_local()
-        }
+    match bare.parse::<IpAddr>() {
+        Ok(address) => is_own_ip(address),
         Err(_) => {
             let name = bare.trim_end_matches('.').to_ascii_lowercase();
             // Some resolvers read numbers as addresses, in forms that are not read here.

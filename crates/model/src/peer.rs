@@ -350,6 +350,12 @@ impl Register {
         }
     }
 
+    /// A row of a tenant that does not answer to the called title, which names a calling title exactly.
+    pub fn of_others(&self, who: &Calling<'_>) -> Option<&PeerRule> {
+        let home = self.owner(who.called).unwrap_or(TenantId::DEFAULT);
+        self.exact.get(who.calling)?.iter().find(|rule| rule.tenant != home && !rule.disabled)
+    }
+
     /// The row of another tenant that lets a peer look at what the owner of the called title granted to
     /// that tenant. It names the device exactly: a pattern is about one's own title. `None` as well
     /// where rows of two tenants say it alike, since nobody could tell whose grants count.

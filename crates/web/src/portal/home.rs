@@ -96,6 +96,8 @@ pub(super) async fn show(
         Ok(unreviewed) => !unreviewed.is_empty(),
         Err(cause) => return frame.failed(cause),
     };
+    // A hospital that has a title of its own is called by it: what comes to another is not its own.
+    let titles = archive.catalog().tenant_titles(&caller.scope).await.unwrap_or_default();
     let node = &state.config().node;
     let t = frame.t;
     let page = HomePage {
@@ -111,7 +113,7 @@ pub(super) async fn show(
         empty: found.is_empty(),
         recent: found.iter().map(|row| StudyCard::new(&row.study, &frame)).collect(),
         send: Send {
-            aet: &node.aet,
+            aet: titles.first().map_or(node.aet.as_str(), String::as_str),
             host: frame.host(),
             port: port(&node.dimse),
             web: base.as_str(),

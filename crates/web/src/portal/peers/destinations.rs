@@ -5,7 +5,7 @@ use askama::Template;
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use qianli_catalog::DestinationRow;
 use qianli_model::AeTitle;
 use qianli_model::destination::{Destination, Identity};
@@ -13,11 +13,12 @@ use qianli_model::routing::Goal;
 use qianli_model::scope::Principal;
 use serde::Deserialize;
 
-use super::way::Way;
+use super::way::{OPERATORS_ONLY, Way, leads_home};
 use super::words::Words;
 use crate::WebState;
 use crate::access::now_ms;
 use crate::caller::Caller;
+use crate::error::HttpError;
 use crate::origin::SameSite;
 use crate::portal::login::redirect;
 use crate::portal::page::Frame;
@@ -145,7 +146,8 @@ pub(in crate::portal) async fn change(
     };
     let mut to = before.clone();
     let way = Way::of_form(&pairs, before.identity.as_ref());
-    if way.apply(&mut to, is_operator(&caller)).is_err() {
+    let wrong = way.apply(&mut to, is_operator(&caller)).is_err();
+    if wrong || (!is_operator(&caller) && leads_home(&to.address).await) {
         return page(&frame, &before, Some(Words::beside(frame.t).bad_destination));
     }
     match catalog.put_destination(&caller.scope, &to, now_ms()).await {
@@ -174,7 +176,8 @@ pub(in crate::portal) async fn add(
     let usual = to.associations;
     let mut way = Way::of_form(&pairs, None);
     way.associations = way.associations.filter(|number| *number > 0).or(Some(usual));
-    if way.apply(&mut to, is_operator(&caller)).is_err() || to.address.is_empty() {
+    let wrong = way.apply(&mut to, is_operator(&caller)).is_err() || to.address.is_empty();
+    if wrong || (!is_operator(&caller) && leads_home(&to.address).await) {
         return refuse(w.bad_destination).await;
     }
     match catalog.destination(&caller.scope, &title).await {
@@ -229,6 +232,9 @@ pub(in crate::portal) async fn echo(
         Ok(None) => return frame.missing(),
         Err(error) => return frame.failed(error),
     };
+    if !is_operator(&caller) && leads_home(&to.address).await {
+        return HttpError::bad_request(OPERATORS_ONLY).into_response();
+    }
     let Some(echo) = state.config().echo.clone() else { return frame.missing() };
     let w = Words::beside(frame.t);
     let tongue = frame.t.tongue();

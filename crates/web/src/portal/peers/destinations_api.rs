@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::destinations::{is_needed, is_operator};
-use super::way::{NewIdentity, Way};
+use super::way::{NewIdentity, OPERATORS_ONLY, Way, leads_home};
 use crate::WebState;
 use crate::access::now_ms;
 use crate::caller::Caller;
@@ -96,6 +96,7 @@ pub(in crate::portal) async fn add(
         identity: Some(new.identity),
     };
     way.apply(&mut to, is_operator(&caller)).map_err(HttpError::bad_request)?;
+    keep_out(&caller, &to).await?;
     if to.address.is_empty() {
         return Err(HttpError::bad_request("address is missing"));
     }
@@ -106,6 +107,14 @@ pub(in crate::portal) async fn add(
     }
     catalog.put_destination(&caller.scope, &to, now_ms()).await?;
     Ok(answer(StatusCode::CREATED, &told(&to)))
+}
+
+/// Names that lead to the server itself are the operator's as well.
+async fn keep_out(caller: &Caller, to: &Destination) -> Result<(), HttpError> {
+    match !is_operator(caller) && leads_home(&to.address).await {
+        true => Err(HttpError::bad_request(OPERATORS_ONLY)),
+        false => Ok(()),
+    }
 }
 
 /// `GET /api/peers/destinations/{title}`.
@@ -128,6 +137,7 @@ pub(in crate::portal) async fn change(
     let way: Way = read(&body)?;
     let mut to = found(&state, &caller, &title(&name)?).await?;
     way.apply(&mut to, is_operator(&caller)).map_err(HttpError::bad_request)?;
+    keep_out(&caller, &to).await?;
     state.archive().catalog().put_destination(&caller.scope, &to, now_ms()).await?;
     Ok(answer(StatusCode::OK, &told(&to)))
 }
@@ -159,6 +169,7 @@ pub(in crate::portal) async fn echo(
     Path(name): Path<String>,
 ) -> Result<Response, HttpError> {
     let to = found(&state, &caller, &title(&name)?).await?;
+    keep_out(&caller, &to).await?;
     let Some(echo) = state.config().echo.clone() else {
         return Err(HttpError::not_found("this server calls nobody"));
     };

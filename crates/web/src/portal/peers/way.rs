@@ -3,9 +3,23 @@
 
 use qianli_model::TransferSyntax;
 use qianli_model::destination::{
-    Destination, Identity, MOST_ASSOCIATIONS, is_address, is_own_address,
+    Destination, Identity, MOST_ASSOCIATIONS, is_address, is_own_address, is_own_ip,
 };
 use serde::{Deserialize, Deserializer};
+
+/// Whether a legal address has a name that leads to the server itself at the moment. Addresses in numbers
+/// are judged where they are written.
+pub(in crate::portal) async fn leads_home(address: &str) -> bool {
+    match tokio::net::lookup_host(address).await {
+        Ok(mut found) => found.any(|one| is_own_ip(one.ip())) && !is_own_address(address),
+        // A name that nobody knows leads nowhere.
+        Err(_) => false,
+    }
+}
+
+/// What is told to whoever may not name the server itself.
+pub(in crate::portal) const OPERATORS_ONLY: &str =
+    "what listens on the server itself is registered by its operator (qianli peer add)";
 
 /// Longest name and secret (bytes).
 const LONGEST: usize = 16 << 10;
@@ -105,20 +119,23 @@ impl Way {
     }
 
     /// Writes it into a destination, or says what is wrong. Only an operator may name addresses of the
-    /// server itself.
+    /// server itself. Another address, or other TLS, takes the identity away unless it is said anew.
     pub(in crate::portal) fn apply(
         self,
         to: &mut Destination,
         is_operator: bool,
     ) -> Result<(), &'static str> {
+        let place = |to: &Destination| {
+            let name = to.tls.as_ref().map(|tls| tls.server_name.clone());
+            (to.address.clone(), name)
+        };
+        let before = place(to);
         if let Some(address) = self.address.filter(|address| *address != to.address) {
             if !is_address(&address) {
                 return Err("address must be a host and a port, such as 10.0.0.5:104");
             }
             if !is_operator && is_own_address(&address) {
-                return Err(
-                    "what listens on the server itself is registered by its operator (qianli peer add)",
-                );
+                return Err(OPERATORS_ONLY);
             }
             to.address = address;
         }
@@ -156,10 +173,70 @@ impl Way {
             }
             to.bandwidth = bandwidth;
         }
+        // Whoever moves a destination must not learn what somebody else wrote for the old place.
+        let is_elsewhere = place(to) != before;
+        let known = to.identity.take_if(|_| is_elsewhere || self.identity.is_some());
         if let Some(identity) = self.identity {
-            let before = to.identity.take();
-            to.identity = identity.map(|one| one.identity(before.as_ref())).transpose()?;
+            let kept = known.filter(|_| !is_elsewhere);
+            to.identity = identity.map(|one| one.identity(kept.as_ref())).transpose()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qianli_model::AeTitle;
+
+    use super::*;
+
+    fn known() -> Destination {
+        let title = AeTitle::parse("PACS").unwrap();
+        let mut to = Destination::new(title, "10.77.0.1:104");
+        to.identity = Some(Identity::Password("svc".into(), "secret".into()));
+        to.tls = Some(Default::default());
+        to
+    }
+
+    #[track_caller]
+    fn changed(json: &str) -> Option<Identity> {
+        let mut to = known();
+        let way: Way = serde_json::from_str(json).unwrap();
+        way.apply(&mut to, false).unwrap();
+        to.identity
+    }
+
+    #[test]
+    fn secrets_stay_where_they_were_meant_for() {
+        let kept = known().identity;
+        assert_eq!(changed(r#"{"bandwidth": 5}"#), kept);
+        assert_eq!(changed(r#"{"address": "10.77.0.1:104", "tls": true}"#), kept);
+        assert_eq!(changed(r#"{"identity": {"username": "svc"}}"#), kept);
+        for moved in
+            [r#"{"address": "10.77.0.2:104"}"#, r#"{"tls": false}"#, r#"{"tls_name": "x"}"#]
+        {
+            assert_eq!(changed(moved), None, "{moved}");
+        }
+        let renamed = r#"{"tls": false, "identity": {"username": "svc"}}"#;
+        assert_eq!(changed(renamed), Some(Identity::Username("svc".into())));
+        let anew = r#"{"tls": false, "identity": {"username": "svc", "password": "new"}}"#;
+        assert_eq!(changed(anew), Some(Identity::Password("svc".into(), "new".into())));
+    }
+
+    #[test]
+    fn the_server_itself_is_the_operators_to_name() {
+        for own in
+            ["[::127.0.0.1]:1", "[64:ff9b::7f00:1]:1", "[fd00:ec2::254]:1", "100.100.100.200:1"]
+        {
+            let way = Way { address: Some(own.into()), ..Way::default() };
+            assert_eq!(way.apply(&mut known(), false), Err(OPERATORS_ONLY), "{own}");
+        }
+    }
+
+    #[tokio::test]
+    async fn names_are_judged_by_where_they_lead() {
+        assert!(!leads_home("10.77.0.1:104").await);
+        // Written as a number it was judged before, and an operator may have meant it.
+        assert!(!leads_home("127.0.0.1:104").await);
     }
 }

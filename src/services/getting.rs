@@ -76,11 +76,11 @@ async fn find(
         RetrievalError::Identifier(words) => Reply::with_comment(IDENTIFIER_MISMATCH, words),
         RetrievalError::Archive(error) => failed(error),
     })?;
-    let syntax = request.context.transfer_syntax;
-    if what.is_empty() && may_look(archive, scope, root, identifier, syntax).await {
-        return Err(Reply::with_comment(ONLY_TO_LOOK_AT.0, ONLY_TO_LOOK_AT.1));
+    let found = locate(archive, scope, &what).await.map_err(failed)?;
+    match found.is_empty() && may_look(archive, scope, &what).await {
+        true => Err(Reply::with_comment(ONLY_TO_LOOK_AT.0, ONLY_TO_LOOK_AT.1)),
+        false => Ok(found),
     }
-    locate(archive, scope, &what).await.map_err(failed)
 }
 
 /// One row for each study: objects leave.

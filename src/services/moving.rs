@@ -126,9 +126,6 @@ async fn run(
             return Reply::new(NO_MATCHES_CALCULATED);
         }
     };
-    if what.is_empty() && may_look(archive, scope, root, identifier, syntax).await {
-        return Reply::with_comment(ONLY_TO_LOOK_AT.0, ONLY_TO_LOOK_AT.1);
-    }
     sending.cancel = exchange.cancellation();
     let title = sending.destination.title.clone();
     let mut progress = sending.progress.subscribe();
@@ -157,6 +154,9 @@ async fn run(
             return Reply::new(NO_MATCHES_CALCULATED);
         }
     };
+    if delivered.is_empty() && may_look(archive, scope, &what).await {
+        return Reply::with_comment(ONLY_TO_LOOK_AT.0, ONLY_TO_LOOK_AT.1);
+    }
     let reply = ended(&delivered, exchange.is_cancelled(), syntax.encoding());
     tracing::info!(
         calling = %request.association.calling,

@@ -15,7 +15,7 @@ use qianli_model::{Scope, SeriesUid, SopInstanceUid, StudyUid, TransferSyntax, j
 use serde_json::Value;
 
 use super::models::Root;
-use crate::outbound::Selection;
+use crate::outbound::{Selection, locate};
 
 /// PS3.4 table C.4-2: the identifier does not match the SOP class.
 pub(crate) const IDENTIFIER_MISMATCH: Status = Status::new(0xA900);
@@ -121,18 +121,12 @@ fn uids<T>(
 pub(crate) const ONLY_TO_LOOK_AT: (Status, &str) =
     (Status::new(0x0124), "it is shared to be looked at, not to be taken away");
 
-/// Whether objects that nothing was found of for taking away may be looked at.
-pub(crate) async fn may_look(
-    archive: &Archive,
-    scope: &Scope,
-    root: Root,
-    identifier: &[u8],
-    syntax: TransferSyntax,
-) -> bool {
+/// Whether objects of which none may be taken away may be looked at.
+pub(crate) async fn may_look(archive: &Archive, scope: &Scope, what: &[Selection]) -> bool {
     let Some(viewer) = scope.viewer() else { return false };
     let viewer = Viewer { to_download: false, ..*viewer };
     let scope = scope.clone().through(viewer);
-    matches!(select(archive, &scope, root, identifier, syntax).await, Ok(found) if !found.is_empty())
+    matches!(locate(archive, &scope, what).await, Ok(found) if !found.is_empty())
 }
 
 /// Which objects an identifier means, as far as the scope sees them.

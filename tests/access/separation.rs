@@ -80,7 +80,10 @@ impl Uids {
     /// Without what tells these UIDs from others.
     fn neutral(&self, text: &str) -> String {
         let uids = [&self.instance, &self.place.series, &self.place.study, &self.workitem];
-        uids.into_iter().fold(text.to_owned(), |text, uid| text.replace(uid.as_str(), "UID"))
+        // A page names its own path in the links to its other language.
+        let text =
+            text.replace(&format!("/reading/tasks/{}?", self.deletion), "/reading/tasks/ID?");
+        uids.into_iter().fold(text, |text, uid| text.replace(uid.as_str(), "UID"))
     }
 }
 
@@ -95,7 +98,7 @@ fn unknown(uids: &Uids) -> Uids {
         place,
         instance: other(&uids.instance),
         workitem: other(&uids.workitem),
-        deletion: "987654".to_owned(),
+        deletion: "9".repeat(uids.deletion.len()),
     }
 }
 
@@ -226,8 +229,17 @@ fn filled(uids: &Uids, path: &str) -> String {
 }
 
 fn reads<'e>(everything: &'e [(&'static str, String)]) -> impl Iterator<Item = &'e String> {
-    // The viewer's files are the same for all; a WebSocket is tried below.
-    let silent = ["/viewer", "/ohif", "/static", "/favicon", "/app-config", "/login"];
+    // The viewer's files are the same for all; a WebSocket is tried below; live events never end.
+    let silent = [
+        "/viewer",
+        "/ohif",
+        "/static",
+        "/favicon",
+        "/app-config",
+        "/login",
+        "/reading/live",
+        "/api/reading/events",
+    ];
     everything
         .iter()
         .filter(|(verb, _)| *verb == "GET")

@@ -147,7 +147,7 @@ fn matrix(setup: &Setup) {
     eventually("what was refused is audited", LIMIT, || {
         let listed = run(&node, "audit", &["list", "--action", "access denied", "--json"]);
         let row = |part: &str| listed.lines().any(|line| line.contains(part));
-        (row("\"what\":\"storage\"") && row("\"reason\":\"unknown\"")).then_some(())
+        (row("\"what\":\"storage\"") && row("\"reason\":\"registered elsewhere\"")).then_some(())
     });
 }
 

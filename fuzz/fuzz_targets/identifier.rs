@@ -16,6 +16,10 @@ fuzz_target!(|data: &[u8]| {
     let Some((first, data)) = data.split_first() else { return };
     let syntax = TransferSyntax::from_uid(SYNTAXES[usize::from(*first) % 4]).expect("known");
     let Ok(found) = read(data, syntax) else { return };
+    // Answers are written in these two: no context for them is accepted with another.
+    if syntax != TransferSyntax::IMPLICIT_LITTLE && syntax != TransferSyntax::EXPLICIT_LITTLE {
+        return;
+    }
     for requested in [found.charset.as_str(), "GB18030", "\\ISO 2022 IR 87", ""] {
         let written = write(&found.attributes, syntax, requested);
         assert_eq!(written.len() % 2, 0);
